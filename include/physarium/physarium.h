@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything that physarium offers. */
+#ifndef PHYSARIUM_PHYSARIUM_H
+#define PHYSARIUM_PHYSARIUM_H
+
+#include "checkpoint.h"
+#include "device.h"
+#include "host.h"
+#include "status.h"
+#include "surgery.h"
+#include "targets.h"
+#include "version.h"
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "base/cpu_features.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct phy_cpu_features phy_cpu_detect(void)
+{
+    struct phy_cpu_features have = {0};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    /* __builtin_cpu_supports also asks XGETBV whether the system saves the registers. */
+    have.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    have.avx512 = have.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    return have;
+}
+
+bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs)
+{
+    return (!needs->avx2 || have->avx2) && (!needs->avx512 || have->avx512);
+}
+
+static char model[128] = "unknown";
+
+static void read_model(void)
+{
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    char line[256];
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (colon && strncmp(line, "model name", 10) == 0) {
+            snprintf(model, sizeof model, "%s", colon[1] == ' ' ? colon + 2 : colon + 1);
+            model[strcspn(model, "\n")] = 0;
+            break;
+        }
+    }
+    if (file)
+        fclose(file);
+}
+
+const char *phy_cpu_model(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, read_model);
+    return model;
+}
+
+unsigned phy_cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (unsigned)CPU_COUNT(&set);
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (unsigned)count : 1;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PHY_BASE_CPU_FEATURES_H
+#define PHY_BASE_CPU_FEATURES_H
+
+#include <stdbool.h>
+
+/* What the processor and the operating system both allow. */
+struct phy_cpu_features {
+    bool avx2;   /* AVX2, FMA and F16C */
+    bool avx512; /* AVX-512 F, BW, DQ, VL */
+};
+
+struct phy_cpu_features phy_cpu_detect(void);
+/* Every need is met. */
+bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs);
+/* Processor model as the system names it, for reports; "unknown" if it does not. Valid for the process' life. */
+const char *phy_cpu_model(void);
+/* Processors this process may run on, at least 1. */
+unsigned phy_cpu_count(void);
+
+#endif

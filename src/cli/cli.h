@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands share: the table, option parsing, and the terminal as a phy_host. */
+#ifndef PHY_CLI_CLI_H
+#define PHY_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "physarium/host.h"
+
+/* A command returns the exit code. argv[0] is the command's name. */
+struct phy_command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary; /* one line for `physarium --help` */
+    const char *help;    /* whole text of `physarium NAME --help` */
+};
+
+extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_coverage, cmd_devices;
+
+/* ---- options ---- */
+
+enum phy_option_kind { PHY_OPTION_FLAG, PHY_OPTION_TEXT, PHY_OPTION_LIST, PHY_OPTION_U64, PHY_OPTION_BYTES, PHY_OPTION_DOUBLE };
+
+/* One option. `target` points to bool, const char *, struct phy_text_list, uint64_t, uint64_t, double. */
+struct phy_option {
+    const char *name;      /* "--gain" */
+    const char *short_name; /* "-o" or NULL */
+    enum phy_option_kind kind;
+    void *target;
+    bool *seen; /* set when the option is given; or NULL */
+};
+
+struct phy_text_list {
+    const char **items; /* points into argv; free(items) */
+    size_t count;
+};
+
+/* Options every command takes: --json --quiet --help. */
+struct phy_common_options {
+    bool json, quiet;
+};
+
+/* Parse argv[1..]. `options` ends with a NULL name. Positional arguments go to `positional` (capacity entries) and their
+ * number to *positional_count; "--" ends the options; "--name=value" and "--name value" are the same.
+ * Returns true to go on; false when the command must return *exit_code now (help was printed, or usage is wrong: 2). */
+bool phy_parse_options(const struct phy_command *command, int argc, char **argv, const struct phy_option *options,
+                       struct phy_common_options *common, const char **positional, size_t capacity,
+                       size_t *positional_count, int *exit_code);
+
+/* ---- the terminal ---- */
+
+/* Errors and warnings to stderr; notes and progress too unless quiet: a bar with rate and ETA on a terminal, plain lines
+ * elsewhere. SIGINT and SIGTERM make `cancelled` true, a second one exits at once. One at a time in a process. */
+struct phy_terminal {
+    struct phy_host host;
+};
+void phy_terminal_open(struct phy_terminal *terminal, bool quiet);
+/* Ends the progress line. */
+void phy_terminal_close(struct phy_terminal *terminal);
+
+/* "physarium: <message>" to stderr and exit code 2. */
+int phy_usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Flush stdout; returns `code`, or 3 with a sentence when the output could not be written. */
+int phy_finish_stdout(int code);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "physarium/physarium.h"
+
+/* One line for each command; NULL ends the table. */
+static const struct phy_command *const commands[] = {
+    NULL,
+};
+
+static void print_help(FILE *to)
+{
+    fputs("usage: physarium COMMAND [ARGUMENTS]\n\n", to);
+    for (size_t i = 0; commands[i]; i++)
+        fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("\nphysarium COMMAND --help describes a command; physarium --version prints the version.\n", to);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return phy_finish_stdout(0);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("physarium %s\n", phy_version());
+        return phy_finish_stdout(0);
+    }
+    for (size_t i = 0; commands[i]; i++) {
+        if (strcmp(argv[1], commands[i]->name) == 0)
+            return commands[i]->run(argc - 1, argv + 1);
+    }
+    return phy_usage_error(NULL, "no command '%.64s'; physarium --help lists them", argv[1]);
+}
