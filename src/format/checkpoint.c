@@ -99,7 +99,9 @@ enum phy_status phy_checkpoint_open_shards(struct phy_checkpoint *cp)
         if (shard->fd < 0)
             status = phy_open_regular(&shard->fd, &shard->id, cp->dir_fd, shard->name, label, cp->host);
         if (!status)
-            status = phy_safetensors_read(&shard->table, shard->fd, shard->id.bytes, label, cp->host);
+            status = cp->container == PHY_CONTAINER_GGUF
+                         ? phy_checkpoint_read_gguf(&shard->table, shard->fd, shard->id.bytes, label, cp->host)
+                         : phy_safetensors_read(&shard->table, shard->fd, shard->id.bytes, label, cp->host);
         if (status)
             return status;
         shard->tensor_begin = cp->tensor_count;
@@ -131,6 +133,16 @@ static enum phy_status open_directory(struct phy_checkpoint *cp)
     return status ? status : phy_checkpoint_find_sidecars(cp);
 }
 
+/* A single file that begins with GGUF or is called so. A file that cannot be read is found out later. */
+static bool is_gguf(const char *name, int fd, uint64_t file_bytes)
+{
+    char magic[4];
+    size_t length = strlen(name);
+    return (length >= 5 && strcmp(name + length - 5, ".gguf") == 0) ||
+           (file_bytes >= sizeof magic && phy_pread_all(fd, magic, sizeof magic, 0) == 0 &&
+            memcmp(magic, "GGUF", sizeof magic) == 0);
+}
+
 /* The file is open as fd, which becomes the checkpoint's. */
 static enum phy_status open_file(struct phy_checkpoint *cp, int fd, const struct stat *found)
 {
@@ -146,6 +158,8 @@ static enum phy_status open_file(struct phy_checkpoint *cp, int fd, const struct
     }
     cp->shards[0].fd = fd;
     cp->shards[0].id = phy_file_id_of(found);
+    if (is_gguf(cp->shards[0].name, fd, cp->shards[0].id.bytes))
+        cp->container = PHY_CONTAINER_GGUF;
     /* Its folder, to see later whether the path still leads to the same file; it need not be readable. */
     char *folder = begin ? phy_strndup(cp->path, begin) : phy_strndup(".", 1);
     if (!folder)

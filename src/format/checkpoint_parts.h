@@ -61,6 +61,10 @@ enum phy_status phy_checkpoint_add_shard(struct phy_checkpoint *cp, const char *
 /* Open and check the shards that were added, in name order. */
 enum phy_status phy_checkpoint_open_shards(struct phy_checkpoint *cp);
 
+/* The table of a GGUF file, by the G rules. */
+enum phy_status phy_checkpoint_read_gguf(struct phy_tensor_table *out, int fd, uint64_t file_bytes, const char *file,
+                                         const struct phy_host *host);
+
 /* Read the index, open the shards that it names, and hold the two against each other: rules I1-I8. */
 enum phy_status phy_checkpoint_open_by_index(struct phy_checkpoint *cp);
 /* Rule I1's end: the directory holds neither file; says what it holds instead. Never PHY_OK. */
