@@ -2,8 +2,6 @@
 /* The tile flow on vectors of 8. Built with AVX2, FMA and F16C; nothing else may be in this file. */
 #include <immintrin.h>
 
-#define UNROLL _Pragma("GCC unroll 4")
-
 enum { LANES = 8, GROUP = 4 };
 typedef __m256 vf;
 typedef __m256i vi;

@@ -2,8 +2,6 @@
 /* The tile flow on vectors of 16. Built with AVX-512 F, BW, DQ and VL; nothing else may be in this file. */
 #include <immintrin.h>
 
-#define UNROLL _Pragma("GCC unroll 4")
-
 enum { LANES = 16, GROUP = 4 };
 typedef __m512 vf;
 typedef __m512i vi;
