@@ -65,11 +65,12 @@ def compare(donor, pruned):
             continue
         counts["targets"] += 1
         counts["weights"] += before.size
-        counts["killed"] += int(np.count_nonzero(before[changed] << 1))  # a -0 was zero before
-        wrong = changed[after[changed] != 0]
+        counts["killed"] += changed.size
+        sign = before.dtype.type(1 << (before.itemsize * 8 - 1))
+        wrong = changed[(after[changed] != 0) | (before[changed] == sign)]  # a zero keeps its sign
         if wrong.size:
             row, column = divmod(int(wrong[0]), shape[1])
-            problems.append(f"{name}: [{row}, {column}] is {after[wrong[0]]:#x}, neither the donor's nor +0")
+            problems.append(f"{name}: [{row}, {column}] was {before[wrong[0]]:#x} and is {after[wrong[0]]:#x}")
     return problems, counts
 
 
