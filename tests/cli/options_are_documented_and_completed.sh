@@ -55,9 +55,10 @@ differ "the man page" "$(sed -nE 's/^\.SS physarium ([a-z]+).*/\1/p' <<<"$man_pa
 
 common=$(man_section 'Options of every command' | long_options | grep -v -- --version)
 for command in $commands; do
-    help=$("$PHYSARIUM" "$command" --help | long_options)
+    # A line that begins with an option describes it; elsewhere options are only spoken of.
+    help=$("$PHYSARIUM" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z-]+' | long_options)
     everywhere=$(sort -u <<<"$help"$'\n'"$common")
-    differ "physarium $command --help" "$help" "$everywhere"
+    differ "physarium $command --help" "$help"$'\n'--help "$everywhere"
     differ "the man page's section of $command" "$(man_section "physarium $command" | long_options | sort -u - <(echo "$common"))" "$everywhere"
     differ "the bash completion of $command" "$(bash_replies "$command" --)" "$everywhere"
     differ "the zsh completion of $command" "$(zsh_options "$command")" "$everywhere"

@@ -25,7 +25,7 @@ _physarium() {
     local options=''
     case $command in
     '') options='--help --version inspect import surgery coverage devices' ;;
-    inspect) options="$targets --follow-symlinks $common" ;;
+    inspect) options="--follow-symlinks $common" ;;
     import) options="--output --force $common" ;;
     surgery)
         options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
