@@ -65,6 +65,9 @@ for command in $commands; do
 done
 # Values are completed, too, and words that take none are not guessed.
 [[ $(flat "$(bash_replies surgery --block '')") == "32 64 128 256" ]] || complain "bash: --block has no values"
+[[ $(flat "$(bash_replies surgery --block = 6)") == 64 ]] || complain "bash: --block=6 is not completed"
+PATH=$(dirname "$PHYSARIUM"):$PATH
+[[ $(flat "$(bash_replies surgery --device cpu : r)") == ref ]] || complain "bash: --device cpu:r is not completed"
 if command -v zsh >/dev/null; then zsh -n "$zsh_file" || status=1; fi
 echo "$(wc -w <<<"$commands") commands"
 exit "$status"

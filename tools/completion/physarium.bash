@@ -3,14 +3,18 @@
 
 _physarium() {
     local current=${COMP_WORDS[COMP_CWORD]} previous='' command='' word
-    ((COMP_CWORD > 0)) && previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local at=$((COMP_CWORD - 1))
     COMPREPLY=()
 
-    # Bash takes --option=value apart at the equals sign.
-    if [[ $current == '=' ]]; then
-        current=''
-    elif [[ $previous == '=' ]] && ((COMP_CWORD > 1)); then
-        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    # Bash breaks words at = and at the : of device names: put the pieces together again.
+    while ((at > 0)) && [[ $current == [:=]* || ${COMP_WORDS[at]} == [:=] ]]; do
+        current=${COMP_WORDS[at]}$current
+        at=$((at - 1))
+    done
+    previous=${COMP_WORDS[at]}
+    if [[ $current == --*=* ]]; then
+        previous=${current%%=*}
+        current=${current#*=}
     fi
 
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -41,10 +45,11 @@ _physarium() {
         if type -P physarium >/dev/null; then
             names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name": *"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
         fi
-        # A colon is a word break, too: only what follows it is replaced.
-        if [[ $current == : ]]; then current=''; fi
         mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")
-        if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$current"; fi
+        # Only what follows the last break is replaced.
+        if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+            COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
+        fi
         return
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
