@@ -27,8 +27,10 @@ enum { PHY_NO_LAYER = UINT32_MAX };
 
 struct phy_target {
     size_t tensor;       /* index in the checkpoint */
-    uint32_t layer;      /* the N of *layers.N.*, or PHY_NO_LAYER */
-    char projection[64]; /* "self_attn.q_proj", "mlp.down_proj"; for included names what follows layers.N. less .weight */
+    uint32_t layer;      /* the N of *layers.N.* (of included names also layer.N, h.N, blocks.N, block.N), or PHY_NO_LAYER */
+    /* "self_attn.q_proj", "mlp.down_proj"; for included names what follows layers.N. less .weight, numbers as N: all of
+     * experts.0.up_proj, experts.1.up_proj ... are "experts.N.up_proj". Cut at 63 bytes. */
+    char projection[64];
 };
 
 struct phy_target_list {
@@ -37,10 +39,10 @@ struct phy_target_list {
     uint64_t elements; /* weights in all targets */
 };
 
-/* Choose the targets. Finding none is an error, and so are fused or expert projections without an --include that names
- * them: the log line lists what was found and how to name it.
+/* Choose the targets. params may be NULL: the defaults. Finding none is an error whose line lists what was found under other
+ * names (fused projections, experts) and how to name it. Other matrices beside the default names are a warning.
  *   PHY_ERR_USAGE        nothing matches the globs or layers given
- *   PHY_ERR_UNSUPPORTED  nothing matches the default names
+ *   PHY_ERR_UNSUPPORTED  nothing matches the default names, or what matches is not 2-D BF16, F16 or F32
  *   PHY_ERR_MEMORY       host allocation failed */
 PHY_API enum phy_status phy_targets_choose(struct phy_target_list *out, const struct phy_checkpoint *checkpoint,
                                            const struct phy_target_params *params, const struct phy_host *host);

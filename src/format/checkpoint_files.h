@@ -12,12 +12,13 @@ int phy_checkpoint_shard_fd(const struct phy_checkpoint *checkpoint, size_t shar
 /* Modification time seen at open, in ns since the epoch. */
 int64_t phy_checkpoint_shard_mtime_ns(const struct phy_checkpoint *checkpoint, size_t shard);
 
-/* Everything in the directory that is copied as it is (rules I9, I10, W4): the index, config and tokenizer files, subfolders,
- * unnamed safetensors files; not the shards. A folder comes before what it holds. Empty for a single file. */
+/* Everything in the directory that is copied as it is (rules I9, I10, W4): the index, config and tokenizer files,
+ * subfolders, unnamed safetensors files; not the shards. A folder comes before what it holds. Empty for a single file.
+ */
 struct phy_sidecar {
-    const char *path;  /* relative to the directory, '/'-separated */
+    const char *path; /* relative to the directory, '/'-separated */
     bool is_directory;
-    uint64_t bytes;    /* size seen at open; 0 for a folder */
+    uint64_t bytes; /* size seen at open; 0 for a folder */
 };
 size_t phy_checkpoint_sidecar_count(const struct phy_checkpoint *checkpoint);
 void phy_checkpoint_sidecar(const struct phy_checkpoint *checkpoint, size_t index, struct phy_sidecar *out);

@@ -20,7 +20,9 @@ struct phy_report_tensor {
     double seconds; /* device time spent on its tiles; 0 for a copied tensor */
     bool target;
     /* Targets only. */
-    uint64_t rows, cols, killed, zero_before;
+    uint64_t rows, cols;
+    uint64_t processed; /* counted tile by tile as the work was done (rows * cols of every tile), never copied from the shape */
+    uint64_t killed, zero_before;
     double tile_sparsity_min, tile_sparsity_max; /* killed / weights of one tile */
     uint32_t layer;                              /* or PHY_NO_LAYER */
     const char *projection;
@@ -86,7 +88,9 @@ struct phy_surgery_record {
 };
 
 /* Write surgery.json, surgery.md, surgery.html, coverage.json and tensors.jsonl into the directory that dir_fd is open on, each
- * fsynced. Counts are checked against the shapes first: a sum that does not fit is PHY_ERR_INTERNAL.
+ * fsynced. Counts are checked against the shapes first: impossible ones (rows * cols is not elements, more killed than processed) are
+ * PHY_ERR_INTERNAL. Where processed is not elements, coverage.json says "denominator_correct": false, and then it is
+ * PHY_ERR_INTERNAL too.
  *   PHY_ERR_IO, PHY_ERR_MEMORY
  * Two records that differ in times, devices and memory only give files that differ in those fields only. */
 enum phy_status phy_report_write_surgery(int dir_fd, const struct phy_surgery_record *record,
