@@ -72,7 +72,7 @@ static void put_quoted(struct phy_json_writer *json, const char *text, size_t by
     put(json, "\"", 1);
 }
 
-void phy_json_start(struct phy_json_writer *json, int fd, bool indent)
+void phy_jsonw_start(struct phy_json_writer *json, int fd, bool indent)
 {
     json->fd = fd;
     json->error = 0;
@@ -82,14 +82,14 @@ void phy_json_start(struct phy_json_writer *json, int fd, bool indent)
     json->used = 0;
 }
 
-int phy_json_finish(struct phy_json_writer *json)
+int phy_jsonw_finish(struct phy_json_writer *json)
 {
     put(json, "\n", 1);
     flush(json);
     return json->error;
 }
 
-void phy_json_open(struct phy_json_writer *json, char bracket)
+void phy_jsonw_open(struct phy_json_writer *json, char bracket)
 {
     begin_item(json);
     put(json, &bracket, 1);
@@ -97,7 +97,7 @@ void phy_json_open(struct phy_json_writer *json, char bracket)
     json->after_item = false;
 }
 
-void phy_json_close(struct phy_json_writer *json, char bracket)
+void phy_jsonw_close(struct phy_json_writer *json, char bracket)
 {
     json->depth--;
     if (json->after_item)
@@ -106,7 +106,7 @@ void phy_json_close(struct phy_json_writer *json, char bracket)
     json->after_item = true;
 }
 
-void phy_json_key(struct phy_json_writer *json, const char *name, size_t bytes)
+void phy_jsonw_key(struct phy_json_writer *json, const char *name, size_t bytes)
 {
     begin_item(json);
     put_quoted(json, name, bytes);
@@ -114,49 +114,49 @@ void phy_json_key(struct phy_json_writer *json, const char *name, size_t bytes)
     json->after_key = true;
 }
 
-void phy_json_string(struct phy_json_writer *json, const char *text, size_t bytes)
+void phy_jsonw_string(struct phy_json_writer *json, const char *text, size_t bytes)
 {
     begin_item(json);
     put_quoted(json, text, bytes);
 }
 
-void phy_json_u64(struct phy_json_writer *json, uint64_t value)
+void phy_jsonw_u64(struct phy_json_writer *json, uint64_t value)
 {
     char text[24];
     snprintf(text, sizeof text, "%" PRIu64, value);
-    phy_json_raw(json, text);
+    phy_jsonw_raw(json, text);
 }
 
-void phy_json_raw(struct phy_json_writer *json, const char *text)
+void phy_jsonw_raw(struct phy_json_writer *json, const char *text)
 {
     begin_item(json);
     put(json, text, strlen(text));
 }
 
-void phy_json_member_text(struct phy_json_writer *json, const char *name, const char *text)
+void phy_jsonw_member_text(struct phy_json_writer *json, const char *name, const char *text)
 {
-    phy_json_key(json, name, strlen(name));
-    phy_json_string(json, text, strlen(text));
+    phy_jsonw_key(json, name, strlen(name));
+    phy_jsonw_string(json, text, strlen(text));
 }
 
-void phy_json_member_raw(struct phy_json_writer *json, const char *name, const char *raw)
+void phy_jsonw_member_raw(struct phy_json_writer *json, const char *name, const char *raw)
 {
-    phy_json_key(json, name, strlen(name));
-    phy_json_raw(json, raw);
+    phy_jsonw_key(json, name, strlen(name));
+    phy_jsonw_raw(json, raw);
 }
 
-void phy_json_member_bool(struct phy_json_writer *json, const char *name, bool value)
+void phy_jsonw_member_bool(struct phy_json_writer *json, const char *name, bool value)
 {
-    phy_json_member_raw(json, name, value ? "true" : "false");
+    phy_jsonw_member_raw(json, name, value ? "true" : "false");
 }
 
-void phy_json_member_open(struct phy_json_writer *json, const char *name, char bracket)
+void phy_jsonw_member_open(struct phy_json_writer *json, const char *name, char bracket)
 {
-    phy_json_key(json, name, strlen(name));
-    phy_json_open(json, bracket);
+    phy_jsonw_key(json, name, strlen(name));
+    phy_jsonw_open(json, bracket);
 }
 
-const char *phy_json_double(char out[PHY_JSON_NUMBER_BYTES], double value)
+const char *phy_jsonw_double(char out[PHY_JSON_NUMBER_BYTES], double value)
 {
     if (value == (double)(int64_t)(value > -1e15 && value < 1e15 ? value : 0.5)) {
         snprintf(out, PHY_JSON_NUMBER_BYTES, "%" PRId64 ".0", (int64_t)value);

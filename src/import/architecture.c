@@ -4,8 +4,14 @@
 
 #include "import/import_model.h"
 
-#define VECTOR(gguf, hf, size, transform, group) {gguf, hf, size, SIZE_NONE, transform, group}
-#define MATRIX(gguf, hf, rows, columns, transform) {gguf, hf, rows, columns, transform, GROUP_REQUIRED}
+#define VECTOR(gguf, hf, size, transform, group)                                                                       \
+    {                                                                                                                  \
+        gguf, hf, size, SIZE_NONE, transform, group                                                                    \
+    }
+#define MATRIX(gguf, hf, rows, columns, transform)                                                                     \
+    {                                                                                                                  \
+        gguf, hf, rows, columns, transform, GROUP_REQUIRED                                                             \
+    }
 
 static const struct import_rule model_rules[] = {
     MATRIX("token_embd.weight", "model.embed_tokens.weight", SIZE_VOCAB, SIZE_HIDDEN, IMPORT_PLAIN),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config.json and generation_config.json. Numbers go in as text: cJSON's own printing loses the last digit of some doubles. */
+/* config.json and generation_config.json. Numbers go in as text: cJSON's own printing loses the last digit of some
+ * doubles. */
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static void add_u64(struct object *o, const char *name, uint64_t value)
 static void add_double(struct object *o, const char *name, double value)
 {
     char text[PHY_JSON_NUMBER_BYTES];
-    add(o, name, cJSON_CreateRaw(phy_json_double(text, value)));
+    add(o, name, cJSON_CreateRaw(phy_jsonw_double(text, value)));
 }
 
 /* A cap of 0 means that there is none. */

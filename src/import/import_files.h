@@ -28,8 +28,10 @@ enum phy_status phy_import_tokenizer_read(struct import_tokenizer **out, const s
                                           struct import_token_ids *ids);
 void phy_import_tokenizer_free(struct import_tokenizer **tokenizer);
 size_t phy_import_token_count(const struct import_tokenizer *tokenizer);
-/* Write tokenizer.json, as Hugging Face `tokenizers` loads it, and tokenizer_config.json. Return 0 or an errno value. */
+/* Write tokenizer.json, as Hugging Face `tokenizers` loads it, and tokenizer_config.json. Return 0 or an errno value.
+ */
 int phy_import_write_tokenizer(const struct import_tokenizer *tokenizer, int fd);
-int phy_import_write_tokenizer_config(const struct import_tokenizer *tokenizer, const struct import_token_ids *ids, int fd);
+int phy_import_write_tokenizer_config(const struct import_tokenizer *tokenizer, const struct import_token_ids *ids,
+                                      int fd);
 
 #endif

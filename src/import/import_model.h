@@ -35,8 +35,8 @@ enum import_size {
 enum import_group { GROUP_REQUIRED, GROUP_ATTENTION_BIAS, GROUP_MLP_BIAS, GROUP_HEAD, GROUP_COUNT };
 
 struct import_rule {
-    const char *gguf; /* name, after "blk.N." for a layer's tensor */
-    const char *hf;   /* name, after "model.layers.N." for a layer's tensor */
+    const char *gguf;               /* name, after "blk.N." for a layer's tensor */
+    const char *hf;                 /* name, after "model.layers.N." for a layer's tensor */
     enum import_size rows, columns; /* columns SIZE_NONE: one dimension */
     enum import_transform transform;
     enum import_group group;

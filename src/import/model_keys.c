@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keys of a GGUF file that say what the model is. A key that changes what the model computes is honoured or refused; one
- * that we have never heard of is warned about. */
+/* The keys of a GGUF file that say what the model is. A key that changes what the model computes is honoured or
+ * refused; one that we have never heard of is warned about. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -175,8 +175,9 @@ static enum phy_status read_heads(struct import_model *model)
     size_t index = 0;
     phy_import_find(model, ".attention.head_count", &index);
     if (model->heads % model->kv_heads)
-        return phy_gguf_fail_key(model->gguf, index, PHY_ERR_FORMAT, "%llu heads are not shared evenly by %llu kv heads",
-                                 (unsigned long long)model->heads, (unsigned long long)model->kv_heads);
+        return phy_gguf_fail_key(model->gguf, index, PHY_ERR_FORMAT,
+                                 "%llu heads are not shared evenly by %llu kv heads", (unsigned long long)model->heads,
+                                 (unsigned long long)model->kv_heads);
     if (model->head_dim % 2)
         return phy_gguf_fail_key(model->gguf, index, PHY_ERR_FORMAT, "a head of %llu dimensions cannot be rotated",
                                  (unsigned long long)model->head_dim);
@@ -267,8 +268,8 @@ static enum phy_status read_rope_scaling(struct import_model *model)
         status = read_yarn(model);
     } else if (strcmp(type, "none") != 0 && strcmp(type, "yarn") != 0) {
         phy_import_find(model, ".rope.scaling.type", &index);
-        status = phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED, "scaling %s is not one of none, linear, yarn",
-                                   phy_quote(quoted, type, bytes));
+        status = phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED,
+                                   "scaling %s is not one of none, linear, yarn", phy_quote(quoted, type, bytes));
     }
     phy_free(type);
     return status;
@@ -297,8 +298,7 @@ static enum phy_status read_gemma3(struct import_model *model)
     if (!status)
         status = phy_import_double(model, ".final_logit_softcapping", &model->final_softcap);
     /* The largest size, known by its 62 layers, scales by hidden / heads; the others by the width of a head. */
-    model->query_scalar =
-        (double)(model->layers == 62 ? model->sizes[SIZE_HIDDEN] / model->heads : model->head_dim);
+    model->query_scalar = (double)(model->layers == 62 ? model->sizes[SIZE_HIDDEN] / model->heads : model->head_dim);
     return status;
 }
 
@@ -306,14 +306,36 @@ static enum phy_status read_gemma3(struct import_model *model)
 
 /* Keys whose meaning we know to be nothing that config.json must say. */
 static const char *const harmless[] = {
-    ".block_count", ".context_length", ".embedding_length", ".feed_forward_length", ".vocab_size",
-    ".attention.head_count", ".attention.head_count_kv", ".attention.key_length", ".attention.value_length",
-    ".attention.layer_norm_rms_epsilon", ".rope.dimension_count", ".rope.freq_base", ".rope.freq_base_swa",
-    ".rope.scale_linear", ".rope.scaling.type", ".rope.scaling.factor", ".rope.scaling.original_context_length",
-    ".rope.scaling.finetuned", ".rope.scaling.attn_factor", ".rope.scaling.yarn_beta_fast",
-    ".rope.scaling.yarn_beta_slow", ".attention.sliding_window", ".attention.sliding_window_pattern",
-    ".attn_logit_softcapping", ".final_logit_softcapping", ".tensor_data_layout", ".expert_count",
-    ".expert_used_count", ".mm.tokens_per_image", ".attention.causal",
+    ".block_count",
+    ".context_length",
+    ".embedding_length",
+    ".feed_forward_length",
+    ".vocab_size",
+    ".attention.head_count",
+    ".attention.head_count_kv",
+    ".attention.key_length",
+    ".attention.value_length",
+    ".attention.layer_norm_rms_epsilon",
+    ".rope.dimension_count",
+    ".rope.freq_base",
+    ".rope.freq_base_swa",
+    ".rope.scale_linear",
+    ".rope.scaling.type",
+    ".rope.scaling.factor",
+    ".rope.scaling.original_context_length",
+    ".rope.scaling.finetuned",
+    ".rope.scaling.attn_factor",
+    ".rope.scaling.yarn_beta_fast",
+    ".rope.scaling.yarn_beta_slow",
+    ".attention.sliding_window",
+    ".attention.sliding_window_pattern",
+    ".attn_logit_softcapping",
+    ".final_logit_softcapping",
+    ".tensor_data_layout",
+    ".expert_count",
+    ".expert_used_count",
+    ".mm.tokens_per_image",
+    ".attention.causal",
 };
 
 static bool is_harmless(const char *suffix)

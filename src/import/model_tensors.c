@@ -10,10 +10,12 @@
 #include "base/log.h"
 #include "import/import_model.h"
 
-static const char *const size_names[SIZE_COUNT] = {
-    [SIZE_HIDDEN] = "embedding_length", [SIZE_INTERMEDIATE] = "feed_forward_length",
-    [SIZE_QUERY] = "heads x head",      [SIZE_KEY] = "kv heads x head",
-    [SIZE_HEAD] = "head",               [SIZE_VOCAB] = "vocabulary"};
+static const char *const size_names[SIZE_COUNT] = {[SIZE_HIDDEN] = "embedding_length",
+                                                   [SIZE_INTERMEDIATE] = "feed_forward_length",
+                                                   [SIZE_QUERY] = "heads x head",
+                                                   [SIZE_KEY] = "kv heads x head",
+                                                   [SIZE_HEAD] = "head",
+                                                   [SIZE_VOCAB] = "vocabulary"};
 
 static const struct import_rule *find_rule(const struct import_rule *rules, const char *name)
 {
@@ -24,7 +26,8 @@ static const struct import_rule *find_rule(const struct import_rule *rules, cons
     return NULL;
 }
 
-/* "blk.12.attn_q.weight" to 12 and "attn_q.weight"; NULL for another form. No leading zeros: a name has one spelling. */
+/* "blk.12.attn_q.weight" to 12 and "attn_q.weight"; NULL for another form. No leading zeros: a name has one spelling.
+ */
 static const char *split_layer(const char *name, uint64_t *layer)
 {
     if (strncmp(name, "blk.", 4) != 0)
@@ -34,7 +37,8 @@ static const char *split_layer(const char *name, uint64_t *layer)
     if (*digit == '0' && digit[1] != '.')
         return NULL;
     for (; *digit >= '0' && *digit <= '9'; digit++) {
-        if (__builtin_mul_overflow(*layer, 10u, layer) || __builtin_add_overflow(*layer, (unsigned)(*digit - '0'), layer))
+        if (__builtin_mul_overflow(*layer, 10u, layer) ||
+            __builtin_add_overflow(*layer, (unsigned)(*digit - '0'), layer))
             return NULL;
     }
     return digit > name + 4 && *digit == '.' ? digit + 1 : NULL;
@@ -46,16 +50,16 @@ static enum phy_status check_known(struct import_model *model, size_t index)
     uint64_t layer = 0;
     phy_gguf_tensor(model->gguf, index, &t);
     const char *rest = split_layer(t.name, &layer);
-    const struct import_rule *rule = rest ? find_rule(model->architecture->layer_rules, rest)
-                                          : find_rule(model->architecture->model_rules, t.name);
+    const struct import_rule *rule =
+        rest ? find_rule(model->architecture->layer_rules, rest) : find_rule(model->architecture->model_rules, t.name);
     if (!rule && strcmp(t.name, "rope_freqs.weight") == 0)
         return PHY_OK;
     if (!rule)
         return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_UNSUPPORTED,
                                     "%s models with such a tensor are not supported", model->architecture->name);
     if (rest && layer >= model->layers)
-        return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_FORMAT, "there is no layer %" PRIu64 ": block_count is %" PRIu64,
-                                    layer, model->layers);
+        return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_FORMAT,
+                                    "there is no layer %" PRIu64 ": block_count is %" PRIu64, layer, model->layers);
     model->groups[rule->group] = true;
     return PHY_OK;
 }
@@ -81,7 +85,8 @@ static enum phy_status check_shape(const struct import_model *model, const struc
     return PHY_OK;
 }
 
-static enum phy_status plan_one(struct import_model *model, const struct import_rule *rule, uint64_t layer, bool in_layer)
+static enum phy_status plan_one(struct import_model *model, const struct import_rule *rule, uint64_t layer,
+                                bool in_layer)
 {
     char name[64];
     size_t index;
@@ -105,7 +110,8 @@ static enum phy_status plan_one(struct import_model *model, const struct import_
         return status;
     tensor->format = phy_quant_by_gguf_id(t.type);
     if (!tensor->format)
-        return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_UNSUPPORTED, "type %s cannot be decoded yet", t.type_name);
+        return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_UNSUPPORTED, "type %s cannot be decoded yet",
+                                    t.type_name);
     bool scalar_rows = rule->columns == SIZE_NONE && rule->transform == IMPORT_UNPERMUTE;
     tensor->rows = scalar_rows ? t.dims[0] : t.dims[1];
     tensor->columns = scalar_rows ? 1 : t.dims[0];
@@ -120,8 +126,8 @@ static enum phy_status plan_one(struct import_model *model, const struct import_
 /* The published parameters of Llama 3.1 and later, except the factor, which differs between them. */
 enum { LLAMA3_LOW = 1, LLAMA3_HIGH = 4, LLAMA3_CONTEXT = 8192 };
 
-/* What `rope_freqs.weight` holds for a frequency by those parameters: 1 where waves are short, the factor where they are long,
- * and between the two a blend of the frequencies. */
+/* What `rope_freqs.weight` holds for a frequency by those parameters: 1 where waves are short, the factor where they
+ * are long, and between the two a blend of the frequencies. */
 static double llama3_divisor(double frequency, double factor, double context)
 {
     const double wavelength = 2 * M_PI / frequency;
@@ -133,8 +139,8 @@ static double llama3_divisor(double frequency, double factor, double context)
     return 1 / ((1 - smooth) / factor + smooth);
 }
 
-/* GGUF holds divisors where config.json holds the parameters that make them. Try the published ones: they are right if they
- * give every divisor, and nothing else is accepted. */
+/* GGUF holds divisors where config.json holds the parameters that make them. Try the published ones: they are right if
+ * they give every divisor, and nothing else is accepted. */
 static enum phy_status read_rope_divisors(struct import_model *model, size_t index)
 {
     struct phy_gguf_tensor t;
@@ -187,8 +193,9 @@ enum phy_status phy_import_plan_tensors(struct import_model *model)
     model->tensors = phy_alloc(count, sizeof *model->tensors);
     if (!status && !model->tensors)
         status = phy_fail_memory(model->host, "tensors", count * sizeof *model->tensors);
-    /* Model tensors are planned around the layers, in the order in which a forward pass meets them. A name is planned once, so
-     * there are never more than `count`; a layer that lacks a tensor ends the loop however many layers are promised. */
+    /* Model tensors are planned around the layers, in the order in which a forward pass meets them. A name is planned
+     * once, so there are never more than `count`; a layer that lacks a tensor ends the loop however many layers are
+     * promised. */
     const struct import_rule *outer = model->architecture->model_rules;
     if (!status)
         status = plan_one(model, outer++, 0, false);

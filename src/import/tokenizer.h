@@ -17,16 +17,16 @@ enum token_type {
     TOKEN_BYTE = 6
 };
 
-/* How text is cut into words before the merges, by tokenizer.ggml.pre. Each pattern isolates its matches in what the one
- * before it left; then bytes become characters. */
+/* How text is cut into words before the merges, by tokenizer.ggml.pre. Each pattern isolates its matches in what the
+ * one before it left; then bytes become characters. */
 struct pre_tokenizer {
     const char *name;
     const char *patterns[4]; /* NULL ends */
-    bool digits;        /* first every digit by itself */
-    bool gpt2;          /* GPT-2's own pattern */
-    bool nfc;           /* text is normalised first */
-    bool ignore_merges; /* a word that is a token is taken whole */
-    bool add_bos;       /* unless the file says otherwise */
+    bool digits;             /* first every digit by itself */
+    bool gpt2;               /* GPT-2's own pattern */
+    bool nfc;                /* text is normalised first */
+    bool ignore_merges;      /* a word that is a token is taken whole */
+    bool add_bos;            /* unless the file says otherwise */
 };
 /* NULL for an unknown name. */
 const struct pre_tokenizer *phy_pre_tokenizer(const char *name);
@@ -39,9 +39,9 @@ enum tokenizer_kind {
 struct import_tokenizer {
     const struct import_model *model;
     enum tokenizer_kind kind;
-    struct phy_names vocabulary; /* index = id; as tokenizer.json spells them */
-    uint8_t *types;              /* (vocabulary.count) enum token_type */
-    double *scores;              /* (vocabulary.count) TOKENIZER_PIECES */
+    struct phy_names vocabulary;    /* index = id; as tokenizer.json spells them */
+    uint8_t *types;                 /* (vocabulary.count) enum token_type */
+    double *scores;                 /* (vocabulary.count) TOKENIZER_PIECES */
     struct phy_gguf_strings merges; /* "left right", TOKENIZER_BYTES */
     const struct pre_tokenizer *pre;
     bool add_bos, add_eos, add_space_prefix;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SentencePiece keeps no merges: a pair merges if the vocabulary has what the two make, best score first. tokenizer.json wants
- * them listed, best first, so every token is cut in two at every character. Only normal tokens take part: user-defined ones
- * are matched whole before, and the others cannot come from text. */
+/* SentencePiece keeps no merges: a pair merges if the vocabulary has what the two make, best score first.
+ * tokenizer.json wants them listed, best first, so every token is cut in two at every character. Only normal tokens
+ * take part: user-defined ones are matched whole before, and the others cannot come from text. */
 #include <stdlib.h>
 
 #include "base/alloc.h"

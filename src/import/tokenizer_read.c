@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer.* keys of a GGUF file, checked until nothing is left that could fail while it is written. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -69,9 +70,9 @@ static enum phy_status read_ids(const struct import_model *model, struct import_
     const struct {
         const char *key;
         int64_t *to;
-    } all[] = {{"tokenizer.ggml.bos_token_id", &ids->bos},         {"tokenizer.ggml.eos_token_id", &ids->eos},
-               {"tokenizer.ggml.padding_token_id", &ids->pad},     {"tokenizer.ggml.unknown_token_id", &ids->unknown},
-               {"tokenizer.ggml.eot_token_id", &ids->turn_end},    {"tokenizer.ggml.mask_token_id", &ids->mask}};
+    } all[] = {{"tokenizer.ggml.bos_token_id", &ids->bos},      {"tokenizer.ggml.eos_token_id", &ids->eos},
+               {"tokenizer.ggml.padding_token_id", &ids->pad},  {"tokenizer.ggml.unknown_token_id", &ids->unknown},
+               {"tokenizer.ggml.eot_token_id", &ids->turn_end}, {"tokenizer.ggml.mask_token_id", &ids->mask}};
     enum phy_status status = PHY_OK;
     for (size_t i = 0; i < sizeof all / sizeof all[0] && !status; i++)
         status = read_id(model, all[i].key, all[i].to);
@@ -80,38 +81,36 @@ static enum phy_status read_ids(const struct import_model *model, struct import_
 
 /* ---- arrays beside the tokens ---- */
 
-/* The array key with one element for each token; false in *found when the key is absent. */
-static enum phy_status find_array(const struct import_tokenizer *t, const char *name, size_t *index, bool *found)
+/* The array key with one element for each token; *found is false when the key is absent. */
+static enum phy_status find_array(const struct import_model *model, const char *name, size_t tokens, size_t *index,
+                                  bool *found)
 {
     struct phy_gguf_key key;
-    *found = phy_import_find(t->model, name, index);
+    *found = phy_import_find(model, name, index);
     if (!*found)
         return PHY_OK;
-    phy_gguf_key(t->model->gguf, *index, &key);
-    if (key.type != PHY_GGUF_ARRAY || key.count != t->vocabulary.count)
-        return phy_gguf_fail_key(t->model->gguf, *index, PHY_ERR_FORMAT,
-                                 "%llu values for %zu tokens", (unsigned long long)key.count, t->vocabulary.count);
+    phy_gguf_key(model->gguf, *index, &key);
+    if (key.type != PHY_GGUF_ARRAY || key.count != tokens)
+        return phy_gguf_fail_key(model->gguf, *index, PHY_ERR_FORMAT, "%llu values for %zu tokens",
+                                 (unsigned long long)key.count, tokens);
     return PHY_OK;
 }
 
 static enum phy_status read_types(struct import_tokenizer *t, size_t count)
 {
     size_t index;
-    struct phy_gguf_key key;
+    bool found;
     t->types = phy_alloc(count, 1);
     if (!t->types)
         return phy_fail_memory(t->model->host, "token types", count);
     memset(t->types, TOKEN_NORMAL, count);
-    if (!phy_import_find(t->model, "tokenizer.ggml.token_type", &index))
-        return PHY_OK;
-    phy_gguf_key(t->model->gguf, index, &key);
-    if (key.type != PHY_GGUF_ARRAY || key.count != count)
-        return phy_gguf_fail_key(t->model->gguf, index, PHY_ERR_FORMAT, "%llu values for %zu tokens",
-                                 (unsigned long long)key.count, count);
+    enum phy_status status = find_array(t->model, "tokenizer.ggml.token_type", count, &index, &found);
+    if (status || !found)
+        return status;
     for (size_t done = 0; done < count;) {
         int64_t values[NUMBERS_AT_ONCE];
         size_t take = count - done < NUMBERS_AT_ONCE ? count - done : NUMBERS_AT_ONCE;
-        enum phy_status status = phy_gguf_load_i64(t->model->gguf, index, done, take, values);
+        status = phy_gguf_load_i64(t->model->gguf, index, done, take, values);
         if (status)
             return status;
         for (size_t i = 0; i < take; i++, done++) {
@@ -128,7 +127,7 @@ static enum phy_status read_scores(struct import_tokenizer *t)
 {
     size_t index = 0, count = t->vocabulary.count;
     bool found;
-    enum phy_status status = find_array(t, "tokenizer.ggml.scores", &index, &found);
+    enum phy_status status = find_array(t->model, "tokenizer.ggml.scores", count, &index, &found);
     if (!status && !found)
         status = phy_import_missing(t->model, "tokenizer.ggml.scores");
     if (status)
@@ -139,16 +138,17 @@ static enum phy_status read_scores(struct import_tokenizer *t)
     status = phy_gguf_load_f64(t->model->gguf, index, 0, count, t->scores);
     for (size_t i = 0; i < count && !status; i++) {
         if (isnan(t->scores[i]))
-            status = phy_gguf_fail_key(t->model->gguf, index, PHY_ERR_FORMAT, "the score of token %zu is not a number", i);
+            status =
+                phy_gguf_fail_key(t->model->gguf, index, PHY_ERR_FORMAT, "the score of token %zu is not a number", i);
     }
     return status;
 }
 
 /* ---- tokens ---- */
 
-/* The token as tokenizer.json spells it, in `out` of at least 3 * bytes + 32 bytes. SentencePiece's user-defined tokens hold
- * real spaces in a GGUF file and U+2581 in tokenizer.json, where they are looked for after spaces have become U+2581. Where
- * a prefix is added to the text that cannot be done, and the raw text is searched for them. */
+/* The token as tokenizer.json spells it, in `out` of at least 3 * bytes + 32 bytes. SentencePiece's user-defined tokens
+ * hold real spaces in a GGUF file and U+2581 in tokenizer.json, where they are looked for after spaces have become
+ * U+2581. Where a prefix is added to the text that cannot be done, and the raw text is searched for them. */
 static size_t spell(const struct import_tokenizer *t, size_t id, const char *text, size_t bytes, char *out)
 {
     if (bytes == 0) /* several empty tokens would be one */
@@ -172,8 +172,8 @@ static enum phy_status add_token(struct import_tokenizer *t, size_t key, size_t 
     const struct phy_gguf *gguf = t->model->gguf;
     size_t same;
     if (!phy_import_is_utf8(text, bytes))
-        return phy_gguf_fail_key(gguf, key, PHY_ERR_UNSUPPORTED, "token %zu is not UTF-8: tokenizer.json cannot hold it",
-                                 id);
+        return phy_gguf_fail_key(gguf, key, PHY_ERR_UNSUPPORTED,
+                                 "token %zu is not UTF-8: tokenizer.json cannot hold it", id);
     if (t->kind == TOKENIZER_PIECES && bytes > PIECE_BYTES_MAX)
         return phy_gguf_fail_key(gguf, key, PHY_ERR_LIMIT, "token %zu has %zu bytes, our limit is %d", id, bytes,
                                  PIECE_BYTES_MAX);
@@ -306,7 +306,8 @@ static enum phy_status refuse_normalizers(const struct import_model *model)
     size_t index;
     bool removes = false;
     if (phy_import_find(model, "tokenizer.ggml.precompiled_charsmap", &index))
-        return phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED, "a SentencePiece normalizer is not supported");
+        return phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED,
+                                 "a SentencePiece normalizer is not supported");
     enum phy_status status = phy_import_bool(model, "tokenizer.ggml.remove_extra_whitespaces", &removes);
     if (!status && removes && phy_import_find(model, "tokenizer.ggml.remove_extra_whitespaces", &index))
         return phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED, "removing white space is not supported");
