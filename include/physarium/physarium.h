@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "device.h"
 #include "host.h"
+#include "import.h"
 #include "status.h"
 #include "surgery.h"
 #include "targets.h"
