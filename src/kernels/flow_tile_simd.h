@@ -22,6 +22,7 @@
 #include "kernels/flow_tile_forms.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define EACH(k, count) _Pragma("GCC unroll 8") for (uint32_t k = 0; k < (count); k++)
 
 enum { PHY_FLOW_FOLDED_ITERATIONS = 60 };
 
@@ -63,11 +64,23 @@ static uint32_t lanes_left(uint32_t cols, uint32_t strip)
     return cols - strip * LANES < LANES ? cols - strip * LANES : LANES;
 }
 
-static ALWAYS_INLINE vf recip(vf y)
+static ALWAYS_INLINE void row_totals(const vi sums[GROUP], uint32_t totals[GROUP])
 {
-    vf x = vf_of_bits(vi_sub(vi_set(0x7EF311C7u), vf_bits(y)));
-    x = vf_mul(x, vf_sub(vf_set(2.0f), vf_mul(y, x)));
-    return vf_mul(x, vf_sub(vf_set(2.0f), vf_mul(y, x)));
+    for (uint32_t k = 0; k < GROUP; k += 4)
+        totals_of_four(sums + k, totals + k);
+}
+
+/* 1/y of `count` vectors at a time: the operations of one reciprocal wait for one another, those of several do not. */
+static ALWAYS_INLINE void recip(const vf *y, vf *x, uint32_t count)
+{
+    vf t[GROUP];
+    EACH(k, count) x[k] = vf_of_bits(vi_sub(vi_set(0x7EF311C7u), vf_bits(y[k])));
+    EACH(step, 2)
+    {
+        EACH(k, count) t[k] = vf_mul(y[k], x[k]);
+        EACH(k, count) t[k] = vf_sub(vf_set(2.0f), t[k]);
+        EACH(k, count) x[k] = vf_mul(x[k], t[k]);
+    }
 }
 
 /* Food as the codes have it, and zero where a line is padded. */
@@ -127,10 +140,11 @@ static float inverse_mean(const struct network *n, float scale)
         vi sum[GROUP] = {0};
         uint32_t row_sum[GROUP]; /* < 2^31 */
         for (uint32_t strip = 0; strip < n->strips; strip++) {
-            UNROLL for (uint32_t k = 0; k < GROUP; k++, cell += 2 * LANES)
+            EACH(k, GROUP)
             {
                 vf food = vf_mul(vf_load(cell + LANES), vf_set(scale));
                 sum[k] = vi_add(sum[k], vf_truncate(vf_mul(food, vf_set(4194304.0f))));
+                cell += 2 * LANES;
             }
         }
         row_totals(sum, row_sum);
@@ -152,7 +166,7 @@ static ALWAYS_INLINE void start(const struct network *n, uint32_t peak_bits, boo
         vi row_sum[GROUP] = {0};
         for (uint32_t strip = 0; strip < n->strips; strip++) {
             vi col_sum = vi_load(n->col_sum + strip * LANES);
-            UNROLL for (uint32_t k = 0; k < GROUP; k++, cell += 2 * LANES)
+            EACH(k, GROUP)
             {
                 vf food = vf_mul(vf_mul(vf_load(cell + LANES), scale), inverse);
                 food = vf_min(food, vf_set(32.0f));
@@ -161,6 +175,7 @@ static ALWAYS_INLINE void start(const struct network *n, uint32_t peak_bits, boo
                 col_sum = vi_add(col_sum, u);
                 vf_store(cell, vf_set(folded ? 2.0f : 1.0f));
                 vf_store(cell + LANES, folded ? vf_mul(food, vf_set(32768.0f)) : food);
+                cell += 2 * LANES;
             }
             vi_store(n->col_sum + strip * LANES, col_sum);
         }
@@ -176,45 +191,60 @@ static ALWAYS_INLINE void supply(float *supplies, const uint32_t *sums, uint32_t
     const vf factor = vf_set(folded ? k * 0x1p-16f : k);
     for (uint32_t i = 0; i < lines; i += LANES) {
         vi s = vi_shift_right(vi_load(sums + i), 6); /* < 2^24, so the conversion is exact */
-        vf_store(supplies + i, vf_unless_zero(s, vf_mul(factor, recip(vf_of_integers(s)))));
+        vf y = vf_of_integers(s), x;
+        recip(&y, &x, 1);
+        vf_store(supplies + i, vf_unless_zero(s, vf_mul(factor, x)));
     }
 }
 
-/* One iteration of a vector of cells; its new flux. */
-static ALWAYS_INLINE vi step(float *cell, vf row_supply, vf col_supply, uint32_t beta, bool folded)
+/* One iteration of a group's vectors; their new flux. */
+static ALWAYS_INLINE void step(float *cell, const vf *row_supply, vf col_supply, uint32_t beta, bool folded, vi *u)
 {
-    vf d = vf_load(cell), food = vf_load(cell + LANES);
-    vf share = vf_mul(vf_mul(d, food), vf_add(row_supply, col_supply));
-    vf q = share;
+    vf share[GROUP], q[GROUP], y[GROUP], a[GROUP], d[GROUP];
+    EACH(k, GROUP) share[k] = vf_mul(vf_load(cell + 2 * k * LANES), vf_load(cell + (2 * k + 1) * LANES));
+    EACH(k, GROUP) share[k] = vf_mul(share[k], vf_add(row_supply[k], col_supply));
+    EACH(k, GROUP) q[k] = share[k];
     for (uint32_t b = 1; b < beta; b++)
-        q = vf_mul(q, share);
-    vf a = vf_mul(q, recip(vf_add(vf_set(1.0f), q)));
-    d = folded ? vf_fused(d, vf_set(0.5f), a) : vf_mul(vf_add(d, a), vf_set(0.5f));
-    vf_store(cell, d);
-    vf g = vf_mul(d, food);
-    return vf_truncate(folded ? g : vf_mul(g, vf_set(65536.0f)));
+        EACH(k, GROUP) q[k] = vf_mul(q[k], share[k]);
+    EACH(k, GROUP) y[k] = vf_add(vf_set(1.0f), q[k]);
+    recip(y, a, GROUP);
+    EACH(k, GROUP) a[k] = vf_mul(q[k], a[k]);
+    EACH(k, GROUP)
+    {
+        d[k] = vf_load(cell + 2 * k * LANES);
+        d[k] = folded ? vf_fused(d[k], vf_set(0.5f), a[k]) : vf_mul(vf_add(d[k], a[k]), vf_set(0.5f));
+        vf_store(cell + 2 * k * LANES, d[k]);
+    }
+    EACH(k, GROUP)
+    {
+        vf g = vf_mul(d[k], vf_load(cell + (2 * k + 1) * LANES));
+        u[k] = vf_truncate(folded ? g : vf_mul(g, vf_set(65536.0f)));
+    }
 }
 
 static ALWAYS_INLINE void iterate(const struct network *n, float gain, uint32_t beta, bool folded)
 {
+    const uint32_t groups = n->groups, strips = n->strips;
+    const float *col_supplies = n->col_supply;
+    uint32_t *col_sums = n->col_sum;
+    float *cell = n->cells;
     supply(n->row_supply, n->row_sum, n->rows, gain, n->cols, folded);
     supply(n->col_supply, n->col_sum, n->cols, gain, n->rows, folded);
-    memset(n->col_sum, 0, n->strips * LANES * sizeof *n->col_sum);
-    float *cell = n->cells;
-    for (uint32_t group = 0; group < n->groups; group++) {
+    memset(col_sums, 0, strips * LANES * sizeof *col_sums);
+    for (uint32_t group = 0; group < groups; group++) {
         vi row_sum[GROUP] = {0};
         vf row_supply[GROUP];
-        UNROLL for (uint32_t k = 0; k < GROUP; k++) row_supply[k] = vf_set(n->row_supply[group * GROUP + k]);
-        for (uint32_t strip = 0; strip < n->strips; strip++) {
-            vf col_supply = vf_load(n->col_supply + strip * LANES);
-            vi col_sum = vi_load(n->col_sum + strip * LANES);
-            UNROLL for (uint32_t k = 0; k < GROUP; k++, cell += 2 * LANES)
+        EACH(k, GROUP) row_supply[k] = vf_set(n->row_supply[group * GROUP + k]);
+        for (uint32_t strip = 0; strip < strips; strip++) {
+            vi u[GROUP], col_sum = vi_load(col_sums + strip * LANES);
+            step(cell, row_supply, vf_load(col_supplies + strip * LANES), beta, folded, u);
+            EACH(k, GROUP)
             {
-                vi u = step(cell, row_supply[k], col_supply, beta, folded);
-                row_sum[k] = vi_add(row_sum[k], u);
-                col_sum = vi_add(col_sum, u);
+                row_sum[k] = vi_add(row_sum[k], u[k]);
+                col_sum = vi_add(col_sum, u[k]);
             }
-            vi_store(n->col_sum + strip * LANES, col_sum);
+            vi_store(col_sums + strip * LANES, col_sum);
+            cell += 2 * GROUP * LANES;
         }
         row_totals(row_sum, n->row_sum + group * GROUP);
     }
