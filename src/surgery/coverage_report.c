@@ -40,7 +40,8 @@ static enum phy_status open_report(int *fd, uint64_t *bytes, int dir_fd, const c
     struct stat found;
     *fd = dir_fd < 0 ? -1 : openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (*fd < 0)
-        return dir_fd < 0 || errno == ENOENT ? PHY_OK : phy_fail(host, PHY_ERR_IO, "physarium/%s: %s", name, strerror(errno));
+        return dir_fd < 0 || errno == ENOENT ? PHY_OK
+                                             : phy_fail(host, PHY_ERR_IO, "physarium/%s: %s", name, strerror(errno));
     if (fstat(*fd, &found) == 0 && S_ISREG(found.st_mode)) {
         *bytes = (uint64_t)found.st_size;
         return PHY_OK;
@@ -60,7 +61,8 @@ static enum phy_status read_report(char **text, size_t *size, int dir_fd, const 
     if (status != PHY_OK || fd < 0)
         return status;
     if (bytes > LARGEST_REPORT) {
-        status = phy_fail(host, PHY_ERR_LIMIT, "physarium/%s: %llu bytes, more than a report has", name, (unsigned long long)bytes);
+        status = phy_fail(host, PHY_ERR_LIMIT, "physarium/%s: %llu bytes, more than a report has", name,
+                          (unsigned long long)bytes);
     } else {
         *text = phy_alloc((size_t)bytes + 1, 1);
         if (!*text)
@@ -85,7 +87,8 @@ static enum phy_status read_report(char **text, size_t *size, int dir_fd, const 
 static bool take_u32(const cJSON *object, const char *key, uint32_t limit, uint32_t *out)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > limit || floor(item->valuedouble) != item->valuedouble)
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > limit ||
+        floor(item->valuedouble) != item->valuedouble)
         return false;
     *out = (uint32_t)item->valuedouble;
     return true;
@@ -117,7 +120,8 @@ static bool take_layers(const cJSON *targets, struct phy_target_params *out)
     if (cJSON_IsNull(layers))
         return true;
     out->has_layers = true;
-    return take_u32(layers, "first", UINT32_MAX, &out->first_layer) && take_u32(layers, "last", UINT32_MAX, &out->last_layer);
+    return take_u32(layers, "first", UINT32_MAX, &out->first_layer) &&
+           take_u32(layers, "last", UINT32_MAX, &out->last_layer);
 }
 
 static bool take_calibration(const cJSON *parameters, struct phy_recorded_options *out)
@@ -162,7 +166,8 @@ enum phy_status phy_recorded_options_read(struct phy_recorded_options *out, int 
     else if (!schema || strcmp(schema, "physarium.surgery") != 0)
         snprintf(out->problem, sizeof out->problem, "has not the schema \"physarium.surgery\"");
     else if (!take_u32(out->json, "schema_version", UINT32_MAX, &version) || version != PHY_SURGERY_SCHEMA_VERSION)
-        snprintf(out->problem, sizeof out->problem, "has schema_version %u, we know %d", version, PHY_SURGERY_SCHEMA_VERSION);
+        snprintf(out->problem, sizeof out->problem, "has schema_version %u, we know %d", version,
+                 PHY_SURGERY_SCHEMA_VERSION);
     else if (!take_options(out->json, out))
         snprintf(out->problem, sizeof out->problem, "has no complete \"parameters\"");
     else
@@ -252,7 +257,8 @@ static bool same_token(const struct phy_json_token *a, const struct phy_json_tok
 }
 
 /* Both texts are the scan's to change. */
-static void compare_json(struct phy_report_verdict *out, char *there, size_t there_bytes, char *found, size_t found_bytes)
+static void compare_json(struct phy_report_verdict *out, char *there, size_t there_bytes, char *found,
+                         size_t found_bytes)
 {
     struct phy_json_scan a, b;
     struct phy_json_token said, right;
@@ -283,8 +289,9 @@ static void compare_json(struct phy_report_verdict *out, char *there, size_t the
     out->state = PHY_COVERAGE_REPORT_AGREES;
 }
 
-enum phy_status phy_reports_check_coverage(struct phy_report_verdict *out, int dir_fd, const struct phy_report_tensor *tensors,
-                                           size_t count, const struct phy_host *host)
+enum phy_status phy_reports_check_coverage(struct phy_report_verdict *out, int dir_fd,
+                                           const struct phy_report_tensor *tensors, size_t count,
+                                           const struct phy_host *host)
 {
     char *text;
     size_t bytes = 0;
@@ -328,8 +335,8 @@ static bool is_scalar(enum phy_json_kind kind)
 }
 
 /* One line against the line that the findings give. True if they agree. */
-static bool compare_line(struct phy_report_verdict *out, char *there, size_t there_bytes, char *found, size_t found_bytes,
-                         const char *label)
+static bool compare_line(struct phy_report_verdict *out, char *there, size_t there_bytes, char *found,
+                         size_t found_bytes, const char *label)
 {
     struct phy_json_scan a, b;
     struct phy_json_token said, right, key = {0};
@@ -364,7 +371,8 @@ struct line_reader {
 };
 
 /* The next line without its newline, in *line; false at the end. */
-static enum phy_status next_line(struct line_reader *r, char **line, size_t *line_bytes, bool *got, const struct phy_host *host)
+static enum phy_status next_line(struct line_reader *r, char **line, size_t *line_bytes, bool *got,
+                                 const struct phy_host *host)
 {
     enum { PIECE = 1 << 20 };
     size_t searched = 0;
@@ -414,8 +422,9 @@ static enum phy_status check_lines(struct phy_report_verdict *out, struct line_r
         if (status != PHY_OK)
             break;
         if (got != (i < count)) {
-            snprintf(out->where, sizeof out->where, got ? "it has more than %zu lines, found %zu tensors" : "it has %zu lines, found %zu tensors",
-                     i, count);
+            snprintf(out->where, sizeof out->where,
+                     got ? "it has more than %zu lines, found %zu tensors" : "it has %zu lines, found %zu tensors", i,
+                     count);
             agrees = false;
         } else if (got) {
             found.bytes = 0;
@@ -431,8 +440,9 @@ static enum phy_status check_lines(struct phy_report_verdict *out, struct line_r
     return status;
 }
 
-enum phy_status phy_reports_check_tensors(struct phy_report_verdict *out, int dir_fd, const struct phy_report_tensor *tensors,
-                                          size_t count, const struct phy_host *host)
+enum phy_status phy_reports_check_tensors(struct phy_report_verdict *out, int dir_fd,
+                                          const struct phy_report_tensor *tensors, size_t count,
+                                          const struct phy_host *host)
 {
     struct line_reader reader = {0};
     *out = (struct phy_report_verdict){.state = PHY_COVERAGE_REPORT_ABSENT};

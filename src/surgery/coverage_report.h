@@ -8,7 +8,7 @@
 
 /* What surgery.json records; zero and NULL where it does not. */
 struct phy_recorded_options {
-    bool present;  /* there is a surgery.json that we can read */
+    bool present;      /* there is a surgery.json that we can read */
     char problem[512]; /* why there is one that we cannot; "" */
     double gain;
     uint32_t beta, iterations, block;
@@ -32,9 +32,11 @@ struct phy_report_verdict {
     enum phy_coverage_report state;
     char where[768];
 };
-enum phy_status phy_reports_check_coverage(struct phy_report_verdict *out, int dir_fd, const struct phy_report_tensor *tensors,
-                                           size_t count, const struct phy_host *host);
-enum phy_status phy_reports_check_tensors(struct phy_report_verdict *out, int dir_fd, const struct phy_report_tensor *tensors,
-                                          size_t count, const struct phy_host *host);
+enum phy_status phy_reports_check_coverage(struct phy_report_verdict *out, int dir_fd,
+                                           const struct phy_report_tensor *tensors, size_t count,
+                                           const struct phy_host *host);
+enum phy_status phy_reports_check_tensors(struct phy_report_verdict *out, int dir_fd,
+                                          const struct phy_report_tensor *tensors, size_t count,
+                                          const struct phy_host *host);
 
 #endif
