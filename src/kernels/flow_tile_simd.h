@@ -305,7 +305,7 @@ static void give_conductance(float *out, const struct network *n, float unit)
 {
     for (uint32_t row = 0; row < n->rows; row++) {
         for (uint32_t strip = 0; strip < n->strips; strip++) {
-            float d[LANES];
+            _Alignas(64) float d[LANES];
             vf_store(d, vf_mul(vf_load(cell_at(n, row, strip)), vf_set(unit)));
             memcpy(out + (size_t)row * n->cols + strip * LANES, d, lanes_left(n->cols, strip) * sizeof *d);
         }

@@ -373,8 +373,9 @@ static void put_profile(struct phy_text *out, const struct phy_tally *tally)
         plot.high = plot.low + step / 100.0;
     phy_text_put(out, "<h2>Profile over the layers</h2>\n<p class=soft>Line: killed share of a layer's target weights. "
                       "Band: from the "
-                      "layer's least pruned tensor to its most pruned one. The axis does not begin at zero.</p>\n"
-                      "<svg viewBox=\"0 0 1000 274\" role=img aria-label=\"Sparsity by layer\">\n");
+                      "layer's least pruned tensor to its most pruned one.");
+    phy_text_put(out, plot.low > 0 ? " The axis does not begin at zero.</p>\n" : "</p>\n");
+    phy_text_put(out, "<svg viewBox=\"0 0 1000 274\" role=img aria-label=\"Sparsity by layer\">\n");
     put_grid(out, &plot, tally, step);
     put_curves(out, &plot, tally);
     phy_text_printf(out, "<text text-anchor=middle x=%d y=268>layer</text></svg>\n", (PLOT_LEFT + PLOT_RIGHT) / 2);
