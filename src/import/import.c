@@ -26,7 +26,7 @@
 struct import_run {
     const struct phy_import_params *params;
     const struct phy_host *host;
-    const char *file; /* last part of the input's path is not enough: messages name it as it was given */
+    const char *file; /* the input as it was given, which is how messages name it */
     int fd;
     struct stat seen;
     struct phy_gguf *gguf;

@@ -253,7 +253,7 @@ static enum phy_status read_rope_scaling(struct import_model *model)
             status = phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED, "a factor of %g is not supported",
                                        model->rope_attention_factor);
     }
-    if (!model->rope_factor)
+    if (model->rope_factor == 0)
         model->rope_factor = legacy;
     bool scaled = model->rope_factor != 0 && model->rope_factor != 1;
     if (status) {

@@ -331,6 +331,10 @@ static enum phy_status read_flags(struct import_tokenizer *t, const struct impor
     t->bos = ids->bos;
     t->eos = ids->eos;
     t->unknown = ids->unknown;
+    for (size_t id = 0; t->unknown < 0 && id < t->vocabulary.count; id++) {
+        if (t->types[id] == TOKEN_UNKNOWN)
+            t->unknown = (int64_t)id;
+    }
     return PHY_OK;
 }
 
