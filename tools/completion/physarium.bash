@@ -30,7 +30,7 @@ _physarium() {
     case $command in
     '') options='--help --version inspect import surgery coverage devices' ;;
     inspect) options="--follow-symlinks $common" ;;
-    import) options="--output --force $common" ;;
+    import) options="--output --force --shard-bytes $common" ;;
     surgery)
         options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
         options+=" $targets --resume --force --follow-symlinks $common"
