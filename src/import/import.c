@@ -226,6 +226,7 @@ enum phy_status phy_import_run(const struct phy_import_params *params, struct ph
         fill_result(&run, now_seconds() - started, result);
     phy_import_tokenizer_free(&run.tokenizer);
     phy_free(run.model.tensors);
+    phy_free(run.model.sliding_layers);
     phy_gguf_close(&run.gguf);
     if (run.fd >= 0)
         close(run.fd);
