@@ -23,10 +23,23 @@ enum phy_status phy_results_open(struct phy_results **out, size_t tensor_count, 
         phy_results_close(out);
         return phy_fail_memory(host, "results", tensor_count * sizeof *results->tensors);
     }
-    for (size_t i = 0; i < tensor_count; i++)
-        results->tensors[i].tile_min = 2.0;
-    results->first_changed = tensor_count;
+    phy_results_clear(results);
     return PHY_OK;
+}
+
+void phy_results_clear(struct phy_results *results)
+{
+    struct phy_tensor_result *tensors = results->tensors;
+    struct phy_shard_result *shards = results->shards;
+    const size_t tensor_count = results->tensor_count, shard_count = results->shard_count;
+    memset(results, 0, sizeof *results);
+    results->tensor_count = results->first_changed = tensor_count;
+    results->shard_count = shard_count;
+    results->tensors = tensors;
+    results->shards = shards;
+    for (size_t i = 0; i < tensor_count; i++)
+        tensors[i] = (struct phy_tensor_result){.tile_min = 2.0};
+    memset(shards, 0, shard_count * sizeof *shards);
 }
 
 void phy_results_close(struct phy_results **results)

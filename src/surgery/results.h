@@ -60,6 +60,8 @@ struct phy_results {
 
 enum phy_status phy_results_open(struct phy_results **out, size_t tensor_count, size_t shard_count,
                                  const struct phy_host *host);
+/* Back to nothing done. */
+void phy_results_clear(struct phy_results *results);
 void phy_results_close(struct phy_results **results);
 
 /* Index of a device by name, added if it is new; the last one stands for all when there are too many. */
