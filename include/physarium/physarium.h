@@ -7,6 +7,7 @@
 #include "coverage.h"
 #include "device.h"
 #include "host.h"
+#include "import.h"
 #include "status.h"
 #include "surgery.h"
 #include "targets.h"
