@@ -637,6 +637,38 @@ static void a_report_of_a_newer_schema_is_not_compared(void **state)
     phy_coverage_free(&coverage);
 }
 
+/* Reports come with the output, from wherever that came. */
+static void mutated_reports_are_damage_or_harmless(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"surgery.json", "coverage.json", "tensors.jsonl"};
+    uint64_t seed = 3;
+    for (int i = 0; i < 240; i++) {
+        struct phy_coverage *coverage;
+        char path[64];
+        size_t bytes;
+        snprintf(path, sizeof path, "out/physarium/%s", files[i % 3]);
+        unsigned char *good = donor_read(path, &bytes), *bad = malloc(bytes + 1);
+        memcpy(bad, good, bytes);
+        size_t from = donor_random(&seed) % bytes, length = 1 + donor_random(&seed) % 9,
+               to = donor_random(&seed) % bytes;
+        if (i % 2)
+            bad[from] = (unsigned char)donor_random(&seed);
+        for (size_t k = 0; !(i % 2) && k < length && from + k < bytes && to + k < bytes; k++)
+            bad[from + k] = good[to + k];
+        donor_write(path, bad, i % 5 ? bytes : from);
+        enum phy_status status = cover(&coverage, NULL);
+        /* a surgery.json that names other targets may leave none */
+        if (status != PHY_OK && status != PHY_ERR_MISMATCH && status != PHY_ERR_USAGE && status != PHY_ERR_UNSUPPORTED)
+            fail_msg("status %d: %s", status, record.error);
+        assert_int_equal(record.errors, status != PHY_OK);
+        phy_coverage_free(&coverage);
+        donor_write(path, good, bytes);
+        free(good);
+        free(bad);
+    }
+}
+
 /* ---- the rest ---- */
 
 struct text {
@@ -761,6 +793,7 @@ int main(void)
         WITH_PAIR(files_that_the_donor_does_not_have_are_named),
         WITH_PAIR(lying_reports_are_caught),
         WITH_PAIR(a_report_of_a_newer_schema_is_not_compared),
+        WITH_PAIR(mutated_reports_are_damage_or_harmless),
         WITH_PAIR(the_result_is_json_with_every_damage),
         WITH_PAIR(refuses_what_cannot_be_compared),
         WITH_PAIR(read_errors_are_statuses),
