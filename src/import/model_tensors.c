@@ -123,24 +123,69 @@ static enum phy_status plan_one(struct import_model *model, const struct import_
     return PHY_OK;
 }
 
-/* The published parameters of Llama 3.1 and later, except the factor, which differs between them. */
+/* Llama 3.1 and later: the parameters that all of them have. The factor differs between models, and the context it
+ * scales. */
 enum { LLAMA3_LOW = 1, LLAMA3_HIGH = 4, LLAMA3_CONTEXT = 8192 };
 
 /* What `rope_freqs.weight` holds for a frequency by those parameters: 1 where waves are short, the factor where they
  * are long, and between the two a blend of the frequencies. */
 static double llama3_divisor(double frequency, double factor, double context)
 {
-    const double wavelength = 2 * M_PI / frequency;
-    if (wavelength < context / LLAMA3_HIGH)
+    const double waves = context * frequency / (2 * M_PI); /* that fit into the context */
+    if (waves > LLAMA3_HIGH)
         return 1;
-    if (wavelength > context / LLAMA3_LOW)
+    if (waves < LLAMA3_LOW)
         return factor;
-    const double smooth = (context / wavelength - LLAMA3_LOW) / (LLAMA3_HIGH - LLAMA3_LOW);
+    const double smooth = (waves - LLAMA3_LOW) / (LLAMA3_HIGH - LLAMA3_LOW);
     return 1 / ((1 - smooth) / factor + smooth);
 }
 
-/* GGUF holds divisors where config.json holds the parameters that make them. Try the published ones: they are right if
- * they give every divisor, and nothing else is accepted. */
+static double frequency_of(const struct import_model *model, size_t index)
+{
+    return pow(model->rope_theta, -2.0 * (double)index / (double)model->head_dim);
+}
+
+/* The context that makes the first blended divisor what it is: llama3_divisor solved for it. 0 if none is blended. */
+static double context_of_blend(const struct import_model *model, const float *divisors, size_t count)
+{
+    const double factor = (double)divisors[count - 1];
+    for (size_t i = 0; i < count; i++) {
+        const double divisor = (double)divisors[i];
+        if (!(divisor > 1 && divisor < factor))
+            continue;
+        const double smooth = (1 / divisor - 1 / factor) / (1 - 1 / factor);
+        const double waves = LLAMA3_LOW + smooth * (LLAMA3_HIGH - LLAMA3_LOW);
+        const double context = round(2 * M_PI * waves / frequency_of(model, i));
+        return context < 1e9 ? context : 0; /* also for NaN */
+    }
+    return 0;
+}
+
+/* GGUF holds divisors where config.json holds the parameters that make them. A guess at the context is right if it
+ * gives every divisor; nothing else is accepted. */
+static bool find_llama3_parameters(struct import_model *model, const float *divisors, size_t count)
+{
+    const double factor = (double)divisors[count - 1];
+    const double contexts[] = {(double)model->rope_original_context, LLAMA3_CONTEXT,
+                               context_of_blend(model, divisors, count)};
+    for (size_t c = 0; c < sizeof contexts / sizeof contexts[0]; c++) {
+        bool all = factor > 1 && contexts[c] >= 1;
+        for (size_t i = 0; i < count && all; i++) {
+            const double expected = llama3_divisor(frequency_of(model, i), factor, contexts[c]);
+            all = fabs((double)divisors[i] - expected) <= 1e-5 * expected;
+        }
+        if (!all)
+            continue;
+        model->rope = ROPE_LLAMA3;
+        model->rope_factor = factor;
+        model->rope_low = LLAMA3_LOW;
+        model->rope_high = LLAMA3_HIGH;
+        model->rope_original_context = (uint64_t)contexts[c];
+        return true;
+    }
+    return false;
+}
+
 static enum phy_status read_rope_divisors(struct import_model *model, size_t index)
 {
     struct phy_gguf_tensor t;
@@ -149,39 +194,24 @@ static enum phy_status read_rope_divisors(struct import_model *model, size_t ind
         return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_FORMAT, "not %" PRIu64 " F32 divisors",
                                     model->head_dim / 2);
     size_t count = (size_t)t.dims[0];
-    unsigned char *bytes = phy_alloc(count, 4);
+    uint8_t *bytes = phy_alloc(count, 4);
     float *divisors = phy_alloc(count, sizeof *divisors);
     enum phy_status status = bytes && divisors ? phy_gguf_read(model->gguf, bytes, count * 4, t.at)
                                                : phy_fail_memory(model->host, "rope_freqs", count * 8);
-    bool all_one = true, found = false;
-    const double contexts[] = {(double)model->rope_original_context, LLAMA3_CONTEXT};
     if (!status) {
+        bool all_one = true;
         phy_decode_f32(bytes, count, divisors);
         for (size_t i = 0; i < count; i++)
             all_one &= divisors[i] == 1.0f;
-        for (size_t c = 0; c < 2 && !found && !all_one && contexts[c] > 0; c++) {
-            const double factor = (double)divisors[count - 1];
-            found = factor > 1;
-            for (size_t i = 0; i < count && found; i++) {
-                const double frequency = pow(model->rope_theta, -2.0 * (double)i / (double)model->head_dim);
-                const double expected = llama3_divisor(frequency, factor, contexts[c]);
-                found = fabs((double)divisors[i] - expected) <= 1e-5 * expected;
-            }
-            model->rope_factor = factor;
-            model->rope_original_context = (uint64_t)contexts[c];
-        }
+        bool usable = model->rope == ROPE_DEFAULT && model->architecture->family == IMPORT_LLAMA;
+        if (!all_one && !(usable && find_llama3_parameters(model, divisors, count)))
+            status =
+                phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_UNSUPPORTED,
+                                     "its divisors are not those of Llama 3's rope scaling, the only one that we know");
     }
     phy_free(bytes);
     phy_free(divisors);
-    if (status || all_one)
-        return status;
-    if (!found || model->rope != ROPE_DEFAULT || model->architecture->family != IMPORT_LLAMA)
-        return phy_gguf_fail_tensor(model->gguf, index, PHY_ERR_UNSUPPORTED,
-                                    "its divisors are not those of Llama 3's rope scaling, the only one that we know");
-    model->rope = ROPE_LLAMA3;
-    model->rope_low = LLAMA3_LOW;
-    model->rope_high = LLAMA3_HIGH;
-    return PHY_OK;
+    return status;
 }
 
 enum phy_status phy_import_plan_tensors(struct import_model *model)

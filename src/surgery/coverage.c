@@ -254,7 +254,7 @@ static enum phy_status open_calibration(const struct audit *a, struct phy_calibr
                         phy_quote(quoted, a->recorded.calibration_name, strlen(a->recorded.calibration_name)), digest);
     if (!path)
         return PHY_OK;
-    enum phy_status status = phy_calibration_open(calibration, path, a->donor, &a->targets, "", a->host);
+    enum phy_status status = phy_calibration_open(calibration, path, a->donor, &a->targets, NULL, a->host);
     if (status == PHY_OK && digest && strcmp(digest, calibration->digest) != 0)
         phy_warn(a->host, "%s: its digest is %s, the output was made with %.32s", calibration->name,
                  calibration->digest, digest);

@@ -235,6 +235,16 @@ static enum phy_status write_identity(const struct phy_run *run)
     return error ? phy_output_fail(output, PHY_OUTPUT_REPORTS "/run.json", error) : PHY_OK;
 }
 
+/* The reports' own error lines end as those of every other failed write do. */
+static void add_advice(void *user, enum phy_log_level level, const char *line)
+{
+    const struct phy_run *run = user;
+    if (level == PHY_LOG_ERROR)
+        phy_fail(&run->host, PHY_ERR_IO, "%s/%s; %s", run->output.partial_path, line, run->output.params.advice);
+    else
+        run->host.log(run->host.user, level, line);
+}
+
 enum phy_status phy_run_write_reports(struct phy_run *run)
 {
     const double started = phy_seconds_now();
@@ -288,7 +298,8 @@ enum phy_status phy_run_write_reports(struct phy_run *run)
     record.devices = parts.devices;
     record.warnings = parts.warnings;
     if (status == PHY_OK)
-        status = phy_report_write_surgery(run->output.reports_fd, &record, &run->host);
+        status = phy_report_write_surgery(run->output.reports_fd, &record,
+                                          &(struct phy_host){.user = run, .log = add_advice});
     if (status == PHY_OK)
         status = write_identity(run);
     free_parts(&parts);

@@ -13,4 +13,8 @@ if(PHY_PYTHON3)
   phy_script_test(checkpoint_cases ${PHY_PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/run_cases.py ${limits}
                   $<TARGET_FILE:physarium> ${corpus})
   set_tests_properties(checkpoint_cases PROPERTIES FIXTURES_REQUIRED checkpoint_cases)
+  if(NOT PHY_SANITIZE)
+    phy_script_test(large_headers ${PHY_PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/large_headers.py $<TARGET_FILE:physarium>
+                    ${CMAKE_BINARY_DIR}/large_headers)
+  endif()
 endif()

@@ -87,16 +87,46 @@ static struct phy_surgery_params params_for(const char *donor, const char *outpu
     return (struct phy_surgery_params){.donor = donor, .output = output, .threads = 2, .host = &host};
 }
 
+/* The model is slow, so that of the defaults is kept. */
+static unsigned char *expected_shard(size_t shard, const struct phy_flow_params *flow, const struct phy_target_params *which,
+                                     size_t *bytes, struct model_counts *counts)
+{
+    static unsigned char *kept[2];
+    static size_t kept_bytes[2];
+    static struct model_counts kept_counts[2];
+    char path[128];
+    struct model_counts own = {0};
+    snprintf(path, sizeof path, "donor/%s", shard_files[shard]);
+    bool plain = memcmp(flow, &defaults, sizeof *flow) == 0 && (!which || which->exclude_count == 0);
+    unsigned char *file = plain ? kept[shard] : NULL;
+    if (file) {
+        *bytes = kept_bytes[shard];
+        own = kept_counts[shard];
+    } else {
+        file = model_shard("donor", path, shard, flow, which, bytes, &own);
+    }
+    if (plain) {
+        kept[shard] = file;
+        kept_bytes[shard] = *bytes;
+        kept_counts[shard] = own;
+        file = malloc(*bytes);
+        memcpy(file, kept[shard], *bytes);
+    }
+    counts->killed += own.killed;
+    counts->zero_before += own.zero_before;
+    counts->weights += own.weights;
+    return file;
+}
+
 static void assert_shards_are_the_models(const char *output, const struct phy_flow_params *flow,
                                          const struct phy_target_params *which, const struct phy_surgery_result *result)
 {
     struct model_counts counts = {0};
     for (size_t i = 0; i < 2; i++) {
-        char from[128], to[128];
+        char to[128];
         size_t bytes, got_bytes;
-        snprintf(from, sizeof from, "donor/%s", shard_files[i]);
         snprintf(to, sizeof to, "%s/%s", output, shard_files[i]);
-        unsigned char *expected = model_shard("donor", from, i, flow, which, &bytes, &counts);
+        unsigned char *expected = expected_shard(i, flow, which, &bytes, &counts);
         unsigned char *got = donor_read(to, &got_bytes);
         assert_non_null(got);
         assert_int_equal(got_bytes, bytes);
@@ -306,6 +336,12 @@ static void a_weight_that_is_not_finite_is_named_and_nothing_is_left(void **stat
 
 /* ---- errors of the machine ---- */
 
+static void assert_error_says(const char *text)
+{
+    if (!strstr(record.error, text))
+        fail_msg("\"%s\" does not say \"%s\"", record.error, text);
+}
+
 struct io_fault {
     enum phy_io_call call;
     atomic_int left; /* calls of this kind until it strikes */
@@ -350,7 +386,7 @@ static void an_error_of_any_call_leaves_work_that_resumes(void **state)
     };
     unsigned struck = 0;
     for (size_t k = 0; k < 4; k++) {
-        for (int after = 0; after < 60; after += 1 + after / 6) {
+        for (int after = 0; after < 60; after += 1 + after / 3) {
             before_each(state);
             phy_pipeline_tuning = (struct phy_pipeline_tuning){.record_bytes = 100000, .record_seconds = 100};
             struct phy_surgery_params params = params_for("donor", "out");
@@ -365,7 +401,7 @@ static void an_error_of_any_call_leaves_work_that_resumes(void **state)
             assert_int_equal(status, PHY_ERR_IO);
             assert_int_equal(record.errors, 1);
             if (exists(".out.physarium-partial"))
-                assert_non_null(strstr(record.error, kinds[k].says));
+                assert_error_says(kinds[k].says);
             assert_false(exists("out"));
             params.resume = true;
             struct phy_surgery_result result;
@@ -374,7 +410,7 @@ static void an_error_of_any_call_leaves_work_that_resumes(void **state)
         }
     }
     print_message("%u errors struck\n", struck);
-    assert_true(struck > 30);
+    assert_true(struck > 20);
 }
 
 static void a_file_size_limit_is_an_error_with_a_sentence(void **state)
@@ -505,10 +541,13 @@ static void a_killed_run_resumes_to_the_same_bytes(void **state)
                 enum phy_status status = phy_surgery_run(&params, NULL);
                 _exit(status == PHY_OK ? (strstr(record.note, "going on from") ? 10 : 0) : 99);
             }
-            usleep(1000 + donor_random(&seed) % (attempt < 4 ? 300000 : 3000000));
-            kill(child, SIGKILL);
+            unsigned patience_ms = 1 + donor_random(&seed) % (attempt < 4 ? 300 : 3000);
             int code;
-            assert_int_equal(waitpid(child, &code, 0), child);
+            while (patience_ms-- > 0 && waitpid(child, &code, WNOHANG) == 0)
+                usleep(1000);
+            kill(child, SIGKILL);
+            if (waitpid(child, &code, 0) != child)
+                assert_int_equal(errno, ECHILD); /* reaped above */
             if (WIFSIGNALED(code)) {
                 killed++;
                 continue;
