@@ -35,7 +35,10 @@ _physarium() {
         options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
         options+=" $targets --resume --force --follow-symlinks $common"
         ;;
-    coverage) options="--recompute --device $common" ;;
+    coverage)
+        options="--recompute --device --threads --gain --beta --iterations --block --calibration"
+        options+=" $targets --follow-symlinks $common"
+        ;;
     devices) options=$common ;;
     esac
 
