@@ -58,7 +58,14 @@ struct vk_buffer {
     VkDeviceSize bytes;
 };
 
-enum { VK_SLOT_COUNT = 3, VK_FLOW_PIPELINES = 4 * 3 * 4 * 2 };
+enum { VK_SLOT_COUNT = 3, VK_BLOCK_COUNT = 4, VK_FLOW_PIPELINES = VK_BLOCK_COUNT * 3 * 4 * 2 };
+
+/* 0 .. 3 for a block of 32 .. 256. */
+static inline uint32_t vk_block_index(uint32_t block)
+{
+    return (uint32_t)__builtin_ctz(block) - 5;
+}
+
 
 /* What one thread works with. */
 struct vk_slot {
@@ -91,7 +98,7 @@ struct vk_backend {
     VkDescriptorPool descriptor_pool;
     VkShaderModule flow_module;
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES]; /* made when first needed */
-    const struct vk_shape *shape;
+    const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */
     bool staging;
     uint64_t max_piece_weights;     /* 0: no limit but the device's */
     uint64_t max_input_bytes;       /* of one piece */
@@ -115,9 +122,8 @@ void phy_vk_buffer_free(struct vk_backend *b, struct vk_buffer *buffer);
 
 /* ---- vk_pipeline.c ---- */
 
-extern const struct vk_shape phy_vk_shapes[]; /* best first; name NULL ends */
-/* NULL if the device can run none of them, or not the one of that name. */
-const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, const char *name);
+/* The shape for tiles of block x block. NULL if the device can run none of them, or not the one of that name. */
+const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, uint32_t block, const char *name);
 enum phy_status phy_vk_layouts_create(struct vk_backend *b);
 /* The pipeline for these parameters, made if need be. Thread-safe. */
 enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow_params *params,

@@ -104,13 +104,15 @@ static enum phy_status open_device(struct vk_backend *b, uint32_t index, const s
     vkGetPhysicalDeviceProperties(b->physical, &b->properties);
     vkGetPhysicalDeviceMemoryProperties(b->physical, &b->memory);
     snprintf(b->base.description, sizeof b->base.description, "%s", b->properties.deviceName);
-    b->shape = phy_vk_shape_for(&b->properties, options->shape);
-    if (!b->shape && options->shape)
-        return phy_fail(b->host, PHY_ERR_USAGE, "device %s: cannot run the shader's shape \"%.32s\"", b->base.name,
-                        options->shape);
-    if (!b->shape)
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises", b->base.name,
-                        b->base.description);
+    for (uint32_t i = 0; i < VK_BLOCK_COUNT; i++) {
+        b->shapes[i] = phy_vk_shape_for(&b->properties, 32u << i, options->shape);
+        if (!b->shapes[i] && options->shape)
+            return phy_fail(b->host, PHY_ERR_USAGE, "device %s: cannot run the shader's shape \"%.32s\"", b->base.name,
+                            options->shape);
+        if (!b->shapes[i])
+            return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises",
+                            b->base.name, b->base.description);
+    }
     b->staging = options->staging || !phy_vk_host_writes_device_memory(&b->memory);
     b->max_piece_weights = options->max_piece_weights;
     set_limits(b);

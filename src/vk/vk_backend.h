@@ -16,7 +16,7 @@ enum phy_status phy_vk_list(struct phy_device_info **out, size_t *count, char no
                             const struct phy_host *host);
 
 struct phy_vk_options {
-    const char *shape;           /* "8x8", "16x16" or "16x32": weights of one invocation; NULL picks by the device */
+    const char *shape;           /* one of phy_vk_shape_names, weights of one invocation; NULL picks by the device */
     bool staging;                /* upload through a staging buffer even where the host can write the device's memory */
     uint64_t max_piece_weights;  /* cut regions into pieces of at most this many, but one tile; 0 picks by the device */
 };
@@ -32,7 +32,7 @@ enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, 
 /* What the device's own clock said: nanoseconds in the shader so far, and the dispatches it took; 0 without a clock. */
 void phy_vk_backend_device_time(const struct phy_backend *backend, uint64_t *compute_ns, uint64_t *dispatches);
 
-/* Names of the shapes, slowest last resort last; NULL ends. */
+/* NULL ends. */
 extern const char *const phy_vk_shape_names[];
 
 /* True if the environment asks for the validation layer (PHY_VK_VALIDATE=1). */

@@ -153,7 +153,7 @@ static enum phy_status take_back(struct vk_backend *b, const struct vk_slot *slo
         uint64_t down_index = p->row / block + i / p->tiles_across, across_index = p->col / block + i % p->tiles_across;
         uint64_t tile = down_index * across + across_index;
         struct vk_mask_tile mask = {
-            .words = words + (size_t)i * tile_words, .block = block, .shape = b->shape,
+            .words = words + (size_t)i * tile_words, .block = block, .shape = b->shapes[vk_block_index(block)],
             .rows = (uint32_t)phy_min_u64(block, region->rows - down_index * block),
             .cols = (uint32_t)phy_min_u64(block, region->cols - across_index * block)};
         uint32_t cells = mask.rows * mask.cols;
@@ -204,7 +204,7 @@ static void apply(const struct vk_backend *b, const struct phy_flow_params *para
         for (uint64_t c = 0; c < region->cols; c += block, masks += tile_words, result++) {
             struct vk_mask_tile tile = {.words = masks,
                                         .block = block,
-                                        .shape = b->shape,
+                                        .shape = b->shapes[vk_block_index(block)],
                                         .rows = (uint32_t)phy_min_u64(block, region->rows - r),
                                         .cols = (uint32_t)phy_min_u64(block, region->cols - c)};
             char *codes = (char *)region->codes + (r * region->cols + c) * phy_float_bytes(region->type);
