@@ -99,12 +99,13 @@ static void print_people(const struct phy_coverage *coverage)
 {
     static const char *const sources[] = {"as the options say", "as the output's surgery.json says",
                                           "by the default names"};
-    double seconds = coverage->seconds > 0 ? coverage->seconds : 1e-9;
+    double seconds = coverage->compare_seconds > 0 ? coverage->compare_seconds : 1e-9;
     printf("targets       %" PRIu64 " tensors: %zu layers, %zu projections, %s\n", coverage->target.tensors,
            coverage->layer_count, coverage->projection_count, sources[coverage->targets_from]);
     printf("compared      %zu weight files, %zu tensors, %zu other files: %.2f GB in %.1f s, %.2f GB/s\n\n",
            coverage->shard_count, coverage->tensor_count, coverage->sidecar_count,
-           (double)coverage->bytes_compared / 1e9, coverage->seconds, (double)coverage->bytes_compared / 1e9 / seconds);
+           (double)coverage->bytes_compared / 1e9, coverage->compare_seconds,
+           (double)coverage->bytes_compared / 1e9 / seconds);
     print_table(coverage);
     printf("\nkilled        %.2f%% of the targets, %.2f%% of the full model's ",
            percent(coverage->target.killed, coverage->target.elements),

@@ -37,7 +37,7 @@ expect 0 'mlp.up_proj        1                4                1              1 
 expect 0 'by the default names' good.safetensors
 expect 0 '"killed_elements":	1' good.safetensors --json
 expect 8 "$tensor: row 0, column 0: 0x80000000, the donor has 0x3f800000: a killed weight is +0" negative.safetensors
-expect 8 "$tensor: row 1, column 0: 0x40000000, the donor has 0x40400000: a survivor keeps its bits" changed.safetensors
+expect 8 "$tensor: row 1, column 0: 0x40000000, the donor has 0x40400000: a weight keeps its bits or becomes +0" changed.safetensors
 expect 8 "$tensor: row 1, column 1: 0x00000000, the donor has 0x80000000: a zero keeps its bits" unzeroed.safetensors
 expect 8 '"intact":	false' unzeroed.safetensors --json
 
