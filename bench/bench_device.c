@@ -2,7 +2,8 @@
 /* Speed of the flow on a Vulkan device, in millions of weights a second: a region from host memory and back, and the
  * shader alone by the device's clock. Median and best after a warm-up.
  *
- *     bench_device [INDEX [SHAPE [MEGAWEIGHTS [THREADS]]]]        a region of MEGAWEIGHTS (4) for each of THREADS (1) */
+ *     bench_device [INDEX [SHAPE [MEGAWEIGHTS [THREADS]]]]        a region of MEGAWEIGHTS (4) for each of THREADS (1)
+ */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +64,8 @@ static void *work(void *user)
     return NULL;
 }
 
-/* Seconds for all workers' regions; and of the processor, which is what a driver in software takes on a busy machine. */
+/* Seconds for all workers' regions; and of the processor, which is what a driver in software takes on a busy machine.
+ */
 static double round_of(struct worker *workers, uint32_t threads, double *cpu_seconds)
 {
     for (uint32_t i = 0; i < threads; i++)

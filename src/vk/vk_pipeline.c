@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "base/log.h"
 #include "vk/vk.h"
 
 /* Smallest first: flow_tile.comp says what speaks for which. */
 static const struct vk_shape shapes[] = {
-    {"8x8", 8, 8},
-    {"8x16", 8, 16},
-    {"16x16", 16, 16},
-    {"16x32", 16, 32},
-    {NULL, 0, 0},
+    {"8x8", 8, 8}, {"8x16", 8, 16}, {"16x16", 16, 16}, {"16x32", 16, 32}, {NULL, 0, 0},
 };
 const char *const phy_vk_shape_names[] = {"8x8", "8x16", "16x16", "16x32", NULL};
 
@@ -34,18 +29,6 @@ const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *proper
             return shape;
     }
     return NULL;
-}
-
-enum phy_status phy_vk_fail(struct vk_backend *b, VkResult result, const char *what)
-{
-    if (result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
-        result == VK_ERROR_OUT_OF_POOL_MEMORY || result == VK_ERROR_FRAGMENTED_POOL)
-        return phy_fail(b->host, PHY_ERR_MEMORY, "out of memory: %s on device %s", what, b->base.name);
-    atomic_store(&b->lost, true);
-    if (result == VK_ERROR_DEVICE_LOST)
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) was lost", b->base.name, b->base.description);
-    return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s): %s: Vulkan error %d", b->base.name, b->base.description,
-                    what, (int)result);
 }
 
 enum phy_status phy_vk_layouts_create(struct vk_backend *b)
