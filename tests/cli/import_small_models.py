@@ -92,6 +92,22 @@ def tokens_have_their_places_in_tokenizer_json():
     assert config["chat_template"] == "{{ messages }}\n\u00e9\0"
 
 
+def gemma_layers_may_be_listed_and_ids_may_say_none():
+    writer, _, _ = small_models.build("gemma3")
+    writer.array("gemma3.attention.sliding_window_pattern", gguf.BOOL, [1, 0, 1, 1, 0, 1, 1])
+    writer.key("tokenizer.ggml.padding_token_id", gguf.I32, -1)
+    writer.key("tokenizer.ggml.unknown_token_id", gguf.U32, 2**32 - 1)
+    writer.key("tokenizer.ggml.eot_token_id", gguf.U32, 39)
+    out = WORK / "listed"
+    done = run(write("listed", writer), "-o", out, "-q")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    config = json.loads((out / "config.json").read_text())
+    assert [t.split("_")[0] for t in config["layer_types"]] == ["sliding", "full", "sliding", "sliding", "full", "sliding",
+                                                                "sliding"]
+    assert config["pad_token_id"] is None and "unk_token_id" not in config and config["eos_token_id"] == 2
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == [2, 39]
+
+
 def large_weights_are_sharded_with_an_index():
     writer, _, tensors = small_models.build("llama-biased")
     out = WORK / "sharded"
@@ -177,6 +193,7 @@ REFUSED = [
      ["rope_freqs.weight"]),
     ("qwen2", lambda w: w.tensors.pop("blk.1.attn_k.bias"), 4, ["blk.1.attn_k.bias", "missing"]),
     ("qwen2", without("qwen2.rope.scaling.original_context_length"), 4, ["original_context_length", "missing"]),
+    ("gemma3", lambda w: w.array("gemma3.attention.sliding_window_pattern", BOOL, [1] * 6), 4, ["6 values for 7 layers"]),
     ("gemma3", without("gemma3.attention.sliding_window"), 4, ["gemma3.attention.sliding_window"]),
     ("llama", with_key(STR, "tokenizer.ggml.model", "bert"), 5, ["tokenizer.ggml.model", "bert"]),
     ("llama", with_key(STR, "tokenizer.ggml.pre", "smaug-bpe"), 5, ["tokenizer.ggml.pre", "smaug-bpe"]),
@@ -265,7 +282,7 @@ def help_names_every_option():
 
 
 TESTS = [every_architecture_gives_its_names_shapes_bytes_and_config, tokens_have_their_places_in_tokenizer_json,
-         large_weights_are_sharded_with_an_index, a_file_without_a_tokenizer_gives_weights_and_a_warning,
+         gemma_layers_may_be_listed_and_ids_may_say_none, large_weights_are_sharded_with_an_index, a_file_without_a_tokenizer_gives_weights_and_a_warning,
          what_is_not_understood_is_refused_by_name, unknown_keys_are_warned_of,
          outputs_are_refused_before_anything_is_written, a_leftover_of_a_killed_run_is_swept_away, help_names_every_option]
 # Many small files, each fsynced: in memory, where there is some.

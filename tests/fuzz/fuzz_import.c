@@ -56,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         write_texts(&model, &ids, tokenizer);
     phy_import_tokenizer_free(&tokenizer);
     phy_free(model.tensors);
+    phy_free(model.sliding_layers);
     phy_gguf_close(&gguf);
     return 0;
 }

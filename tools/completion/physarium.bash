@@ -30,15 +30,12 @@ _physarium() {
     case $command in
     '') options='--help --version inspect import surgery coverage devices' ;;
     inspect) options="--follow-symlinks $common" ;;
-    import) options="--output --shard-bytes --force $common" ;;
+    import) options="--output --force --shard-bytes $common" ;;
     surgery)
         options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
         options+=" $targets --resume --force --follow-symlinks $common"
         ;;
-    coverage)
-        options="--recompute --device --threads --gain --beta --iterations --block --calibration"
-        options+=" $targets --follow-symlinks $common"
-        ;;
+    coverage) options="--recompute --device $common" ;;
     devices) options=$common ;;
     esac
 
@@ -57,7 +54,7 @@ _physarium() {
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
-    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers) return ;;
+    --threads | --memory | --gain | --iterations | --sparsity | --include | --exclude | --layers) return ;;
     -o | --output | --calibration)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
