@@ -91,7 +91,7 @@ enum phy_status phy_vk_self_test(struct vk_backend *b, char failed[PHY_VK_FAILED
         return status;
     float *codes = phy_alloc(PHY_FLOW_SELF_TEST_MAX_CELLS, sizeof *codes);
     if (!codes)
-        return phy_fail_memory(b->host, "the self-test", PHY_FLOW_SELF_TEST_MAX_CELLS * sizeof *codes);
+        return phy_vk_report(b, PHY_ERR_MEMORY, "out of memory: a self-test");
     for (size_t i = 0; i < PHY_FLOW_SELF_TEST_TILES && status == PHY_OK; i++)
         status = test_tile(b, &phy_flow_self_test_tiles[i], codes, failed);
     phy_free(codes);
