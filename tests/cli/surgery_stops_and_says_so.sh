@@ -48,7 +48,7 @@ for signal in INT TERM; do
     rm -rf out
 done
 
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016 # the inner shell expands them
 fails 3 "File too large" bash -c 'ulimit -f 9000; exec "$0" "$@"' "${run[@]}" -o out
 "${run[@]}" -o out --resume
 cmp <(sum whole) <(sum out)

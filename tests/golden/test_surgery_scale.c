@@ -105,7 +105,8 @@ static void model_sample(float gain, bool scaled, uint64_t *killed, uint64_t *we
                 tile.row_stride = tile.cols;
                 for (uint32_t y = 0; y < tile.rows; y++)
                     assert_int_equal(phy_checkpoint_read(donor, 0, m.at + ((r + y) * m.cols + c) * m.code_bytes,
-                                                         codes + y * tile.cols * m.code_bytes, tile.cols * m.code_bytes),
+                                                         codes + y * tile.cols * m.code_bytes,
+                                                         tile.cols * m.code_bytes),
                                      PHY_OK);
                 struct phy_flow_tile_result result;
                 phy_flow_tile_ref(&tile, &with, scratch, &result);
@@ -132,15 +133,16 @@ static void check_gain(double sparsity, bool scaled, uint64_t memory_bytes, uint
     struct phy_gain_found found;
     assert_int_equal(phy_device_set_open(&devices, "cpu", threads, NULL), PHY_OK);
     assert_int_equal(phy_calibration_open(&calibration, "c.safetensors", donor, &targets, "", &host), PHY_OK);
-    assert_int_equal(phy_gain_search(&found, &(struct phy_gain_search_params){.donor = donor,
-                                                                              .targets = &targets,
-                                                                              .calibration = scaled ? &calibration : NULL,
-                                                                              .flow = flow,
-                                                                              .sparsity = sparsity,
-                                                                              .memory_bytes = memory_bytes,
-                                                                              .devices = &devices,
-                                                                              .host = &host}),
-                     PHY_OK);
+    assert_int_equal(
+        phy_gain_search(&found, &(struct phy_gain_search_params){.donor = donor,
+                                                                 .targets = &targets,
+                                                                 .calibration = scaled ? &calibration : NULL,
+                                                                 .flow = flow,
+                                                                 .sparsity = sparsity,
+                                                                 .memory_bytes = memory_bytes,
+                                                                 .devices = &devices,
+                                                                 .host = &host}),
+        PHY_OK);
     phy_calibration_close(&calibration);
     phy_device_set_close(&devices);
     /* The gain found is enough by the slow way too, and the next larger one is not. */
@@ -266,7 +268,8 @@ static void a_calibration_that_does_not_fit_is_refused(void **state)
     static const struct donor_tensor wrong[] = {{"model.layers.0.self_attn.q_proj.weight", "F32", 255, 0}};
     struct phy_calibration calibration;
     donor_write_safetensors("short.safetensors", wrong, 1, 1, 0);
-    assert_int_equal(phy_calibration_open(&calibration, "short.safetensors", donor, &targets, "", &host), PHY_ERR_FORMAT);
+    assert_int_equal(phy_calibration_open(&calibration, "short.safetensors", donor, &targets, "", &host),
+                     PHY_ERR_FORMAT);
     assert_non_null(strstr(record.error, "255 scales, the weight has 256 columns"));
     assert_int_equal(phy_calibration_open(&calibration, "d.safetensors", donor, &targets, "", &host), PHY_ERR_FORMAT);
     assert_non_null(strstr(record.error, "one F32 vector"));

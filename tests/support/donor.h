@@ -25,7 +25,8 @@ static inline uint32_t donor_random(uint64_t *state)
 /* A code whose magnitude lies in 2^-20 .. 1, of any sign; one in 64 is a zero of either sign. */
 static inline uint32_t donor_code(uint64_t *state, const char *dtype)
 {
-    uint32_t r = donor_random(state), sign = r >> 30 & 1, exponent = donor_random(state) % 14, mantissa = donor_random(state);
+    uint32_t r = donor_random(state), sign = r >> 30 & 1, exponent = donor_random(state) % 14,
+             mantissa = donor_random(state);
     bool zero = r % 64 == 0;
     if (strcmp(dtype, "F32") == 0)
         return sign << 31 | (zero ? 0 : (126 - exponent) << 23 | (mantissa & 0x7FFFFF));
@@ -110,10 +111,11 @@ static inline bool donor_same_file(const char *a, const char *b)
     return same;
 }
 
-/* A new folder under the temporary one; becomes the working directory, so that tests use short relative paths. */
+/* A new folder, in memory where there is such a place: tests sync files by the hundred. It becomes the working
+ * directory, so that tests use short relative paths. */
 static inline void donor_enter_folder(char path[64])
 {
-    strcpy(path, "/tmp/physarium-test-XXXXXX");
+    sprintf(path, "%s/physarium-test-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(path) || chdir(path) != 0) {
         perror(path);
         abort();
