@@ -4,6 +4,7 @@
 #define PHYSARIUM_PHYSARIUM_H
 
 #include "checkpoint.h"
+#include "coverage.h"
 #include "device.h"
 #include "host.h"
 #include "import.h"

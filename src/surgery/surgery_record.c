@@ -235,8 +235,19 @@ static enum phy_status write_identity(const struct phy_run *run)
     return error ? phy_output_fail(output, PHY_OUTPUT_REPORTS "/run.json", error) : PHY_OK;
 }
 
+/* The reports' own error lines end as those of every other failed write do. */
+static void add_advice(void *user, enum phy_log_level level, const char *line)
+{
+    const struct phy_run *run = user;
+    if (level == PHY_LOG_ERROR)
+        phy_fail(&run->host, PHY_ERR_IO, "%s/%s; %s", run->output.partial_path, line, run->output.params.advice);
+    else
+        run->host.log(run->host.user, level, line);
+}
+
 enum phy_status phy_run_write_reports(struct phy_run *run)
 {
+    const double started = phy_seconds_now();
     const struct phy_surgery_params *params = &run->params;
     const struct phy_results *results = run->results;
     struct record_parts parts = {0};
@@ -265,18 +276,21 @@ enum phy_status phy_run_write_reports(struct phy_run *run)
         .stages = parts.stages,
         .stage_count = PHY_STAGES,
         .device_count = results->device_count,
-        .seconds = total_seconds(run),
         .resumed_count = results->resumed_count,
         .tiles_redone_on_cpu = results->tiles_redone,
         .peak_rss_bytes = peak_rss_bytes(),
     };
     enum phy_status status = allocate_parts(run, &parts);
+    if (status == PHY_OK)
+        status = picture_tile(run, &parts, &record.tile);
     if (status == PHY_OK) {
+        /* As far as a report can tell of its own making. */
+        run->results->stage_seconds[PHY_STAGE_FINISH] += phy_seconds_now() - started;
+        record.seconds = total_seconds(run);
         fill_tensors(run, &parts);
         fill_shards(run, &parts);
         fill_stages(run, &parts);
         fill_devices_and_warnings(run, &parts, &record.warning_count);
-        status = picture_tile(run, &parts, &record.tile);
     }
     record.donor_name = parts.donor_name;
     record.tensors = parts.tensors;
@@ -284,7 +298,8 @@ enum phy_status phy_run_write_reports(struct phy_run *run)
     record.devices = parts.devices;
     record.warnings = parts.warnings;
     if (status == PHY_OK)
-        status = phy_report_write_surgery(run->output.reports_fd, &record, &run->host);
+        status = phy_report_write_surgery(run->output.reports_fd, &record,
+                                          &(struct phy_host){.user = run, .log = add_advice});
     if (status == PHY_OK)
         status = write_identity(run);
     free_parts(&parts);
