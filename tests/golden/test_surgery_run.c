@@ -489,6 +489,26 @@ static void an_interrupted_run_says_how_to_go_on_and_does(void **state)
     assert_true(interrupted > 10);
 }
 
+static void another_donor_than_the_journals_is_refused(void **state)
+{
+    (void)state;
+    struct io_fault fault = {.call = PHY_IO_WRITE, .left = 15, .error = ENOSPC};
+    struct phy_surgery_params params = params_for("donor", "out");
+    params.memory_bytes = UINT64_C(16) << 20;
+    phy_io_set_hook(io_hook, &fault);
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_IO);
+    phy_io_set_hook(NULL, NULL);
+    host = recording_host(&record);
+    usleep(20000); /* so that the clock of the file system has moved on */
+    assert_int_equal(system("touch donor/model-00002-of-00002.safetensors"), 0);
+    params.resume = true;
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_USAGE);
+    assert_non_null(strstr(record.error, "shard model-00002-of-00002.safetensors is"));
+    host = recording_host(&record);
+    params.force = true; /* both: go on if it is the same run, else discard it */
+    run_and_compare(params, defaults);
+}
+
 static void force_discards_an_unfinished_run(void **state)
 {
     (void)state;
@@ -640,9 +660,7 @@ static void a_donor_that_changes_meanwhile_is_an_error(void **state)
     phy_io_set_hook(NULL, NULL);
     assert_false(exists("out"));
     assert_non_null(strstr(record.error, shard_files[1]));
-    params.resume = true; /* the journal is of the donor as it was */
-    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_USAGE);
-    assert_non_null(strstr(record.error, "shard model-00002-of-00002.safetensors is"));
+    assert_false(exists(".out.physarium-partial")); /* no resume could take it up */
 }
 
 int main(void)
@@ -659,6 +677,7 @@ int main(void)
         cmocka_unit_test_setup(an_error_of_any_call_leaves_work_that_resumes, before_each),
         cmocka_unit_test_setup(a_file_size_limit_is_an_error_with_a_sentence, before_each),
         cmocka_unit_test_setup(an_interrupted_run_says_how_to_go_on_and_does, before_each),
+        cmocka_unit_test_setup(another_donor_than_the_journals_is_refused, before_each),
         cmocka_unit_test_setup(force_discards_an_unfinished_run, before_each),
         cmocka_unit_test_setup(damage_to_what_was_written_is_found_and_done_again, before_each),
         cmocka_unit_test_setup(a_killed_run_resumes_to_the_same_bytes, before_each),
