@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "base/alloc.h"
 #include "base/io.h"
 #include "support/donor_model.h"
 #include "surgery/pipeline.h"
@@ -438,6 +439,33 @@ static void a_file_size_limit_is_an_error_with_a_sentence(void **state)
     run_and_compare(params, defaults);
 }
 
+static void every_allocation_that_fails_is_an_error_with_a_sentence(void **state)
+{
+    static const struct donor_tensor tensors[] = {{"model.layers.0.mlp.up_proj.weight", "BF16", 40, 40}};
+    donor_write_safetensors("small.safetensors", tensors, 1, 3, 0);
+    unsigned failures = 0;
+    for (uint64_t after = 0;; after++) {
+        before_each(state);
+        struct phy_surgery_params params = params_for("small.safetensors", "out.safetensors");
+        params.device = "cpu:ref";
+        params.sparsity = 0.5;
+        params.block = 32;
+        params.iterations = 2;
+        phy_alloc_fail_after(after);
+        enum phy_status status = phy_surgery_run(&params, NULL);
+        phy_alloc_fail_after(UINT64_MAX);
+        if (status == PHY_OK)
+            break;
+        failures++;
+        if (record.errors != 1)
+            fail_msg("allocation %u: status %s, %u error lines", failures, phy_status_name(status), record.errors);
+        assert_true(status == PHY_ERR_MEMORY || status == PHY_ERR_IO);
+        assert_false(exists("out.safetensors"));
+    }
+    print_message("%u allocations failed\n", failures);
+    assert_true(failures > 50);
+}
+
 /* ---- stopping ---- */
 
 struct stopper {
@@ -676,6 +704,7 @@ int main(void)
         cmocka_unit_test_setup(short_reads_and_writes_change_nothing, before_each),
         cmocka_unit_test_setup(an_error_of_any_call_leaves_work_that_resumes, before_each),
         cmocka_unit_test_setup(a_file_size_limit_is_an_error_with_a_sentence, before_each),
+        cmocka_unit_test_setup(every_allocation_that_fails_is_an_error_with_a_sentence, before_each),
         cmocka_unit_test_setup(an_interrupted_run_says_how_to_go_on_and_does, before_each),
         cmocka_unit_test_setup(another_donor_than_the_journals_is_refused, before_each),
         cmocka_unit_test_setup(force_discards_an_unfinished_run, before_each),
