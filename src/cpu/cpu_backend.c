@@ -64,7 +64,7 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     if (status == PHY_ERR_MEMORY)
         return phy_fail(host, status, "out of memory: self-test of device cpu:%s", variant->name);
     if (status)
-        return phy_fail(host, status, "device cpu:%s: is not bit-exact and is refused: its self-test differs in %s",
+        return phy_fail(host, status, "device cpu:%s: not bit-exact, so refused: its self-test differs in %s",
                         variant->name, failed);
     struct cpu_backend *cpu = phy_zalloc(1, sizeof *cpu);
     if (!cpu)
@@ -77,8 +77,9 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     if (phy_mul_size(cpu->base.slot_count, PHY_FLOW_SCRATCH_BYTES, &scratch_bytes))
         cpu->scratch = phy_alloc_aligned(scratch_bytes);
     if (!cpu->scratch) {
+        uint32_t wanted = cpu->base.slot_count;
         destroy(&cpu->base);
-        return phy_fail(host, PHY_ERR_MEMORY, "out of memory: scratch for %u threads", cpu->base.slot_count);
+        return phy_fail(host, PHY_ERR_MEMORY, "out of memory: scratch for %u threads", wanted);
     }
     snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%s", variant->name);
     snprintf(cpu->base.description, sizeof cpu->base.description, "%s", phy_cpu_model());

@@ -133,7 +133,7 @@ static enum phy_status compare_model(const struct phy_calibration *c, const char
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(json, "__metadata__");
     const char *model = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, "model_digest"));
     char quoted[PHY_QUOTED_BYTES];
-    if (model && strcmp(model, donor_digest) != 0)
+    if (model && donor_digest && strcmp(model, donor_digest) != 0)
         phy_warn(host, "%s: measured on another model: its model_digest is %s, this donor's is \"%s\"", c->name,
                  phy_quote(quoted, model, strlen(model)), donor_digest);
     cJSON_Delete(json);

@@ -16,7 +16,7 @@ struct phy_calibration {
 };
 
 /* Open and check: every target has a vector, of its number of columns, of values that are finite and not negative. A
- * `model_digest` in __metadata__ that is not `donor_digest` is a warning.
+ * `model_digest` in __metadata__ that is not `donor_digest` (NULL: not compared) is a warning.
  *   PHY_ERR_FORMAT  a vector is missing or wrong, and the errors of phy_checkpoint_open */
 enum phy_status phy_calibration_open(struct phy_calibration *out, const char *path, const struct phy_checkpoint *donor,
                                      const struct phy_target_list *targets, const char *donor_digest,

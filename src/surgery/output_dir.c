@@ -443,6 +443,8 @@ enum phy_status phy_output_publish(struct phy_output *out)
     int error = unlinkat(out->reports_fd, PHY_OUTPUT_JOURNAL, 0) == 0 ? 0 : errno;
     if (!error)
         error = phy_fsync_directory(out->reports_fd);
+    if (!error && out->params.without_reports && unlinkat(out->partial_fd, PHY_OUTPUT_REPORTS, AT_REMOVEDIR) != 0)
+        error = errno;
     if (!error)
         error = phy_fsync_directory(out->partial_fd);
     if (!error && out->params.single_file) {

@@ -26,6 +26,7 @@ struct phy_output_params {
     const char *path;           /* as given; trailing slashes are allowed for a directory */
     bool single_file;           /* a file is to appear, not a directory */
     bool force;                 /* an earlier output of ours, or a checkpoint, may be replaced */
+    bool without_reports;       /* a directory that is to have no physarium/ in it */
     const char *const *protect; /* paths of what is read: the output may not be, hold or lie in any of them */
     size_t protect_count;
     const char *advice; /* ends the message of a failed write: "--resume goes on from here"; or NULL */

@@ -92,7 +92,7 @@ def check_report(pruned, counts):
         return []
     with open(path, encoding="utf-8") as file:
         report = json.load(file)
-    killed = report.get("killed_elements", report.get("killed"))
+    killed = report.get("killed_elements")
     return [] if killed == counts["killed"] else [f"coverage.json says {killed} killed, {counts['killed']} were counted"]
 
 

@@ -30,12 +30,15 @@ _physarium() {
     case $command in
     '') options='--help --version inspect import surgery coverage devices' ;;
     inspect) options="--follow-symlinks $common" ;;
-    import) options="--output --force $common" ;;
+    import) options="--output --shard-bytes --force $common" ;;
     surgery)
         options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
         options+=" $targets --resume --force --follow-symlinks $common"
         ;;
-    coverage) options="--recompute --device $common" ;;
+    coverage)
+        options="--recompute --device --threads --gain --beta --iterations --block --calibration"
+        options+=" $targets --follow-symlinks $common"
+        ;;
     devices) options=$common ;;
     esac
 
@@ -43,7 +46,7 @@ _physarium() {
     --device)
         local names='cpu vulkan all'
         if type -P physarium >/dev/null; then
-            names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name": *"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
+            names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name":[[:space:]]*"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
         fi
         mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")
         # Only what follows the last break is replaced.
@@ -54,7 +57,7 @@ _physarium() {
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
-    --threads | --memory | --gain | --iterations | --sparsity | --include | --exclude | --layers) return ;;
+    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers) return ;;
     -o | --output | --calibration)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
