@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "base/alloc.h"
 #include "base/io.h"
 #include "support/donor_model.h"
 #include "surgery/pipeline.h"
@@ -438,6 +439,33 @@ static void a_file_size_limit_is_an_error_with_a_sentence(void **state)
     run_and_compare(params, defaults);
 }
 
+static void every_allocation_that_fails_is_an_error_with_a_sentence(void **state)
+{
+    static const struct donor_tensor tensors[] = {{"model.layers.0.mlp.up_proj.weight", "BF16", 40, 40}};
+    donor_write_safetensors("small.safetensors", tensors, 1, 3, 0);
+    unsigned failures = 0;
+    for (uint64_t after = 0;; after++) {
+        before_each(state);
+        struct phy_surgery_params params = params_for("small.safetensors", "out.safetensors");
+        params.device = "cpu:ref";
+        params.sparsity = 0.5;
+        params.block = 32;
+        params.iterations = 2;
+        phy_alloc_fail_after(after);
+        enum phy_status status = phy_surgery_run(&params, NULL);
+        phy_alloc_fail_after(UINT64_MAX);
+        if (status == PHY_OK)
+            break;
+        failures++;
+        if (record.errors != 1)
+            fail_msg("allocation %u: status %s, %u error lines", failures, phy_status_name(status), record.errors);
+        assert_true(status == PHY_ERR_MEMORY || status == PHY_ERR_IO);
+        assert_false(exists("out.safetensors"));
+    }
+    print_message("%u allocations failed\n", failures);
+    assert_true(failures > 50);
+}
+
 /* ---- stopping ---- */
 
 struct stopper {
@@ -487,6 +515,26 @@ static void an_interrupted_run_says_how_to_go_on_and_does(void **state)
         assert_int_equal(record.warnings, 0);
     }
     assert_true(interrupted > 10);
+}
+
+static void another_donor_than_the_journals_is_refused(void **state)
+{
+    (void)state;
+    struct io_fault fault = {.call = PHY_IO_WRITE, .left = 15, .error = ENOSPC};
+    struct phy_surgery_params params = params_for("donor", "out");
+    params.memory_bytes = UINT64_C(16) << 20;
+    phy_io_set_hook(io_hook, &fault);
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_IO);
+    phy_io_set_hook(NULL, NULL);
+    host = recording_host(&record);
+    usleep(20000); /* so that the clock of the file system has moved on */
+    assert_int_equal(system("touch donor/model-00002-of-00002.safetensors"), 0);
+    params.resume = true;
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_USAGE);
+    assert_non_null(strstr(record.error, "shard model-00002-of-00002.safetensors is"));
+    host = recording_host(&record);
+    params.force = true; /* both: go on if it is the same run, else discard it */
+    run_and_compare(params, defaults);
 }
 
 static void force_discards_an_unfinished_run(void **state)
@@ -640,9 +688,7 @@ static void a_donor_that_changes_meanwhile_is_an_error(void **state)
     phy_io_set_hook(NULL, NULL);
     assert_false(exists("out"));
     assert_non_null(strstr(record.error, shard_files[1]));
-    params.resume = true; /* the journal is of the donor as it was */
-    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_USAGE);
-    assert_non_null(strstr(record.error, "shard model-00002-of-00002.safetensors is"));
+    assert_false(exists(".out.physarium-partial")); /* no resume could take it up */
 }
 
 int main(void)
@@ -658,7 +704,9 @@ int main(void)
         cmocka_unit_test_setup(short_reads_and_writes_change_nothing, before_each),
         cmocka_unit_test_setup(an_error_of_any_call_leaves_work_that_resumes, before_each),
         cmocka_unit_test_setup(a_file_size_limit_is_an_error_with_a_sentence, before_each),
+        cmocka_unit_test_setup(every_allocation_that_fails_is_an_error_with_a_sentence, before_each),
         cmocka_unit_test_setup(an_interrupted_run_says_how_to_go_on_and_does, before_each),
+        cmocka_unit_test_setup(another_donor_than_the_journals_is_refused, before_each),
         cmocka_unit_test_setup(force_discards_an_unfinished_run, before_each),
         cmocka_unit_test_setup(damage_to_what_was_written_is_found_and_done_again, before_each),
         cmocka_unit_test_setup(a_killed_run_resumes_to_the_same_bytes, before_each),
