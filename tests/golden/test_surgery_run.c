@@ -251,6 +251,43 @@ static void a_file_becomes_a_file_with_its_reports_beside_it(void **state)
     assert_true(result.killed > counts.killed);
 }
 
+static void a_kill_between_the_last_renames_is_made_good(void **state)
+{
+    (void)state;
+    /* A file: its reports have their name, it has not. */
+    struct phy_surgery_params params = params_for("single.safetensors", "out.safetensors");
+    struct phy_surgery_result result;
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_OK);
+    assert_int_equal(system("cp out.safetensors kept && mkdir -p .out.safetensors.physarium-partial/physarium && "
+                            "mv out.safetensors .out.safetensors.physarium-partial/"),
+                     0);
+    params.resume = true;
+    assert_int_equal(phy_surgery_run(&params, &result), PHY_OK);
+    assert_false(result.already_finished);
+    assert_true(donor_same_file("kept", "out.safetensors"));
+    assert_true(exists("out.safetensors.physarium/surgery.json"));
+    assert_false(exists(".out.safetensors.physarium-partial"));
+
+    /* A directory: the journal is gone, the name not yet given. */
+    params = params_for("donor", "out");
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_OK);
+    assert_int_equal(rename("out", ".out.physarium-partial"), 0);
+    assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_USAGE);
+    params.resume = true;
+    assert_int_equal(phy_surgery_run(&params, &result), PHY_OK);
+    assert_shards_are_the_models("out", &defaults, NULL, &result);
+
+    /* With --force, after the exchange: what was replaced is still there under our name. */
+    assert_int_equal(system("cp -r donor .out.physarium-partial"), 0);
+    assert_int_equal(phy_surgery_run(&params, &result), PHY_OK);
+    assert_true(result.already_finished);
+    params.resume = false;
+    params.force = true;
+    host = recording_host(&record);
+    run_and_compare(params, defaults);
+    assert_false(exists(".out.physarium-partial"));
+}
+
 static void resuming_a_finished_run_says_so_and_another_says_how(void **state)
 {
     (void)state;
@@ -699,6 +736,7 @@ int main(void)
         cmocka_unit_test_setup(options_of_the_flow_reach_it, before_each),
         cmocka_unit_test_setup(bytes_do_not_depend_on_memory_threads_or_form, before_each),
         cmocka_unit_test_setup(a_file_becomes_a_file_with_its_reports_beside_it, before_each),
+        cmocka_unit_test_setup(a_kill_between_the_last_renames_is_made_good, before_each),
         cmocka_unit_test_setup(resuming_a_finished_run_says_so_and_another_says_how, before_each),
         cmocka_unit_test_setup(refuses_parameters_out_of_range, before_each),
         cmocka_unit_test_setup(a_weight_that_is_not_finite_is_named_and_nothing_is_left, before_each),
