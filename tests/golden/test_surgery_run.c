@@ -197,6 +197,15 @@ static void options_of_the_flow_reach_it(void **state)
     run_and_compare(params, defaults);
 }
 
+static void run_on_device(const char *device)
+{
+    struct phy_surgery_params params = params_for("donor", "out");
+    print_message("device %s\n", device);
+    params.device = device;
+    params.memory_bytes = UINT64_C(256) << 20;
+    run_and_compare(params, defaults);
+}
+
 static void bytes_do_not_depend_on_memory_threads_or_form(void **state)
 {
     for (uint32_t threads = 1; threads <= 5; threads += 2) {
@@ -206,18 +215,30 @@ static void bytes_do_not_depend_on_memory_threads_or_form(void **state)
         params.memory_bytes = UINT64_C(16) << 20;
         run_and_compare(params, defaults);
     }
+    struct phy_cpu_features have = phy_cpu_detect();
+    for (const struct phy_flow_variant *v = phy_flow_variants; v->name; v++) {
+        char device[32];
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        snprintf(device, sizeof device, "cpu:%s", v->name);
+        before_each(state);
+        run_on_device(device);
+    }
+}
+
+/* In a run of its own (surgery_every_device): Vulkan drivers keep memory until the process ends, which a leak checker
+ * would hold against us. */
+static void every_device_and_all_together_write_the_same_bytes(void **state)
+{
     struct phy_device_list list;
+    if (!getenv("PHY_EVERY_DEVICE"))
+        skip();
     assert_int_equal(phy_devices_list(&list, NULL), PHY_OK);
     for (size_t i = 0; i <= list.count; i++) {
-        const char *device = i < list.count ? list.devices[i].name : "all";
         if (i < list.count && (!list.devices[i].available || !list.devices[i].bit_exact))
             continue;
         before_each(state);
-        struct phy_surgery_params params = params_for("donor", "out");
-        print_message("device %s\n", device);
-        params.device = device;
-        params.memory_bytes = UINT64_C(256) << 20;
-        run_and_compare(params, defaults);
+        run_on_device(i < list.count ? list.devices[i].name : "all");
     }
     phy_device_list_free(&list);
 }
@@ -729,12 +750,16 @@ static void a_donor_that_changes_meanwhile_is_an_error(void **state)
     assert_false(exists(".out.physarium-partial")); /* no resume could take it up */
 }
 
-int main(void)
+/* test_surgery_run [FILTER] */
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(writes_what_the_model_says_and_copies_the_rest, before_each),
         cmocka_unit_test_setup(options_of_the_flow_reach_it, before_each),
         cmocka_unit_test_setup(bytes_do_not_depend_on_memory_threads_or_form, before_each),
+        cmocka_unit_test_setup(every_device_and_all_together_write_the_same_bytes, before_each),
         cmocka_unit_test_setup(a_file_becomes_a_file_with_its_reports_beside_it, before_each),
         cmocka_unit_test_setup(a_kill_between_the_last_renames_is_made_good, before_each),
         cmocka_unit_test_setup(resuming_a_finished_run_says_so_and_another_says_how, before_each),
