@@ -312,6 +312,8 @@ enum phy_status phy_output_begin(struct phy_output *out)
                 phy_output_discard(out);
             return status;
         }
+        if (status == PHY_ERR_IO && !renamed_away && !out->found_partial)
+            phy_output_discard(out); /* ours, new and locked: an error of the disk, not another run's lock */
         close_partial(out);
         if (!renamed_away)
             return status;

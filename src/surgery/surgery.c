@@ -354,6 +354,8 @@ static enum phy_status verify_output(struct phy_run *run)
 static enum phy_status check_unchanged(struct phy_run *run)
 {
     enum phy_status status = phy_checkpoint_unchanged(run->donor);
+    if (status == PHY_OK && run->calibrated)
+        status = phy_checkpoint_unchanged(run->calibration.file);
     run->discard = run->discard || status != PHY_OK;
     return status;
 }
