@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Body of the SIMD forms, included by matmul_avx2.c and matmul_avx512.c after they have defined
+ *
+ *   vec, LANES                    a vector of float32 and its length
+ *   vec_zero() vec_fma(a, b, c) vec_sum(v) vec_set1(x)
+ *   vec_load(p) vec_store(p, v)   float32, unaligned
+ *   vec_widen_bf16(p) vec_widen_f16(p)   LANES codes at p, unaligned
+ *   UNIT_VECS, TILE_COUNT         matmul's register tile: UNIT_VECS vectors of rows x TILE_COUNT rows of x
+ *   FORM(name)                    the exported name of this form
+ */
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+/* Loops over a register tile: their bounds are constants after inlining. */
+#define UNROLL _Pragma("GCC unroll 32")
+
+INLINE vec load_codes(const void *w, enum phy_float_type type, size_t index)
+{
+    switch (type) {
+    case PHY_FLOAT_BF16:
+        return vec_widen_bf16((const uint16_t *)w + index);
+    case PHY_FLOAT_F16:
+        return vec_widen_f16((const uint16_t *)w + index);
+    default:
+        return vec_load((const float *)w + index);
+    }
+}
+
+/* The last `bytes` of a row, zero-padded to a vector: nothing beyond the matrix is read. */
+INLINE vec load_codes_tail(const void *w, enum phy_float_type type, size_t index, size_t left)
+{
+    float buffer[LANES] = {0};
+    size_t width = type == PHY_FLOAT_F32 ? 4 : 2;
+    memcpy(buffer, (const char *)w + index * width, left * width);
+    return load_codes(buffer, type, 0);
+}
+
+INLINE vec load_floats_tail(const float *x, size_t left)
+{
+    float buffer[LANES] = {0};
+    memcpy(buffer, x, left * sizeof *x);
+    return vec_load(buffer);
+}
+
+/* `rows` rows of w times `count` rows of x; both are constants where this is inlined. */
+INLINE void dot_rows(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t n,
+                     size_t count)
+{
+    const size_t cols = product->cols, whole = cols - cols % LANES;
+    const size_t width = type == PHY_FLOAT_F32 ? 4 : 2;
+    vec sum[4 * 4];
+    const char *w[4];
+    UNROLL
+    for (size_t i = 0; i < rows; i++)
+        w[i] = (const char *)product->w + (r + i) * cols * width;
+    UNROLL
+    for (size_t i = 0; i < rows * count; i++)
+        sum[i] = vec_zero();
+    size_t k = 0;
+    for (; k < whole; k += LANES) {
+        UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            vec wk = load_codes(w[i], type, k);
+            UNROLL
+            for (size_t j = 0; j < count; j++)
+                sum[i * count + j] = vec_fma(wk, vec_load(product->x + (n + j) * cols + k), sum[i * count + j]);
+        }
+    }
+    if (k < cols) {
+        UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            vec wk = load_codes_tail(w[i], type, k, cols - k);
+            UNROLL
+            for (size_t j = 0; j < count; j++)
+                sum[i * count + j] =
+                    vec_fma(wk, load_floats_tail(product->x + (n + j) * cols + k, cols - k), sum[i * count + j]);
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        UNROLL
+        for (size_t j = 0; j < count; j++)
+            product->y[(n + j) * product->y_stride + r + i] = vec_sum(sum[i * count + j]);
+    }
+}
+
+/* Four rows of w at a time: four streams from memory. The order of a row's sum depends on neither n nor the share. */
+INLINE void matvec_typed(const struct phy_matmul *product, enum phy_float_type type, size_t row_begin, size_t row_end)
+{
+    size_t r = row_begin;
+    for (; r + 4 <= row_end; r += 4) {
+        size_t n = 0;
+        for (; n + 4 <= product->count; n += 4)
+            dot_rows(product, type, r, 4, n, 4);
+        for (; n < product->count; n++)
+            dot_rows(product, type, r, 4, n, 1);
+    }
+    for (; r < row_end; r++) {
+        for (size_t n = 0; n < product->count; n++)
+            dot_rows(product, type, r, 1, n, 1);
+    }
+}
+
+void FORM(phy_matvec)(const struct phy_matmul *product, size_t row_begin, size_t row_end)
+{
+    switch (product->type) {
+    case PHY_FLOAT_BF16:
+        matvec_typed(product, PHY_FLOAT_BF16, row_begin, row_end);
+        break;
+    case PHY_FLOAT_F16:
+        matvec_typed(product, PHY_FLOAT_F16, row_begin, row_end);
+        break;
+    default:
+        matvec_typed(product, PHY_FLOAT_F32, row_begin, row_end);
+        break;
+    }
+}
+
+enum { UNIT_ROWS = UNIT_VECS * LANES };
+
+/* panel[k][UNIT_ROWS] = widened w[r + i][k0 + k]; rows past the end are zero. */
+INLINE void pack_panel(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k0,
+                       size_t cols, float *panel)
+{
+    for (size_t i = 0; i < UNIT_ROWS; i++) {
+        if (i >= rows) {
+            for (size_t k = 0; k < cols; k++)
+                panel[k * UNIT_ROWS + i] = 0;
+            continue;
+        }
+        size_t at = (r + i) * product->cols + k0, k = 0;
+        float lanes[LANES];
+        for (; k + LANES <= cols; k += LANES) {
+            vec_store(lanes, load_codes(product->w, type, at + k));
+            for (size_t l = 0; l < LANES; l++)
+                panel[(k + l) * UNIT_ROWS + i] = lanes[l];
+        }
+        if (k < cols) {
+            vec_store(lanes, load_codes_tail(product->w, type, at + k, cols - k));
+            for (size_t l = 0; k + l < cols; l++)
+                panel[(k + l) * UNIT_ROWS + i] = lanes[l];
+        }
+    }
+}
+
+/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel. */
+INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
+                 size_t k0, size_t cols)
+{
+    vec sum[TILE_COUNT][UNIT_VECS];
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++)
+            sum[j][v] = vec_zero();
+    }
+    const float *x = product->x + n * product->cols + k0;
+    for (size_t k = 0; k < cols; k++) {
+        vec w[UNIT_VECS];
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++)
+            w[v] = vec_load(panel + k * UNIT_ROWS + v * LANES);
+        UNROLL
+        for (size_t j = 0; j < count; j++) {
+            vec xk = vec_set1(x[j * product->cols + k]);
+            UNROLL
+            for (size_t v = 0; v < UNIT_VECS; v++)
+                sum[j][v] = vec_fma(w[v], xk, sum[j][v]);
+        }
+    }
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        float *y = product->y + (n + j) * product->y_stride + r;
+        float lanes[UNIT_ROWS];
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++)
+            vec_store(lanes + v * LANES, sum[j][v]);
+        for (size_t i = 0; i < rows; i++)
+            y[i] = k0 ? y[i] + lanes[i] : lanes[i];
+    }
+}
+
+INLINE void matmul_typed(const struct phy_matmul *product, enum phy_float_type type, size_t row_begin, size_t row_end,
+                         float *panel)
+{
+    for (size_t r = row_begin; r < row_end; r += UNIT_ROWS) {
+        size_t rows = row_end - r < UNIT_ROWS ? row_end - r : UNIT_ROWS;
+        for (size_t k0 = 0; k0 < product->cols; k0 += PHY_MATMUL_PANEL_COLS) {
+            size_t left = product->cols - k0, cols = left < PHY_MATMUL_PANEL_COLS ? left : PHY_MATMUL_PANEL_COLS;
+            pack_panel(product, type, r, rows, k0, cols, panel);
+            size_t n = 0;
+            for (; n + TILE_COUNT <= product->count; n += TILE_COUNT)
+                tile(product, panel, r, rows, n, TILE_COUNT, k0, cols);
+            for (; n + 4 <= product->count; n += 4)
+                tile(product, panel, r, rows, n, 4, k0, cols);
+            for (; n < product->count; n++)
+                tile(product, panel, r, rows, n, 1, k0, cols);
+        }
+    }
+}
+
+void FORM(phy_matmul)(const struct phy_matmul *product, size_t row_begin, size_t row_end, float *panel)
+{
+    switch (product->type) {
+    case PHY_FLOAT_BF16:
+        matmul_typed(product, PHY_FLOAT_BF16, row_begin, row_end, panel);
+        break;
+    case PHY_FLOAT_F16:
+        matmul_typed(product, PHY_FLOAT_F16, row_begin, row_end, panel);
+        break;
+    default:
+        matmul_typed(product, PHY_FLOAT_F32, row_begin, row_end, panel);
+        break;
+    }
+}
