@@ -86,6 +86,12 @@ PHY_API enum phy_status phy_checkpoint_read(const struct phy_checkpoint *checkpo
  *   PHY_ERR_IO  one of them changed (the log names it) */
 PHY_API enum phy_status phy_checkpoint_unchanged(const struct phy_checkpoint *checkpoint);
 
+/* Room for a name that phy_quote_name has written. */
+enum { PHY_QUOTED_NAME_BYTES = 128 * 6 + 64 };
+/* Write a name from a file for people to see: in double quotes, control and bidirectional characters and bytes that are not
+ * UTF-8 escaped, over 128 bytes cut and counted. Returns out. Thread-safe. */
+PHY_API const char *phy_quote_name(char out[PHY_QUOTED_NAME_BYTES], const char *name, size_t name_bytes);
+
 #ifdef __cplusplus
 }
 #endif

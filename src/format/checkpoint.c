@@ -365,6 +365,13 @@ enum phy_status phy_checkpoint_unchanged(const struct phy_checkpoint *checkpoint
     return PHY_OK;
 }
 
+static_assert((int)PHY_QUOTED_NAME_BYTES == (int)PHY_QUOTED_BYTES, "phy_quote writes into the caller's buffer");
+
+const char *phy_quote_name(char out[PHY_QUOTED_NAME_BYTES], const char *name, size_t name_bytes)
+{
+    return phy_quote(out, name, name_bytes);
+}
+
 /* ---- for the domain: format/checkpoint_files.h ---- */
 
 const char *phy_checkpoint_path(const struct phy_checkpoint *checkpoint)
