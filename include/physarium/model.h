@@ -29,8 +29,8 @@ struct phy_model_info {
     const char *device;     /* the kernels in use: "cpu:avx512" */
     uint32_t vocab_size, hidden_size, intermediate_size, layer_count, head_count, kv_head_count, head_dim;
     uint32_t max_positions;
-    uint32_t bos;          /* UINT32_MAX: none */
-    const uint32_t *eos;   /* (eos_count) */
+    uint32_t bos;        /* UINT32_MAX: none */
+    const uint32_t *eos; /* (eos_count) */
     uint32_t eos_count;
     uint64_t weight_bytes; /* of the matrices that one decoded token reads, the head among them */
 };
@@ -57,15 +57,13 @@ PHY_API uint32_t phy_session_capacity(const struct phy_session *session);
 /* Forget all but the first `length` tokens; length <= phy_session_length. */
 PHY_API void phy_session_truncate(struct phy_session *session, uint32_t length);
 
-/* Receives the logits (vocab_size), float32, that follow the token at `position` of the session; valid during the call. False
- * stops the forward pass with PHY_ERR_INTERRUPTED. */
+/* Receives the logits (vocab_size), float32, that follow the token at `position` of the session; valid during the call.
+ * False stops the forward pass with PHY_ERR_INTERRUPTED. */
 typedef bool phy_logits_sink(void *user, uint32_t position, const float *logits);
 
-/* Append `count` tokens. The sink sees every position from first_scored on (counted in the session; UINT32_MAX: only the
- * last), in order.
- *   PHY_ERR_USAGE        a token that is not in the vocabulary
- *   PHY_ERR_LIMIT        more tokens than the session holds; nothing was appended
- *   PHY_ERR_IO           the model's files became shorter while they were mapped
+/* Append `count` tokens. The sink sees every position from first_scored on (counted in the session; UINT32_MAX: only
+ * the last), in order. PHY_ERR_USAGE        a token that is not in the vocabulary PHY_ERR_LIMIT        more tokens than
+ * the session holds; nothing was appended PHY_ERR_IO           the model's files became shorter while they were mapped
  *   PHY_ERR_INTERRUPTED  the sink or the host asked to stop */
 PHY_API enum phy_status phy_session_forward(struct phy_session *session, const uint32_t *tokens, size_t count,
                                             uint32_t first_scored, phy_logits_sink *sink, void *user);

@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "device.h"
 #include "host.h"
+#include "model.h"
 #include "status.h"
 #include "surgery.h"
 #include "targets.h"

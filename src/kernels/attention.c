@@ -7,7 +7,7 @@
 
 const struct phy_attention_variant phy_attention_variants[] = {
     {.name = "ref", .run = phy_attention_ref},
-#if defined(__x86_64__)
+#if defined(PHY_KERNELS_X86)
     {.name = "avx2", .needs = {.avx2 = true}, .run = phy_attention_avx2},
     {.name = "avx512", .needs = {.avx2 = true, .avx512 = true}, .run = phy_attention_avx512},
 #endif

@@ -13,8 +13,8 @@
 #include "base/cpu_features.h"
 
 struct phy_attention {
-    const float *q;    /* (head_dim) */
-    const float *k, *v; /* (positions, head_dim), dense */
+    const float *q;             /* (head_dim) */
+    const float *k, *v;         /* (positions, head_dim), dense */
     size_t head_dim, positions; /* positions >= 1 */
     float scale;
     float *out;    /* (head_dim) */

@@ -6,9 +6,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* e^x for x <= 0: 2^n e^f with n = round(x log2 e), |f| <= ln2 / 2, a polynomial of degree 6 (Taylor, relative error below
- * 1e-7 there); ln2 in two parts, the first with trailing zeros, so that x - n ln2 loses nothing. Below -87 it is taken as
- * e^-87, which no sum of scores can tell from 0. */
+/* e^x for x <= 0: 2^n e^f with n = round(x log2 e), |f| <= ln2 / 2, a polynomial of degree 6 (Taylor, relative error
+ * below 1e-7 there); ln2 in two parts, the first with trailing zeros, so that x - n ln2 loses nothing. Below -87 it is
+ * taken as e^-87, which no sum of scores can tell from 0. */
 INLINE vec vec_exp(vec x)
 {
     x = vec_max(x, vec_set1(-87.0f));

@@ -7,7 +7,7 @@
 
 const struct phy_matmul_variant phy_matmul_variants[] = {
     {.name = "ref", .matvec = phy_matvec_ref, .matmul = phy_matmul_ref, .row_unit = 1},
-#if defined(__x86_64__)
+#if defined(PHY_KERNELS_X86)
     {.name = "avx2", .needs = {.avx2 = true}, .matvec = phy_matvec_avx2, .matmul = phy_matmul_avx2, .row_unit = 16},
     {.name = "avx512",
      .needs = {.avx2 = true, .avx512 = true},

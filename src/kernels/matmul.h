@@ -4,9 +4,9 @@
  *
  *   y[n][r] = sum over k of w[r][k] * x[n][k]
  *
- * Weights are widened exactly in the kernel; x is never rounded. Tolerance for every form and family, per element, against
- * the sum in float64: |y - ref| <= 4e-6 * sum |w[r][k] x[n][k]|. Bits of one form don't depend on how rows are shared among
- * threads, nor, within one family, on how many rows of x there are.
+ * Weights are widened exactly in the kernel; x is never rounded. Tolerance for every form and family, per element,
+ * against the sum in float64: |y - ref| <= 4e-6 * sum |w[r][k] x[n][k]|. Bits of one form don't depend on how rows are
+ * shared among threads, nor, within one family, on how many rows of x there are.
  *
  * Aliasing: y overlaps nothing else. Alignment: that of the element. */
 #ifndef PHY_KERNELS_MATMUL_H

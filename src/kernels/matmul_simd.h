@@ -143,7 +143,8 @@ INLINE void pack_panel(const struct phy_matmul *product, enum phy_float_type typ
     }
 }
 
-/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel. */
+/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
+ */
 INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
                  size_t k0, size_t cols)
 {

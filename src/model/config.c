@@ -106,10 +106,8 @@ static const struct {
     const char *model_type, *class_name;
     enum phy_architecture architecture;
 } architectures[] = {
-    {"llama", "LlamaForCausalLM", PHY_ARCH_LLAMA},
-    {"mistral", "MistralForCausalLM", PHY_ARCH_MISTRAL},
-    {"qwen2", "Qwen2ForCausalLM", PHY_ARCH_QWEN2},
-    {"qwen3", "Qwen3ForCausalLM", PHY_ARCH_QWEN3},
+    {"llama", "LlamaForCausalLM", PHY_ARCH_LLAMA},         {"mistral", "MistralForCausalLM", PHY_ARCH_MISTRAL},
+    {"qwen2", "Qwen2ForCausalLM", PHY_ARCH_QWEN2},         {"qwen3", "Qwen3ForCausalLM", PHY_ARCH_QWEN3},
     {"gemma3_text", "Gemma3ForCausalLM", PHY_ARCH_GEMMA3},
 };
 
@@ -162,7 +160,8 @@ static void parse_rope(struct parser *p, const cJSON *object, const double *thet
     }
 }
 
-/* Both spellings: rope_parameters (one, or one for each kind of layer), or rope_theta, rope_scaling, rope_local_base_freq. */
+/* Both spellings: rope_parameters (one, or one for each kind of layer), or rope_theta, rope_scaling,
+ * rope_local_base_freq. */
 static void parse_ropes(struct parser *p, struct phy_model_config *c)
 {
     const cJSON *parameters = member(p->root, "rope_parameters");
@@ -233,8 +232,8 @@ static void parse_layer_types(struct parser *p, struct phy_model_config *c, cons
 static void parse_windows(struct parser *p, struct phy_model_config *c)
 {
     uint32_t window = want_u32(p, "sliding_window", 1, 1u << 30, 0);
-    bool gemma = c->architecture == PHY_ARCH_GEMMA3, qwen = c->architecture == PHY_ARCH_QWEN2 ||
-                                                            c->architecture == PHY_ARCH_QWEN3;
+    bool gemma = c->architecture == PHY_ARCH_GEMMA3,
+         qwen = c->architecture == PHY_ARCH_QWEN2 || c->architecture == PHY_ARCH_QWEN3;
     if (qwen && !want_bool(p, "use_sliding_window", false))
         window = 0;
     if (c->architecture == PHY_ARCH_LLAMA)

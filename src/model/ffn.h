@@ -3,7 +3,8 @@
  *
  *   y = down( act(gate x) * (up x) )
  *
- * act is SiLU or tanh-GELU. The dense path runs the checkpoint's own matrices; other paths put themselves in its place. */
+ * act is SiLU or tanh-GELU. The dense path runs the checkpoint's own matrices; other paths put themselves in its place.
+ */
 #ifndef PHY_MODEL_FFN_H
 #define PHY_MODEL_FFN_H
 

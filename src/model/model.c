@@ -116,11 +116,11 @@ static enum phy_status choose_kernels(struct phy_model *model, const struct phy_
     else if (strncmp(device, "cpu:", 4) == 0)
         model->matmul = phy_matmul_variant_named(device + 4);
     if (!model->matmul)
-        return phy_fail(model->host, PHY_ERR_DEVICE, "device \"%.64s\": a model runs on cpu, cpu:ref, cpu:avx2 or cpu:avx512",
-                        device);
+        return phy_fail(model->host, PHY_ERR_DEVICE,
+                        "device \"%.64s\": a model runs on cpu, cpu:ref, cpu:avx2 or cpu:avx512", device);
     if (!phy_cpu_meets(&have, &model->matmul->needs))
-        return phy_fail(model->host, PHY_ERR_DEVICE, "device %s: this processor (%s) does not have the instructions", device,
-                        phy_cpu_model());
+        return phy_fail(model->host, PHY_ERR_DEVICE, "device %s: this processor (%s) does not have the instructions",
+                        device, phy_cpu_model());
     model->attention = phy_attention_variant_named(model->matmul->name);
     snprintf(model->device, sizeof model->device, "cpu:%s", model->matmul->name);
     unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
@@ -161,7 +161,8 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     if (status == PHY_OK)
         status = phy_checkpoint_open(&model->checkpoint, directory, &(struct phy_checkpoint_params){.host = host});
     if (status == PHY_OK && phy_checkpoint_container(model->checkpoint) == PHY_CONTAINER_GGUF)
-        status = phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: a GGUF file; physarium import makes a directory of it", directory);
+        status =
+            phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: a GGUF file; physarium import makes a directory of it", directory);
     if (status == PHY_OK && !phy_checkpoint_is_directory(model->checkpoint))
         status = phy_fail(host, PHY_ERR_FORMAT, "%s: a single file has no config.json; name the directory", directory);
     if (status == PHY_OK)

@@ -22,9 +22,10 @@ struct phy_layer {
     struct phy_matrix q, k, v, o, gate, up, down;
     /* Vectors, widened; the model's own. NULL where the architecture has none. */
     float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
-    float *q_norm, *k_norm;                 /* (head_dim) */
-    float *input_norm, *post_attention_norm; /* (hidden); post: gemma's norm of attention's output, else the FFN's input norm */
-    float *pre_ffn_norm, *post_ffn_norm;     /* (hidden) gemma */
+    float *q_norm, *k_norm; /* (head_dim) */
+    float *input_norm,
+        *post_attention_norm; /* (hidden); post: gemma's norm of attention's output, else the FFN's input norm */
+    float *pre_ffn_norm, *post_ffn_norm; /* (hidden) gemma */
 };
 
 struct phy_model {
@@ -37,8 +38,8 @@ struct phy_model {
     struct phy_matrix embedding, head;
     float *final_norm;
     struct phy_layer *layers;
-    float embedding_scale; /* 1, or gemma's sqrt(hidden) in float32 */
-    float norm_offset;     /* 0, or gemma's 1: weights are stored less one */
+    float embedding_scale;                                /* 1, or gemma's sqrt(hidden) in float32 */
+    float norm_offset;                                    /* 0, or gemma's 1: weights are stored less one */
     float *inverse_frequency, *sliding_inverse_frequency; /* (head_dim / 2) */
     struct phy_pool *pool;
     const struct phy_matmul_variant *matmul;

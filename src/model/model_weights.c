@@ -70,14 +70,16 @@ static const void *take(struct finder *finder, const char *name, size_t rows, si
             snprintf(shape, sizeof shape, "[%zu, %zu]", rows, cols);
         else
             snprintf(shape, sizeof shape, "[%zu]", cols);
-        finder->status = phy_fail(model->host, PHY_ERR_FORMAT,
-                                  "%s: tensor %s: its shape is not the %s that config.json makes it", model->label,
-                                  quoted, shape);
+        finder->status =
+            phy_fail(model->host, PHY_ERR_FORMAT, "%s: tensor %s: its shape is not the %s that config.json makes it",
+                     model->label, quoted, shape);
         return NULL;
     }
     if (!float_type(tensor.dtype, type)) {
-        finder->status = phy_fail(model->host, PHY_ERR_UNSUPPORTED, "%s: tensor %s: %s weights cannot be run, only "
-                                  "BF16, F16 and F32", model->label, quoted, tensor.dtype);
+        finder->status = phy_fail(model->host, PHY_ERR_UNSUPPORTED,
+                                  "%s: tensor %s: %s weights cannot be run, only "
+                                  "BF16, F16 and F32",
+                                  model->label, quoted, tensor.dtype);
         return NULL;
     }
     return model->mappings[tensor.shard].data + tensor.at;
@@ -128,9 +130,12 @@ static void load_layer(struct finder *finder, uint32_t index)
         struct phy_matrix *to;
         size_t rows, cols;
     } matrices[] = {
-        {"self_attn.q_proj.weight", &layer->q, q_rows, hidden},  {"self_attn.k_proj.weight", &layer->k, kv_rows, hidden},
-        {"self_attn.v_proj.weight", &layer->v, kv_rows, hidden}, {"self_attn.o_proj.weight", &layer->o, hidden, q_rows},
-        {"mlp.gate_proj.weight", &layer->gate, wide, hidden},    {"mlp.up_proj.weight", &layer->up, wide, hidden},
+        {"self_attn.q_proj.weight", &layer->q, q_rows, hidden},
+        {"self_attn.k_proj.weight", &layer->k, kv_rows, hidden},
+        {"self_attn.v_proj.weight", &layer->v, kv_rows, hidden},
+        {"self_attn.o_proj.weight", &layer->o, hidden, q_rows},
+        {"mlp.gate_proj.weight", &layer->gate, wide, hidden},
+        {"mlp.up_proj.weight", &layer->up, wide, hidden},
         {"mlp.down_proj.weight", &layer->down, hidden, wide},
     };
     const bool qk_norm = c->architecture == PHY_ARCH_QWEN3 || c->architecture == PHY_ARCH_GEMMA3;
@@ -164,9 +169,11 @@ static void load_layer(struct finder *finder, uint32_t index)
         if (vectors[i].present)
             *vectors[i].to = take_vector(finder, text, vectors[i].count);
         else if (finder->status == PHY_OK && find(finder, text, &tensor))
-            finder->status = phy_fail(finder->model->host, PHY_ERR_UNSUPPORTED,
-                                      "%s: tensor \"%s\": the architecture in config.json has none, and it would change "
-                                      "the result", finder->model->label, text);
+            finder->status =
+                phy_fail(finder->model->host, PHY_ERR_UNSUPPORTED,
+                         "%s: tensor \"%s\": the architecture in config.json has none, and it would change "
+                         "the result",
+                         finder->model->label, text);
     }
 }
 
@@ -181,7 +188,8 @@ static enum phy_status map_shards(struct phy_model *model)
     for (size_t i = 0; i < count; i++) {
         struct phy_shard_info shard;
         phy_checkpoint_shard(model->checkpoint, i, &shard);
-        int error = phy_mapping_open(&model->mappings[i], phy_checkpoint_shard_fd(model->checkpoint, i), shard.file_bytes);
+        int error =
+            phy_mapping_open(&model->mappings[i], phy_checkpoint_shard_fd(model->checkpoint, i), shard.file_bytes);
         if (error)
             return phy_fail(model->host, PHY_ERR_IO, "%s: cannot be mapped: %s", shard.name, strerror(error));
         model->mapping_count++;
@@ -244,9 +252,10 @@ void phy_model_free_weights(struct phy_model *model)
 {
     for (uint32_t i = 0; model->layers && i < model->config.layer_count; i++) {
         struct phy_layer *l = &model->layers[i];
-        float *vectors[] = {l->q_bias,    l->k_bias, l->v_bias, l->o_bias,     l->gate_bias,           l->up_bias,
-                            l->down_bias, l->q_norm, l->k_norm, l->input_norm, l->post_attention_norm, l->pre_ffn_norm,
-                            l->post_ffn_norm};
+        float *vectors[] = {
+            l->q_bias,       l->k_bias, l->v_bias, l->o_bias,     l->gate_bias,           l->up_bias,
+            l->down_bias,    l->q_norm, l->k_norm, l->input_norm, l->post_attention_norm, l->pre_ffn_norm,
+            l->post_ffn_norm};
         for (size_t v = 0; v < sizeof vectors / sizeof *vectors; v++)
             phy_free(vectors[v]);
     }

@@ -3,8 +3,8 @@
 
 #include "model/model_parts.h"
 
-/* Llama 3's frequencies: wavelengths above original/low are stretched by `factor`, those below original/high are kept, and
- * between the two lies a blend (source: the published llama3 rope_type). */
+/* Llama 3's frequencies: wavelengths above original/low are stretched by `factor`, those below original/high are kept,
+ * and between the two lies a blend (source: the published llama3 rope_type). */
 static double llama3_frequency(const struct phy_rope_config *rope, double frequency)
 {
     const double two_pi = 6.283185307179586476925;
@@ -13,8 +13,7 @@ static double llama3_frequency(const struct phy_rope_config *rope, double freque
         return frequency / rope->factor;
     if (wavelength < original / rope->high_freq_factor)
         return frequency;
-    double smooth =
-        (original / wavelength - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    double smooth = (original / wavelength - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
     return (1.0 - smooth) * frequency / rope->factor + smooth * frequency;
 }
 

@@ -9,7 +9,8 @@
 #include "model/ffn.h"
 #include "model/model_parts.h"
 
-/* Positions computed together, and positions whose logits are held together: a vocabulary of 262,144 takes 1 MiB each. */
+/* Positions computed together, and positions whose logits are held together: a vocabulary of 262,144 takes 1 MiB each.
+ */
 enum { CHUNK = 256, HEAD_CHUNK = 32, DEFAULT_POSITIONS = 4096 };
 
 struct phy_session {
@@ -208,7 +209,8 @@ static enum phy_status check_mappings(const struct phy_model *model)
         if (phy_mapping_torn(&model->mappings[i])) {
             struct phy_shard_info shard;
             phy_checkpoint_shard(model->checkpoint, i, &shard);
-            return phy_fail(model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use", shard.name);
+            return phy_fail(model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use",
+                            shard.name);
         }
     }
     return PHY_OK;
@@ -296,8 +298,8 @@ static bool allocate(struct phy_session *s)
     s->v = floats(CHUNK, kv_width);
     s->scores = floats(phy_pool_threads(s->model->pool), s->capacity);
     s->logits = floats(HEAD_CHUNK, c->vocab_size);
-    return s->ffn && s->keys && s->values && s->cos_sin && s->sliding_cos_sin && s->x && s->h && s->y && s->q && s->out &&
-           s->k && s->v && s->scores && s->logits;
+    return s->ffn && s->keys && s->values && s->cos_sin && s->sliding_cos_sin && s->x && s->h && s->y && s->q &&
+           s->out && s->k && s->v && s->scores && s->logits;
 }
 
 enum phy_status phy_session_create(struct phy_session **out, struct phy_model *model, uint32_t max_positions)
@@ -305,7 +307,8 @@ enum phy_status phy_session_create(struct phy_session **out, struct phy_model *m
     const struct phy_model_config *c = &model->config;
     *out = NULL;
     if (max_positions > c->max_positions)
-        return phy_fail(model->host, PHY_ERR_LIMIT, "a context of %u: the model allows %u", max_positions, c->max_positions);
+        return phy_fail(model->host, PHY_ERR_LIMIT, "a context of %u: the model allows %u", max_positions,
+                        c->max_positions);
     struct phy_session *s = phy_zalloc(1, sizeof *s);
     if (!s)
         return phy_fail_memory(model->host, "a session", sizeof *s);
@@ -331,8 +334,8 @@ void phy_session_destroy(struct phy_session **session)
         return;
     if (s->ffn)
         s->ffn->ops->destroy(s->ffn);
-    float *all[] = {s->keys, s->values, s->cos_sin, s->sliding_cos_sin, s->x, s->h,     s->y,
-                    s->q,    s->out,    s->k,       s->v,               s->scores, s->logits};
+    float *all[] = {s->keys, s->values, s->cos_sin, s->sliding_cos_sin, s->x,     s->h, s->y, s->q,
+                    s->out,  s->k,      s->v,       s->scores,          s->logits};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         phy_free(all[i]);
     phy_free(s);
