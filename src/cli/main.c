@@ -9,6 +9,7 @@
 static const struct phy_command *const commands[] = {
     &cmd_inspect,
     &cmd_logits,
+    &cmd_eval,
     NULL,
 };
 

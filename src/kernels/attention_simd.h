@@ -1,29 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Body of the SIMD forms of attention; what it needs is listed in matmul_simd.h, and vec_max, vec_mul, vec_round,
- * vec_pow2 (2^n of an integral vector, n in -126 .. 0). */
+/* Body of the SIMD forms of attention, included after vec_<form>.h. Scores below the largest by 87 or more count as
+ * e^-87, which no sum can tell from 0. */
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
-
-/* e^x for x <= 0: 2^n e^f with n = round(x log2 e), |f| <= ln2 / 2, a polynomial of degree 6 (Taylor, relative error
- * below 1e-7 there); ln2 in two parts, the first with trailing zeros, so that x - n ln2 loses nothing. Below -87 it is
- * taken as e^-87, which no sum of scores can tell from 0. */
-INLINE vec vec_exp(vec x)
-{
-    x = vec_max(x, vec_set1(-87.0f));
-    vec n = vec_round(vec_mul(x, vec_set1(1.44269504f)));
-    vec f = vec_fma(n, vec_set1(-0.693359375f), x);
-    f = vec_fma(n, vec_set1(2.12194440e-4f), f);
-    vec p = vec_set1(1.0f / 720.0f);
-    p = vec_fma(p, f, vec_set1(1.0f / 120.0f));
-    p = vec_fma(p, f, vec_set1(1.0f / 24.0f));
-    p = vec_fma(p, f, vec_set1(1.0f / 6.0f));
-    p = vec_fma(p, f, vec_set1(0.5f));
-    p = vec_fma(p, f, vec_set1(1.0f));
-    p = vec_fma(p, f, vec_set1(1.0f));
-    return vec_mul(p, vec_pow2(n));
-}
+#include "kernels/vec_math.h"
 
 INLINE float dot(const float *a, const float *b, size_t dim)
 {

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Body of the SIMD forms, included by matmul_avx2.c and matmul_avx512.c after they have defined
+/* Body of the SIMD forms, included after vec_<form>.h and
  *
- *   vec, LANES                    a vector of float32 and its length
- *   vec_zero() vec_fma(a, b, c) vec_sum(v) vec_set1(x)
- *   vec_load(p) vec_store(p, v)   float32, unaligned
- *   vec_widen_bf16(p) vec_widen_f16(p)   LANES codes at p, unaligned
- *   UNIT_VECS, TILE_COUNT         matmul's register tile: UNIT_VECS vectors of rows x TILE_COUNT rows of x
- *   FORM(name)                    the exported name of this form
+ *   UNIT_VECS, TILE_COUNT   matmul's register tile: UNIT_VECS vectors of rows x TILE_COUNT rows of x
  */
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-/* Loops over a register tile: their bounds are constants after inlining. */
-#define UNROLL _Pragma("GCC unroll 32")
+#include "kernels/vec_math.h"
 
 INLINE vec load_codes(const void *w, enum phy_float_type type, size_t index)
 {

@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/activation.h"
 #include "physarium/host.h"
 
 enum phy_architecture { PHY_ARCH_LLAMA, PHY_ARCH_MISTRAL, PHY_ARCH_QWEN2, PHY_ARCH_QWEN3, PHY_ARCH_GEMMA3 };
-enum phy_activation { PHY_ACT_SILU, PHY_ACT_GELU_TANH };
 enum phy_rope_kind { PHY_ROPE_DEFAULT, PHY_ROPE_LINEAR, PHY_ROPE_LLAMA3 };
 
 struct phy_rope_config {

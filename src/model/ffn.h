@@ -31,7 +31,4 @@ struct phy_model;
 /* The dense path for at most max_count rows of x at a time. NULL when memory runs out. */
 struct phy_ffn *phy_ffn_dense_create(struct phy_model *model, size_t max_count);
 
-/* gate[i] = act(gate[i]) * up[i] */
-void phy_ffn_activate(enum phy_activation activation, float *gate, const float *up, size_t count);
-
 #endif

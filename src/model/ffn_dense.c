@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
-
 #include "base/alloc.h"
 #include "model/ffn.h"
 #include "model/model_parts.h"
@@ -11,20 +9,6 @@ struct dense {
     float *gate, *up; /* (max_count, intermediate) */
 };
 
-void phy_ffn_activate(enum phy_activation activation, float *gate, const float *up, size_t count)
-{
-    if (activation == PHY_ACT_SILU) {
-        for (size_t i = 0; i < count; i++)
-            gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        float x = gate[i];
-        float inner = 0.7978845608028654f * (x + 0.044715f * x * x * x); /* sqrt(2/pi) */
-        gate[i] = 0.5f * x * (1.0f + tanhf(inner)) * up[i];
-    }
-}
-
 struct activate_job {
     struct dense *dense;
     size_t width;
@@ -34,8 +18,9 @@ static void activate_row(void *user, size_t index, unsigned worker)
 {
     const struct activate_job *job = user;
     (void)worker;
-    phy_ffn_activate(job->dense->model->config.activation, job->dense->gate + index * job->width,
-                     job->dense->up + index * job->width, job->width);
+    const struct phy_model *model = job->dense->model;
+    model->activation->gate(model->config.activation, job->dense->gate + index * job->width,
+                            job->dense->up + index * job->width, job->width);
 }
 
 static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float *x, size_t count, float *y)

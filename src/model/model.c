@@ -122,6 +122,7 @@ static enum phy_status choose_kernels(struct phy_model *model, const struct phy_
         return phy_fail(model->host, PHY_ERR_DEVICE, "device %s: this processor (%s) does not have the instructions",
                         device, phy_cpu_model());
     model->attention = phy_attention_variant_named(model->matmul->name);
+    model->activation = phy_activation_variant_named(model->matmul->name);
     snprintf(model->device, sizeof model->device, "cpu:%s", model->matmul->name);
     unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
     size_t panel_bytes;

@@ -44,6 +44,7 @@ struct phy_model {
     struct phy_pool *pool;
     const struct phy_matmul_variant *matmul;
     const struct phy_attention_variant *attention;
+    const struct phy_activation_variant *activation;
     float *panels; /* (threads, PHY_MATMUL_PANEL_BYTES) */
     char device[32];
 };
