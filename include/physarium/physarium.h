@@ -4,8 +4,11 @@
 #define PHYSARIUM_PHYSARIUM_H
 
 #include "checkpoint.h"
+#include "coverage.h"
 #include "device.h"
+#include "eval.h"
 #include "host.h"
+#include "import.h"
 #include "model.h"
 #include "status.h"
 #include "surgery.h"

@@ -64,6 +64,12 @@ static uint32_t lanes_left(uint32_t cols, uint32_t strip)
     return cols - strip * LANES < LANES ? cols - strip * LANES : LANES;
 }
 
+static ALWAYS_INLINE void row_totals(const vi sums[GROUP], uint32_t totals[GROUP])
+{
+    for (uint32_t k = 0; k < GROUP; k += 4)
+        totals_of_four(sums + k, totals + k);
+}
+
 /* 1/y of `count` vectors at a time: the operations of one reciprocal wait for one another, those of several do not. */
 static ALWAYS_INLINE void recip(const vf *y, vf *x, uint32_t count)
 {
@@ -299,7 +305,7 @@ static void give_conductance(float *out, const struct network *n, float unit)
 {
     for (uint32_t row = 0; row < n->rows; row++) {
         for (uint32_t strip = 0; strip < n->strips; strip++) {
-            float d[LANES];
+            _Alignas(64) float d[LANES];
             vf_store(d, vf_mul(vf_load(cell_at(n, row, strip)), vf_set(unit)));
             memcpy(out + (size_t)row * n->cols + strip * LANES, d, lanes_left(n->cols, strip) * sizeof *d);
         }
