@@ -9,6 +9,7 @@
 #include "status.h"
 #include "surgery.h"
 #include "targets.h"
+#include "tokenizer.h"
 #include "version.h"
 
 #endif

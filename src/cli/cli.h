@@ -17,7 +17,7 @@ struct phy_command {
     const char *help;    /* whole text of `physarium NAME --help` */
 };
 
-extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_coverage, cmd_devices;
+extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_coverage, cmd_devices, cmd_tokenize;
 
 /* ---- options ---- */
 

@@ -8,6 +8,7 @@
 /* One line for each command; NULL ends the table. */
 static const struct phy_command *const commands[] = {
     &cmd_inspect,
+    &cmd_tokenize,
     NULL,
 };
 
