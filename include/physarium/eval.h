@@ -16,12 +16,12 @@ extern "C" {
 
 /* How well a model predicts a text, and how far it is from a baseline. The procedure:
  *
- *   The text's tokens are cut into pieces of `context` tokens, less one when a BOS token stands in front of each; pieces start
- *   `stride` tokens apart and the incomplete one at the end is dropped. Every piece is a window of its own: position 0, empty
- *   cache. Position 0 is not scored; of a piece that overlaps the one before only the new tokens are. A token's nll is
- *   -ln softmax(logits at the position before)[token]; perplexity is exp(mean nll). With a baseline P and the model Q, KL is
- *   sum_v P(v) log2(P(v) / Q(v)) at every scored position (exact: over the whole vocabulary), and top-1 agreement is the share
- *   of them where both have the same largest logit (lowest id on a tie). */
+ *   The text's tokens are cut into pieces of `context` tokens, less one when a BOS token stands in front of each;
+ * pieces start `stride` tokens apart and the incomplete one at the end is dropped. Every piece is a window of its own:
+ * position 0, empty cache. Position 0 is not scored; of a piece that overlaps the one before only the new tokens are. A
+ * token's nll is -ln softmax(logits at the position before)[token]; perplexity is exp(mean nll). With a baseline P and
+ * the model Q, KL is sum_v P(v) log2(P(v) / Q(v)) at every scored position (exact: over the whole vocabulary), and
+ * top-1 agreement is the share of them where both have the same largest logit (lowest id on a tie). */
 struct phy_eval_params {
     struct phy_model *model, *baseline; /* baseline may be NULL; the same vocabulary */
     const uint32_t *tokens;             /* (token_count) of the text, without special tokens */
@@ -35,9 +35,9 @@ struct phy_eval_params {
 
 /* One scored token. */
 struct phy_eval_token {
-    size_t index;         /* of the token in the text */
-    double nll;           /* nats */
-    double baseline_nll;  /* 0 without a baseline, as the next two */
+    size_t index;        /* of the token in the text */
+    double nll;          /* nats */
+    double baseline_nll; /* 0 without a baseline, as the next two */
     double kl_bits;
     uint32_t top1, baseline_top1;
 };
@@ -48,7 +48,7 @@ struct phy_estimate {
 };
 
 struct phy_eval_result {
-    struct phy_eval_token *tokens; /* (token_count) in order; free with phy_eval_result_free */
+    struct phy_eval_token *tokens;             /* (token_count) in order; free with phy_eval_result_free */
     size_t token_count, window_count, dropped; /* dropped: tokens of the incomplete piece */
     uint32_t context, stride;
     double *window_nll, *baseline_window_nll; /* (window_count) sums */

@@ -31,10 +31,11 @@ struct phy_import_result {
     double seconds;
 };
 
-/* Write a directory as Hugging Face loaders read it: bf16 safetensors, config.json, generation_config.json, tokenizer.json and
- * tokenizer_config.json. Weights are decoded bit for bit and rounded once, to nearest even. The whole of the file's header,
- * its keys and its tokenizer are checked before any output exists; what cannot be said in the output's formats, or is not
- * known, is refused by name and never guessed. The directory appears by one rename. result may be NULL.
+/* Write a directory as Hugging Face loaders read it: bf16 safetensors, config.json, generation_config.json,
+ * tokenizer.json and tokenizer_config.json. Weights are decoded bit for bit and rounded once, to nearest even. The
+ * whole of the file's header, its keys and its tokenizer are checked before any output exists; what cannot be said in
+ * the output's formats, or is not known, is refused by name and never guessed. The directory appears by one rename.
+ * result may be NULL.
  *
  *   PHY_ERR_IO           unreadable file, no space, a file that changed while it was read
  *   PHY_ERR_FORMAT       broken GGUF rules, keys or tensors that contradict each other or are missing

@@ -52,6 +52,7 @@ PHY_API void phy_model_describe(const struct phy_model *model, struct phy_model_
  *   PHY_ERR_MEMORY */
 PHY_API enum phy_status phy_session_create(struct phy_session **out, struct phy_model *model, uint32_t max_positions);
 PHY_API void phy_session_destroy(struct phy_session **session);
+PHY_API struct phy_model *phy_session_model(const struct phy_session *session);
 PHY_API uint32_t phy_session_length(const struct phy_session *session);
 PHY_API uint32_t phy_session_capacity(const struct phy_session *session);
 /* Forget all but the first `length` tokens; length <= phy_session_length. */

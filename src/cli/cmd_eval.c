@@ -1,47 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "cli.h"
 #include "physarium/eval.h"
+#include "text_ids.h"
 
 struct eval_options {
-    const char *model, *baseline, *text, *ids, *device, *html;
+    const char *model, *baseline, *text, *ids, *device;
     uint64_t context, stride, threads;
 };
-
-/* The file's little-endian uint32 values; NULL with a sentence. */
-static uint32_t *read_ids(const char *path, size_t *count)
-{
-    FILE *file = fopen(path, "rbe");
-    uint32_t *ids = NULL;
-    size_t capacity = 0, got = 0;
-    unsigned char word[4];
-    *count = 0;
-    while (file && (got = fread(word, 1, 4, file)) == 4) {
-        if (*count == capacity) {
-            capacity = capacity ? capacity * 2 : 4096;
-            uint32_t *grown = realloc(ids, capacity * sizeof *ids);
-            if (!grown)
-                break;
-            ids = grown;
-        }
-        ids[(*count)++] = (uint32_t)word[0] | (uint32_t)word[1] << 8 | (uint32_t)word[2] << 16 | (uint32_t)word[3] << 24;
-    }
-    bool bad = !file || ferror(file) || got != 0;
-    if (bad)
-        fprintf(stderr, "%s: %s\n", path, file && !ferror(file) ? "not a whole number of uint32 values" : strerror(errno));
-    if (file)
-        fclose(file);
-    if (bad) {
-        free(ids);
-        return NULL;
-    }
-    return ids ? ids : calloc(1, sizeof *ids);
-}
 
 static void add_estimate(cJSON *to, const char *name, struct phy_estimate e)
 {
@@ -101,9 +69,10 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     struct phy_model *model = NULL, *baseline = NULL;
     struct phy_eval_result result = {0};
     struct phy_model_info info;
-    size_t count = 0;
-    uint32_t *ids = read_ids(o->ids, &count);
-    enum phy_status status = ids ? phy_model_open(&model, o->model, &model_params) : PHY_ERR_IO;
+    struct phy_text_ids tokens;
+    enum phy_status status = phy_text_ids_read(&tokens, o->model, o->text, o->ids, host);
+    if (status == PHY_OK)
+        status = phy_model_open(&model, o->model, &model_params);
     if (status == PHY_OK && o->baseline)
         status = phy_model_open(&baseline, o->baseline, &model_params);
     if (status == PHY_OK) {
@@ -111,12 +80,12 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
         struct phy_eval_params params = {
             .model = model,
             .baseline = baseline,
-            .tokens = ids,
-            .token_count = count,
+            .tokens = tokens.ids,
+            .token_count = tokens.count,
             .context = (uint32_t)o->context,
             .stride = (uint32_t)o->stride,
-            .has_bos = strcmp(info.model_type, "gemma3_text") == 0,
-            .bos = info.bos,
+            .has_bos = tokens.has_bos,
+            .bos = tokens.bos,
             .host = host,
         };
         status = phy_eval_run(&params, &result);
@@ -128,7 +97,7 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     phy_eval_result_free(&result);
     phy_model_close(&baseline);
     phy_model_close(&model);
-    free(ids);
+    free(tokens.ids);
     return status;
 }
 
@@ -140,6 +109,7 @@ static int run(int argc, char **argv)
     int code;
     const struct phy_option options[] = {
         {.name = "--baseline", .kind = PHY_OPTION_TEXT, .target = &o.baseline},
+        {.name = "--text", .kind = PHY_OPTION_TEXT, .target = &o.text},
         {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &o.ids},
         {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &o.context},
         {.name = "--stride", .kind = PHY_OPTION_U64, .target = &o.stride},
@@ -149,8 +119,8 @@ static int run(int argc, char **argv)
     };
     if (!phy_parse_options(&cmd_eval, argc, argv, options, &common, &o.model, 1, &positional, &code))
         return code;
-    if (positional != 1 || !o.ids || o.context > UINT32_MAX || o.stride > UINT32_MAX || o.threads > 4096)
-        return phy_usage_error("eval", "needs a model directory and --ids FILE");
+    if (positional != 1 || !o.text == !o.ids || o.context > UINT32_MAX || o.stride > UINT32_MAX || o.threads > 4096)
+        return phy_usage_error("eval", "needs a model directory and one of --text and --ids");
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common.quiet);
     code = phy_status_exit_code(evaluate(&o, &terminal.host, common.json));
@@ -162,5 +132,21 @@ const struct phy_command cmd_eval = {
     .name = "eval",
     .run = run,
     .summary = "perplexity, and divergence from a baseline",
-    .help = "usage: physarium eval MODEL --ids FILE [--baseline DIR] [OPTIONS]\n",
+    .help =
+        "usage: physarium eval MODEL --text FILE [--baseline DIR] [OPTIONS]\n"
+        "\n"
+        "Perplexity of the model in directory MODEL on a text, in windows that each begin with an empty cache; with a\n"
+        "baseline also KL(baseline || model) in bits over the whole vocabulary, its 99th percentile, and how often "
+        "both\n"
+        "name the same likeliest token. Every figure has its standard error.\n"
+        "\n"
+        "      --text FILE       UTF-8 text; - is standard input\n"
+        "      --ids FILE        or token ids, little-endian uint32\n"
+        "      --baseline DIR    the model to compare with, of the same vocabulary\n"
+        "      --ctx N           inputs of a window (default 256)\n"
+        "      --stride N        tokens from window to window (default: windows do not overlap)\n"
+        "      --device SPEC     cpu, cpu:ref, cpu:avx2 or cpu:avx512 (default cpu: the best)\n"
+        "      --threads N       CPU threads (default: all processors)\n"
+        "      --json            all figures as one object on stdout\n"
+        "  -q, --quiet           errors and warnings only\n",
 };

@@ -8,29 +8,6 @@
 #include "cli.h"
 #include "physarium/model.h"
 
-/* "504,3575,282" or "@file" of little-endian uint32. NULL with a sentence when it is neither. */
-static uint32_t *parse_ids(const char *text, size_t *count)
-{
-    size_t capacity = strlen(text) / 2 + 1;
-    uint32_t *ids = malloc(capacity * sizeof *ids);
-    *count = 0;
-    while (ids) {
-        char *end;
-        errno = 0;
-        unsigned long id = strtoul(text, &end, 10);
-        if (*text < '0' || *text > '9' || errno || id > UINT32_MAX || (*end != 0 && *end != ',')) {
-            phy_usage_error("logits", "--ids takes numbers with commas between, not '%.64s'", text);
-            free(ids);
-            return NULL;
-        }
-        ids[(*count)++] = (uint32_t)id;
-        if (*end == 0)
-            return ids;
-        text = end + 1;
-    }
-    return NULL;
-}
-
 struct writer {
     FILE *file;
     size_t bytes;
@@ -90,9 +67,11 @@ static int run(int argc, char **argv)
         return code;
     if (positional != 1 || !ids_text || !output || threads > 4096)
         return phy_usage_error("logits", "needs a model directory, --ids and -o FILE; at most 4096 threads");
-    uint32_t *ids = parse_ids(ids_text, &count);
-    if (!ids)
-        return 2;
+    uint32_t *ids = malloc((strlen(ids_text) / 2 + 1) * sizeof *ids);
+    if (!ids || !phy_parse_ids(ids_text, ids, &count) || count == 0) {
+        free(ids);
+        return phy_usage_error("logits", "--ids takes numbers with commas between, not '%.64s'", ids_text);
+    }
     struct phy_terminal terminal;
     struct phy_model *model = NULL;
     struct phy_session *session = NULL;

@@ -12,7 +12,8 @@ static const char help[] =
     "usage: physarium surgery DONOR -o OUT [OPTIONS]\n"
     "\n"
     "Prune a checkpoint by the flow of a slime mould and write it, with its reports, as OUT.\n"
-    "DONOR is a directory of safetensors or one safetensors file; it is only read. OUT is the same kind and appears at the\n"
+    "DONOR is a directory of safetensors or one safetensors file; it is only read. OUT is the same kind and appears at "
+    "the\n"
     "end, by one rename. Reports are in OUT/physarium/, or OUT.physarium/ when OUT is a file.\n"
     "\n"
     "  -o, --output OUT       where to write\n"
@@ -99,9 +100,11 @@ static int print_summary(const struct phy_surgery_params *params, const struct p
 /* Values for which the library's zero means "the default" must not be given as zero. */
 static int check_given(const struct phy_surgery_params *params, const bool *seen)
 {
-    static const char *const names[] = {"--gain", "--sparsity", "--beta", "--iterations", "--block", "--memory", "--threads"};
-    const double values[] = {params->gain,  params->sparsity,              params->beta,   params->iterations,
-                             params->block, (double)params->memory_bytes, params->threads};
+    static const char *const names[] = {"--gain",  "--sparsity", "--beta",   "--iterations",
+                                        "--block", "--memory",   "--threads"};
+    const double values[] = {params->gain,       params->sparsity, params->beta,
+                             params->iterations, params->block,    (double)params->memory_bytes,
+                             params->threads};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         if (seen[i] && !(values[i] > 0))
             return phy_usage_error("surgery", "%s %g: more than 0 is needed", names[i], values[i]);
@@ -180,5 +183,4 @@ done:
     return code;
 }
 
-const struct phy_command cmd_surgery = {
-    .name = "surgery", .run = run, .summary = "prune a checkpoint", .help = help};
+const struct phy_command cmd_surgery = {.name = "surgery", .run = run, .summary = "prune a checkpoint", .help = help};

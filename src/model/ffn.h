@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "model/config.h"
+#include "model/observer.h"
 #include "physarium/status.h"
 
 struct phy_ffn;
@@ -24,6 +25,7 @@ struct phy_ffn_ops {
 
 struct phy_ffn {
     const struct phy_ffn_ops *ops;
+    const struct phy_observer *observer; /* sees the input of down; or NULL */
 };
 
 struct phy_model;

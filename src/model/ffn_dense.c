@@ -32,6 +32,7 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float 
     phy_model_multiply(model, &l->up, x, count, dense->up, l->up_bias);
     struct activate_job job = {dense, model->config.intermediate_size};
     phy_pool_run(model->pool, count, activate_row, &job);
+    phy_observe(ffn->observer, PHY_INPUT_DOWN, layer, dense->gate, count, model->config.intermediate_size);
     phy_model_multiply(model, &l->down, dense->gate, count, y, l->down_bias);
     return PHY_OK;
 }

@@ -16,6 +16,7 @@ enum { CHUNK = 256, HEAD_CHUNK = 32, DEFAULT_POSITIONS = 4096 };
 struct phy_session {
     struct phy_model *model;
     struct phy_ffn *ffn;
+    const struct phy_observer *observer; /* or NULL */
     uint32_t capacity, length;
     float *keys, *values; /* (layers, kv_heads, capacity, head_dim) */
     float *cos_sin;       /* (capacity, head_dim): cosines, then sines, of full layers */
@@ -154,17 +155,20 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
     struct rows_job job = {.session = s, .layer = l, .layer_index = index, .first = first};
 
     norm_rows(s, s->h, s->x, l->input_norm, count);
+    phy_observe(s->observer, PHY_INPUT_QKV, index, s->h, count, c->hidden_size);
     phy_model_multiply(model, &l->q, s->h, count, s->q, l->q_bias);
     phy_model_multiply(model, &l->k, s->h, count, s->k, l->k_bias);
     phy_model_multiply(model, &l->v, s->h, count, s->v, l->v_bias);
     phy_pool_run(model->pool, count, place_task, &job);
     phy_pool_run(model->pool, count * c->head_count, attend_task, &job);
+    phy_observe(s->observer, PHY_INPUT_O, index, s->out, count, (size_t)c->head_count * c->head_dim);
     phy_model_multiply(model, &l->o, s->out, count, s->y, l->o_bias);
     if (four_norms)
         norm_rows(s, s->y, s->y, l->post_attention_norm, count);
     add_rows(s->x, s->y, values);
 
     norm_rows(s, s->h, s->x, four_norms ? l->pre_ffn_norm : l->post_attention_norm, count);
+    phy_observe(s->observer, PHY_INPUT_GATE_UP, index, s->h, count, c->hidden_size);
     enum phy_status status = s->ffn->ops->forward(s->ffn, index, s->h, count, s->y);
     if (status != PHY_OK)
         return status;
@@ -342,6 +346,11 @@ void phy_session_destroy(struct phy_session **session)
     *session = NULL;
 }
 
+struct phy_model *phy_session_model(const struct phy_session *session)
+{
+    return session->model;
+}
+
 uint32_t phy_session_length(const struct phy_session *session)
 {
     return session->length;
@@ -350,6 +359,12 @@ uint32_t phy_session_length(const struct phy_session *session)
 uint32_t phy_session_capacity(const struct phy_session *session)
 {
     return session->capacity;
+}
+
+void phy_session_observe(struct phy_session *session, const struct phy_observer *observer)
+{
+    session->observer = observer;
+    session->ffn->observer = observer;
 }
 
 void phy_session_truncate(struct phy_session *session, uint32_t length)
