@@ -64,7 +64,7 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     if (status == PHY_ERR_MEMORY)
         return phy_fail(host, status, "out of memory: self-test of device cpu:%s", variant->name);
     if (status)
-        return phy_fail(host, status, "device cpu:%s: is not bit-exact and is refused: its self-test differs in %s",
+        return phy_fail(host, status, "device cpu:%s: not bit-exact, so refused: its self-test differs in %s",
                         variant->name, failed);
     struct cpu_backend *cpu = phy_zalloc(1, sizeof *cpu);
     if (!cpu)

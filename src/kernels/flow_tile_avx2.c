@@ -2,7 +2,7 @@
 /* The tile flow on vectors of 8. Built with AVX2, FMA and F16C; nothing else may be in this file. */
 #include <immintrin.h>
 
-enum { LANES = 8, GROUP = 8 };
+enum { LANES = 8, GROUP = 4 };
 typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256i vm; /* all ones or zero in each lane */
@@ -194,7 +194,7 @@ static inline void clear_codes(void *codes, enum phy_float_type type, size_t ind
     }
 }
 
-static inline void totals_of_four(const vi *sums, uint32_t *totals)
+static inline void row_totals(const vi sums[GROUP], uint32_t totals[GROUP])
 {
     __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(sums[0], sums[1]), _mm256_unpackhi_epi32(sums[0], sums[1]));
     __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(sums[2], sums[3]), _mm256_unpackhi_epi32(sums[2], sums[3]));

@@ -2,7 +2,7 @@
 /* The tile flow on vectors of 16. Built with AVX-512 F, BW, DQ and VL; nothing else may be in this file. */
 #include <immintrin.h>
 
-enum { LANES = 16, GROUP = 8 };
+enum { LANES = 16, GROUP = 4 };
 typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
@@ -173,7 +173,7 @@ static inline void clear_codes(void *codes, enum phy_float_type type, size_t ind
         _mm256_mask_storeu_epi16((uint16_t *)codes + index, chosen, _mm256_setzero_si256());
 }
 
-static inline void totals_of_four(const vi *sums, uint32_t *totals)
+static inline void row_totals(const vi sums[GROUP], uint32_t totals[GROUP])
 {
     __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0], sums[1]), _mm512_unpackhi_epi32(sums[0], sums[1]));
     __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2], sums[3]), _mm512_unpackhi_epi32(sums[2], sums[3]));

@@ -6,11 +6,10 @@
  *   vf_* vi_* vm_*          operations, each one IEEE operation or one integer operation on every lane
  *   load_magnitudes         bits(|w|) of up to LANES codes, zero in the lanes past the count; reads no further
  *   clear_codes             +0 over the chosen codes; writes no other
- *   row_totals              sums of GROUP vectors over their lanes
+ *   row_totals              the sums of GROUP vectors over their lanes, in order
  *
  * What keeps every D bit the same although it is not what flow_tile_ref.c writes:
- *   - Lines are padded to whole vectors and groups. A padded cell has food 0, so its flux is 0 and adds nothing to a
- * sum.
+ *   - Lines are padded to whole vectors and groups. A padded cell has food 0, so it carries nothing and adds nothing.
  *   - Sums are of integers: their order does not matter.
  *   - "Folded" cells hold 2D and food * 2^15, supplies are scaled by 2^-16: exact powers of two, so the product is the
  * flux already, share is unchanged, and (D + a)/2 becomes one fused D + a, whose product 2D * 1/2 is exact. This holds
@@ -22,7 +21,11 @@
 #include "kernels/flow_tile_forms.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#ifdef __clang__
+#define EACH(k, count) _Pragma("clang loop unroll(full)") for (uint32_t k = 0; k < (count); k++)
+#else
 #define EACH(k, count) _Pragma("GCC unroll 8") for (uint32_t k = 0; k < (count); k++)
+#endif
 
 enum { PHY_FLOW_FOLDED_ITERATIONS = 60 };
 
@@ -64,23 +67,20 @@ static uint32_t lanes_left(uint32_t cols, uint32_t strip)
     return cols - strip * LANES < LANES ? cols - strip * LANES : LANES;
 }
 
-static ALWAYS_INLINE void row_totals(const vi sums[GROUP], uint32_t totals[GROUP])
+/* 1/y for normal y > 0 is recip_step twice, from recip_start. */
+static ALWAYS_INLINE vf recip_start(vf y)
 {
-    for (uint32_t k = 0; k < GROUP; k += 4)
-        totals_of_four(sums + k, totals + k);
+    return vf_of_bits(vi_sub(vi_set(0x7EF311C7u), vf_bits(y)));
 }
 
-/* 1/y of `count` vectors at a time: the operations of one reciprocal wait for one another, those of several do not. */
-static ALWAYS_INLINE void recip(const vf *y, vf *x, uint32_t count)
+static ALWAYS_INLINE vf recip_step(vf y, vf x)
 {
-    vf t[GROUP];
-    EACH(k, count) x[k] = vf_of_bits(vi_sub(vi_set(0x7EF311C7u), vf_bits(y[k])));
-    EACH(step, 2)
-    {
-        EACH(k, count) t[k] = vf_mul(y[k], x[k]);
-        EACH(k, count) t[k] = vf_sub(vf_set(2.0f), t[k]);
-        EACH(k, count) x[k] = vf_mul(x[k], t[k]);
-    }
+    return vf_mul(x, vf_sub(vf_set(2.0f), vf_mul(y, x)));
+}
+
+static ALWAYS_INLINE vf recip(vf y)
+{
+    return recip_step(y, recip_step(y, recip_start(y)));
 }
 
 /* Food as the codes have it, and zero where a line is padded. */
@@ -191,35 +191,48 @@ static ALWAYS_INLINE void supply(float *supplies, const uint32_t *sums, uint32_t
     const vf factor = vf_set(folded ? k * 0x1p-16f : k);
     for (uint32_t i = 0; i < lines; i += LANES) {
         vi s = vi_shift_right(vi_load(sums + i), 6); /* < 2^24, so the conversion is exact */
-        vf y = vf_of_integers(s), x;
-        recip(&y, &x, 1);
-        vf_store(supplies + i, vf_unless_zero(s, vf_mul(factor, x)));
+        vf_store(supplies + i, vf_unless_zero(s, vf_mul(factor, recip(vf_of_integers(s)))));
     }
 }
 
-/* One iteration of a group's vectors; their new flux. */
-static ALWAYS_INLINE void step(float *cell, const vf *row_supply, vf col_supply, uint32_t beta, bool folded, vi *u)
+/* One vector of each row of a group, half way through an iteration. A cell's operations wait for one another for some
+ * fifty cycles, which is more than the processor's window hides, so one vector's second half runs beside the next one's
+ * first. */
+struct response {
+    vf q[GROUP], y[GROUP], x[GROUP]; /* response, 1 + response, and the first approximation of 1 / y */
+};
+
+static ALWAYS_INLINE struct response respond(const float *cell, const vf *row_supply, vf col_supply, uint32_t beta)
 {
-    vf share[GROUP], q[GROUP], y[GROUP], a[GROUP], d[GROUP];
-    EACH(k, GROUP) share[k] = vf_mul(vf_load(cell + 2 * k * LANES), vf_load(cell + (2 * k + 1) * LANES));
-    EACH(k, GROUP) share[k] = vf_mul(share[k], vf_add(row_supply[k], col_supply));
-    EACH(k, GROUP) q[k] = share[k];
-    for (uint32_t b = 1; b < beta; b++)
-        EACH(k, GROUP) q[k] = vf_mul(q[k], share[k]);
-    EACH(k, GROUP) y[k] = vf_add(vf_set(1.0f), q[k]);
-    recip(y, a, GROUP);
-    EACH(k, GROUP) a[k] = vf_mul(q[k], a[k]);
+    struct response half;
     EACH(k, GROUP)
     {
-        d[k] = vf_load(cell + 2 * k * LANES);
-        d[k] = folded ? vf_fused(d[k], vf_set(0.5f), a[k]) : vf_mul(vf_add(d[k], a[k]), vf_set(0.5f));
-        vf_store(cell + 2 * k * LANES, d[k]);
+        vf g = vf_mul(vf_load(cell + 2 * k * LANES), vf_load(cell + (2 * k + 1) * LANES));
+        vf share = vf_mul(g, vf_add(row_supply[k], col_supply));
+        half.q[k] = share;
+        for (uint32_t b = 1; b < beta; b++)
+            half.q[k] = vf_mul(half.q[k], share);
+        half.y[k] = vf_add(vf_set(1.0f), half.q[k]);
+        half.x[k] = recip_step(half.y[k], recip_start(half.y[k]));
     }
+    return half;
+}
+
+/* The second half. Adds the new flux to the sums; returns col_sum. */
+static ALWAYS_INLINE vi grow(const struct response *half, float *cell, vi *row_sum, vi col_sum, bool folded)
+{
     EACH(k, GROUP)
     {
-        vf g = vf_mul(d[k], vf_load(cell + (2 * k + 1) * LANES));
-        u[k] = vf_truncate(folded ? g : vf_mul(g, vf_set(65536.0f)));
+        vf a = vf_mul(half->q[k], recip_step(half->y[k], half->x[k]));
+        vf d = vf_load(cell + 2 * k * LANES);
+        d = folded ? vf_fused(d, vf_set(0.5f), a) : vf_mul(vf_add(d, a), vf_set(0.5f));
+        vf_store(cell + 2 * k * LANES, d);
+        vf g = vf_mul(d, vf_load(cell + (2 * k + 1) * LANES));
+        vi u = vf_truncate(folded ? g : vf_mul(g, vf_set(65536.0f)));
+        row_sum[k] = vi_add(row_sum[k], u);
+        col_sum = vi_add(col_sum, u);
     }
+    return col_sum;
 }
 
 static ALWAYS_INLINE void iterate(const struct network *n, float gain, uint32_t beta, bool folded)
@@ -235,17 +248,17 @@ static ALWAYS_INLINE void iterate(const struct network *n, float gain, uint32_t 
         vi row_sum[GROUP] = {0};
         vf row_supply[GROUP];
         EACH(k, GROUP) row_supply[k] = vf_set(n->row_supply[group * GROUP + k]);
-        for (uint32_t strip = 0; strip < strips; strip++) {
-            vi u[GROUP], col_sum = vi_load(col_sums + strip * LANES);
-            step(cell, row_supply, vf_load(col_supplies + strip * LANES), beta, folded, u);
-            EACH(k, GROUP)
-            {
-                row_sum[k] = vi_add(row_sum[k], u[k]);
-                col_sum = vi_add(col_sum, u[k]);
-            }
-            vi_store(col_sums + strip * LANES, col_sum);
+        struct response half = respond(cell, row_supply, vf_load(col_supplies), beta);
+        for (uint32_t strip = 0; strip + 1 < strips; strip++) {
+            struct response next =
+                respond(cell + 2 * GROUP * LANES, row_supply, vf_load(col_supplies + (strip + 1) * LANES), beta);
+            vi_store(col_sums + strip * LANES, grow(&half, cell, row_sum, vi_load(col_sums + strip * LANES), folded));
+            half = next;
             cell += 2 * GROUP * LANES;
         }
+        uint32_t *last = col_sums + (strips - 1) * LANES;
+        vi_store(last, grow(&half, cell, row_sum, vi_load(last), folded));
+        cell += 2 * GROUP * LANES;
         row_totals(row_sum, n->row_sum + group * GROUP);
     }
 }

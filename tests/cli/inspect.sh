@@ -1,13 +1,14 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # What `physarium inspect` prints and returns: inspect.sh EXPECTED. Standard error's lines begin with "! ".
-cd "$PHY_BUILD/cases" || exit 1
+set -euo pipefail
+cd "$PHY_BUILD/cases"
 seen=$PHY_BUILD/cli_inspect
 
 try() {
+    local code=0
     echo "\$ physarium inspect $*"
-    "$PHYSARIUM" inspect "$@" >"$seen.out" 2>"$seen.err"
-    code=$?
+    "$PHYSARIUM" inspect "$@" >"$seen.out" 2>"$seen.err" || code=$?
     cat "$seen.out"
     sed 's/^/! /' "$seen.err"
     echo "exit $code"
@@ -34,7 +35,8 @@ try() {
 
 # A full disk is no success.
 if [ -c /dev/full ]; then
-    "$PHYSARIUM" inspect --json dir/ok_two_shards >/dev/full 2>/dev/null
-    [ $? -eq 3 ] || { echo "writing to a full disk did not exit with 3"; exit 1; }
+    code=0
+    "$PHYSARIUM" inspect --json dir/ok_two_shards >/dev/full 2>"$seen.err" || code=$?
+    [ "$code" -eq 3 ] || { echo "writing to a full disk exited with $code, not 3"; exit 1; }
 fi
 diff -u "$1" "$seen.txt"

@@ -1,4 +1,4 @@
-# Fuzz targets of the readers. Every compiler builds the short form, a ctest over the corpus of cases and some thousand fixed
+# Fuzz targets of the readers. Every compiler builds the short form, a ctest over the corpus of cases and thousands of fixed
 # mutations. libFuzzer's form: cmake -B build-fuzz -DCMAKE_C_COMPILER=clang -DPHY_SANITIZE=ON -DPHY_FUZZ=ON, then
 #   build-fuzz/tests/fuzz_safetensors -max_len=4096 CORPUS build-fuzz/cases/st
 option(PHY_FUZZ "Build the libFuzzer targets (clang)" OFF)
@@ -9,7 +9,7 @@ if(PHY_FUZZ)
   target_compile_options(phy_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# phy_fuzz(NAME ENDING FOLDER): tests/fuzz/fuzz_NAME.c; seeds are the corpus' files below FOLDER whose names end in ENDING.
+# phy_fuzz(NAME ENDING FOLDER): tests/fuzz/fuzz_NAME.c; seeds are files below FOLDER whose names end in ENDING.
 function(phy_fuzz name ending folder)
   set(source ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_${name}.c)
   add_executable(fuzz_short_${name} ${source} ${CMAKE_SOURCE_DIR}/tests/fuzz/short_driver.c)

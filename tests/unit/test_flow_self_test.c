@@ -140,13 +140,29 @@ static void says_when_memory_is_short(void **state)
     }
 }
 
+static void a_cpu_device_opens_after_its_self_test(void **state)
+{
+    (void)state;
+    struct log_record record;
+    struct phy_host host = recording_host(&record);
+    struct phy_backend *backend = NULL;
+    assert_int_equal(phy_cpu_backend_create(&backend, "ref", 1, &host), PHY_OK);
+    phy_backend_destroy(&backend);
+    phy_alloc_fail_after(0);
+    enum phy_status status = phy_cpu_backend_create(&backend, "ref", 1, &host);
+    phy_alloc_fail_after(UINT64_MAX);
+    assert_int_equal(status, PHY_ERR_MEMORY);
+    assert_null(backend);
+    assert_string_equal(record.error, "out of memory: self-test of device cpu:ref");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_form_of_this_processor_passes), cmocka_unit_test(names_the_operation_of_one_wrong_bit),
         cmocka_unit_test(catches_a_fused_multiply_add),        cmocka_unit_test(catches_a_conversion_that_rounds),
         cmocka_unit_test(names_what_is_wrong_with_a_tile),     cmocka_unit_test(does_not_overrun_a_short_text),
-        cmocka_unit_test(says_when_memory_is_short),
+        cmocka_unit_test(says_when_memory_is_short),           cmocka_unit_test(a_cpu_device_opens_after_its_self_test),
     };
     return cmocka_run_group_tests_name("flow_self_test", tests, fill, NULL);
 }
