@@ -27,16 +27,16 @@ struct phy_checkpoint_params {
 struct phy_shard_info {
     const char *name;
     uint64_t file_bytes;
-    uint64_t header_bytes;      /* bytes before the data section: 8 + N for safetensors */
+    uint64_t header_bytes;           /* bytes before the data section: 8 + N for safetensors */
     size_t tensor_begin, tensor_end; /* its tensors, in data order */
-    bool has_metadata_format_pt; /* __metadata__ holds "format": "pt" */
+    bool has_metadata_format_pt;     /* __metadata__ holds "format": "pt" */
 };
 
 /* One tensor. Pointers are valid until the checkpoint is closed. */
 struct phy_tensor_info {
-    const char *name;     /* UTF-8, NUL-terminated, no U+0000 inside; raw: escape before printing */
+    const char *name; /* UTF-8, NUL-terminated, no U+0000 inside; raw: escape before printing */
     size_t name_bytes;
-    const char *dtype;    /* as the format names it: "BF16", "F32", "Q4_K" ... */
+    const char *dtype;     /* as the format names it: "BF16", "F32", "Q4_K" ... */
     uint32_t element_bits; /* safetensors dtypes; 0 for block-quantised GGUF types */
     uint32_t dim_count;
     const uint64_t *shape; /* (dim_count) as the file has it: safetensors slowest first, GGUF fastest first */
@@ -75,9 +75,8 @@ PHY_API void phy_checkpoint_shard(const struct phy_checkpoint *checkpoint, size_
 PHY_API size_t phy_checkpoint_tensor_count(const struct phy_checkpoint *checkpoint);
 PHY_API void phy_checkpoint_tensor(const struct phy_checkpoint *checkpoint, size_t index, struct phy_tensor_info *out);
 
-/* Read `bytes` bytes at `at` of a shard into `buffer`; short reads are an error. The file is read through the descriptor
- * that was checked at open.
- *   PHY_ERR_IO  read error, or the file has shrunk (the log names the file)
+/* Read `bytes` bytes at `at` of a shard into `buffer`; short reads are an error. The file is read through the
+ * descriptor that was checked at open. PHY_ERR_IO  read error, or the file has shrunk (the log names the file)
  * Thread-safety: any number of threads. */
 PHY_API enum phy_status phy_checkpoint_read(const struct phy_checkpoint *checkpoint, size_t shard, uint64_t at,
                                             void *buffer, size_t bytes);
@@ -88,8 +87,8 @@ PHY_API enum phy_status phy_checkpoint_unchanged(const struct phy_checkpoint *ch
 
 /* Room for a name that phy_quote_name has written. */
 enum { PHY_QUOTED_NAME_BYTES = 128 * 6 + 64 };
-/* Write a name from a file for people to see: in double quotes, control and bidirectional characters and bytes that are not
- * UTF-8 escaped, over 128 bytes cut and counted. Returns out. Thread-safe. */
+/* Write a name from a file for people to see: in double quotes, control and bidirectional characters and bytes that are
+ * not UTF-8 escaped, over 128 bytes cut and counted. Returns out. Thread-safe. */
 PHY_API const char *phy_quote_name(char out[PHY_QUOTED_NAME_BYTES], const char *name, size_t name_bytes);
 
 #ifdef __cplusplus

@@ -4,8 +4,10 @@
 #define PHYSARIUM_PHYSARIUM_H
 
 #include "checkpoint.h"
+#include "coverage.h"
 #include "device.h"
 #include "host.h"
+#include "import.h"
 #include "status.h"
 #include "surgery.h"
 #include "targets.h"

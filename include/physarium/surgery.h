@@ -16,15 +16,15 @@ extern "C" {
 
 /* Zero is "the default" in every member but the paths. */
 struct phy_surgery_params {
-    const char *donor;  /* directory or safetensors file */
-    const char *output; /* directory for a directory, file for a file */
-    const char *device; /* "cpu", "cpu:ref", "vulkan", "vulkan:0", "vulkan:NAME", "all"; NULL: "cpu" */
-    uint32_t threads;   /* CPU threads; 0: all processors */
-    uint64_t memory_bytes; /* buffers altogether; 0: 1 GiB; at least 16 MiB */
-    double gain;           /* 0: 5 */
+    const char *donor;                /* directory or safetensors file */
+    const char *output;               /* directory for a directory, file for a file */
+    const char *device;               /* "cpu", "cpu:ref", "vulkan", "vulkan:0", "vulkan:NAME", "all"; NULL: "cpu" */
+    uint32_t threads;                 /* CPU threads; 0: all processors */
+    uint64_t memory_bytes;            /* buffers altogether; 0: 1 GiB; at least 16 MiB */
+    double gain;                      /* 0: 5 */
     uint32_t beta, iterations, block; /* 0: 2, 30, 256 */
-    double sparsity;       /* share to kill, found by trying gains; 0: use gain */
-    const char *calibration; /* safetensors file of column scales; NULL: v1 */
+    double sparsity;                  /* share to kill, found by trying gains; 0: use gain */
+    const char *calibration;          /* safetensors file of column scales; NULL: v1 */
     struct phy_target_params targets;
     bool follow_symlinks, force, resume;
     const struct phy_host *host;
@@ -38,15 +38,13 @@ struct phy_surgery_result {
     bool device_lost;      /* some tiles were redone on the CPU */
 };
 
-/* Prune a checkpoint as docs/tile-flow.md says and write it by the W rules of docs/checkpoint-rules.md, with its reports.
- * The donor is never written to; the output appears by one rename. result may be NULL.
- * Errors: those of phy_checkpoint_open and phy_targets_choose, and
- *   PHY_ERR_USAGE        parameters out of range, an output that is refused, a journal of other options
- *   PHY_ERR_IO           no space, a write that failed, a donor that changed; the partial directory stays
- *   PHY_ERR_FORMAT       a weight that is not finite or too large, a calibration that does not fit
- *   PHY_ERR_DEVICE       no such device, or one that is not bit-exact
- *   PHY_ERR_INTERRUPTED  the host asked to stop; resume goes on from here
- * Thread-safety: any thread; runs with different outputs are independent. */
+/* Prune a checkpoint as docs/tile-flow.md says and write it by the W rules of docs/checkpoint-rules.md, with its
+ * reports. The donor is never written to; the output appears by one rename. result may be NULL. Errors: those of
+ * phy_checkpoint_open and phy_targets_choose, and PHY_ERR_USAGE        parameters out of range, an output that is
+ * refused, a journal of other options PHY_ERR_IO           no space, a write that failed, a donor that changed; the
+ * partial directory stays PHY_ERR_FORMAT       a weight that is not finite or too large, a calibration that does not
+ * fit PHY_ERR_DEVICE       no such device, or one that is not bit-exact PHY_ERR_INTERRUPTED  the host asked to stop;
+ * resume goes on from here Thread-safety: any thread; runs with different outputs are independent. */
 PHY_API enum phy_status phy_surgery_run(const struct phy_surgery_params *params, struct phy_surgery_result *result);
 
 #ifdef __cplusplus

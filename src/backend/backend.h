@@ -10,10 +10,10 @@
 #include "kernels/flow_tile.h"
 #include "physarium/host.h"
 
-/* A rectangle of a target tensor: whole tiles, or clipped at the tensor's right and bottom edge. Its top left corner is a
- * corner of the tensor's tile grid. */
+/* A rectangle of a target tensor: whole tiles, or clipped at the tensor's right and bottom edge. Its top left corner is
+ * a corner of the tensor's tile grid. */
 struct phy_flow_region {
-    void *codes;               /* (rows, cols) row-major, dense; killed weights become +0 when apply */
+    void *codes; /* (rows, cols) row-major, dense; killed weights become +0 when apply */
     enum phy_float_type type;
     uint64_t rows, cols;       /* >= 1 */
     const float *column_scale; /* (cols) or NULL */

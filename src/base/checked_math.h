@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arithmetic on sizes that came from a file. Each returns false, and leaves *out alone, when the result does not fit. */
+/* Arithmetic on sizes that came from a file. Each returns false, and leaves *out alone, when the result does not fit.
+ */
 #ifndef PHY_BASE_CHECKED_MATH_H
 #define PHY_BASE_CHECKED_MATH_H
 

@@ -7,6 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* clang 14's __builtin_cpu_supports does not know f16c. Its registers are AVX's, so AVX2 being usable covers them. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
 
 struct phy_cpu_features phy_cpu_detect(void)
 {
@@ -14,7 +24,7 @@ struct phy_cpu_features phy_cpu_detect(void)
 #if defined(__x86_64__)
     __builtin_cpu_init();
     /* __builtin_cpu_supports also asks XGETBV whether the system saves the registers. */
-    have.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    have.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     have.avx512 = have.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif

@@ -19,8 +19,8 @@ int phy_fsync_directory(int fd);
 
 enum phy_io_call { PHY_IO_READ, PHY_IO_WRITE, PHY_IO_FSYNC, PHY_IO_CLOSE };
 
-/* Test seam: before each system call `hook` sees the call and may shorten *bytes (>= 1) or return an errno value to inject.
- * NULL turns it off. Set it while no other thread does I/O. */
+/* Test seam: before each system call `hook` sees the call and may shorten *bytes (>= 1) or return an errno value to
+ * inject. NULL turns it off. Set it while no other thread does I/O. */
 typedef int phy_io_hook(void *user, enum phy_io_call call, int fd, size_t *bytes, uint64_t at);
 void phy_io_set_hook(phy_io_hook *hook, void *user);
 

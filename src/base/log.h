@@ -23,12 +23,12 @@ void phy_note(const struct phy_host *host, const char *format, ...) __attribute_
 /* PHY_ERR_MEMORY with the one sentence for it: what could not be allocated. */
 enum phy_status phy_fail_memory(const struct phy_host *host, const char *what, size_t bytes);
 
-/* Write `name` in double quotes, escaped and cut by rule E3 (docs/checkpoint-rules.md), to out; returns out, so that it can
- * stand in a printf argument list. name need not be NUL-terminated or UTF-8. */
+/* Write `name` in double quotes, escaped and cut by rule E3 (docs/checkpoint-rules.md), to out; returns out, so that it
+ * can stand in a printf argument list. name need not be NUL-terminated or UTF-8. */
 const char *phy_quote(char out[PHY_QUOTED_BYTES], const char *name, size_t name_bytes);
 
-/* Length in bytes (1..4) of the well-formed UTF-8 sequence at text, 0 if there is none. bytes >= 1. RFC 3629: no overlong
- * forms, no surrogates, nothing above U+10FFFF. *code_point may be NULL. */
+/* Length in bytes (1..4) of the well-formed UTF-8 sequence at text, 0 if there is none. bytes >= 1. RFC 3629: no
+ * overlong forms, no surrogates, nothing above U+10FFFF. *code_point may be NULL. */
 size_t phy_utf8_sequence(const char *text, size_t bytes, unsigned *code_point);
 
 /* True if the host asked to stop. host may be NULL. */

@@ -21,11 +21,18 @@ extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_covera
 
 /* ---- options ---- */
 
-enum phy_option_kind { PHY_OPTION_FLAG, PHY_OPTION_TEXT, PHY_OPTION_LIST, PHY_OPTION_U64, PHY_OPTION_BYTES, PHY_OPTION_DOUBLE };
+enum phy_option_kind {
+    PHY_OPTION_FLAG,
+    PHY_OPTION_TEXT,
+    PHY_OPTION_LIST,
+    PHY_OPTION_U64,
+    PHY_OPTION_BYTES,
+    PHY_OPTION_DOUBLE
+};
 
 /* One option. `target` points to bool, const char *, struct phy_text_list, uint64_t, uint64_t, double. */
 struct phy_option {
-    const char *name;      /* "--gain" */
+    const char *name;       /* "--gain" */
     const char *short_name; /* "-o" or NULL */
     enum phy_option_kind kind;
     void *target;
@@ -42,17 +49,17 @@ struct phy_common_options {
     bool json, quiet;
 };
 
-/* Parse argv[1..]. `options` ends with a NULL name. Positional arguments go to `positional` (capacity entries) and their
- * number to *positional_count; "--" ends the options; "--name=value" and "--name value" are the same.
- * Returns true to go on; false when the command must return *exit_code now (help was printed, or usage is wrong: 2). */
+/* Parse argv[1..]. `options` ends with a NULL name. Positional arguments go to `positional` (capacity entries) and
+ * their number to *positional_count; "--" ends the options; "--name=value" and "--name value" are the same. Returns
+ * true to go on; false when the command must return *exit_code now (help was printed, or usage is wrong: 2). */
 bool phy_parse_options(const struct phy_command *command, int argc, char **argv, const struct phy_option *options,
                        struct phy_common_options *common, const char **positional, size_t capacity,
                        size_t *positional_count, int *exit_code);
 
 /* ---- the terminal ---- */
 
-/* Errors and warnings to stderr; notes and progress too unless quiet: a bar with rate and ETA on a terminal, plain lines
- * elsewhere. SIGINT and SIGTERM make `cancelled` true, a second one exits at once. One at a time in a process. */
+/* Errors and warnings to stderr; notes and progress too unless quiet: a bar with rate and ETA on a terminal, plain
+ * lines elsewhere. SIGINT and SIGTERM make `cancelled` true, a second one exits at once. One at a time in a process. */
 struct phy_terminal {
     struct phy_host host;
 };

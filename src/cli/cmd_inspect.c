@@ -68,19 +68,34 @@ static bool is_target(const struct report *report, size_t i, size_t *next)
 
 /* ---- for programs ---- */
 
-/* ASCII only, so that no character of a name can do anything to a terminal or a log. `text` is UTF-8. */
+/* The character at *s, which moves on; a byte that is not UTF-8 (only a file's own name can hold one) is U+FFFD. */
+static uint32_t take_character(const unsigned char **s, const unsigned char *end)
+{
+    uint32_t code = *(*s)++;
+    if (code < 0x80)
+        return code;
+    int more = code >= 0xF0 && code <= 0xF4 ? 3 : code >= 0xE0 && code < 0xF0 ? 2 : code >= 0xC2 && code < 0xE0 ? 1 : 0;
+    if (more == 0 || end - *s < more)
+        return 0xFFFD;
+    code &= 0x3Fu >> more;
+    for (int i = 0; i < more; i++) {
+        if (((*s)[i] & 0xC0) != 0x80)
+            return 0xFFFD;
+        code = code << 6 | ((*s)[i] & 0x3Fu);
+    }
+    if ((code >= 0xD800 && code <= 0xDFFF) || code > 0x10FFFF)
+        return 0xFFFD;
+    *s += more;
+    return code;
+}
+
+/* ASCII only, so that no character of a name can do anything to a terminal or a log. */
 static void print_json_string(const char *text, size_t bytes)
 {
     const unsigned char *s = (const unsigned char *)text, *end = s + bytes;
     putchar('"');
     while (s < end) {
-        uint32_t code = *s++;
-        if (code >= 0x80) {
-            int more = code >= 0xF0 ? 3 : code >= 0xE0 ? 2 : 1;
-            code &= 0x3Fu >> more;
-            for (; more && s < end; more--)
-                code = code << 6 | (*s++ & 0x3Fu);
-        }
+        uint32_t code = take_character(&s, end);
         if (code >= 0x10000)
             printf("\\u%04" PRIx32 "\\u%04" PRIx32, 0xD800 + ((code - 0x10000) >> 10),
                    0xDC00 + ((code - 0x10000) & 0x3FF));
@@ -207,9 +222,9 @@ static void print_tensors(const struct report *report)
     size_t next = 0;
     for (size_t s = 0; s < phy_checkpoint_shard_count(checkpoint); s++) {
         phy_checkpoint_shard(checkpoint, s, &shard);
-        printf("%s: %zu tensors, header %" PRIu64 " bytes, file %" PRIu64 " bytes\n",
+        printf("%s: %zu tensor%s, header %" PRIu64 " bytes, file %" PRIu64 " bytes\n",
                phy_quote_name(name, shard.name, strlen(shard.name)), shard.tensor_end - shard.tensor_begin,
-               shard.header_bytes, shard.file_bytes);
+               shard.tensor_end - shard.tensor_begin == 1 ? "" : "s", shard.header_bytes, shard.file_bytes);
         if (shard.tensor_begin < shard.tensor_end)
             printf("    %-*s  %-*s  %*s  name\n", w.dtype, "dtype", w.shape, "shape", w.bytes, "bytes");
         for (size_t i = shard.tensor_begin; i < shard.tensor_end; i++) {
@@ -249,8 +264,8 @@ static void print_dtypes(const struct phy_checkpoint *checkpoint)
         sums[at].count++;
     }
     for (size_t i = 0; i < used; i++)
-        printf("%s: %zu tensors, %" PRIu64 " weights, %" PRIu64 " bytes\n", sums[i].dtype, sums[i].count,
-               sums[i].elements, sums[i].bytes);
+        printf("%s: %zu tensor%s, %" PRIu64 " weights, %" PRIu64 " bytes\n", sums[i].dtype, sums[i].count,
+               sums[i].count == 1 ? "" : "s", sums[i].elements, sums[i].bytes);
 }
 
 static void print_table(const struct report *report)

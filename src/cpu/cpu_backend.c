@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "kernels/flow_self_test.h"
 
 struct cpu_backend {
     struct phy_backend base;
@@ -58,6 +59,13 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     if (!phy_cpu_meets(&have, &variant->needs))
         return phy_fail(host, PHY_ERR_DEVICE, "device cpu:%s: this processor (%s) does not have the instructions", form,
                         phy_cpu_model());
+    char failed[128];
+    enum phy_status status = phy_flow_self_test(variant, failed, sizeof failed);
+    if (status == PHY_ERR_MEMORY)
+        return phy_fail(host, status, "out of memory: self-test of device cpu:%s", variant->name);
+    if (status)
+        return phy_fail(host, status, "device cpu:%s: is not bit-exact and is refused: its self-test differs in %s",
+                        variant->name, failed);
     struct cpu_backend *cpu = phy_zalloc(1, sizeof *cpu);
     if (!cpu)
         return phy_fail_memory(host, "a device", sizeof *cpu);

@@ -10,9 +10,9 @@ struct phy_device_set {
     size_t count; /* >= 1 */
 };
 
-/* Open the devices that `spec` names: "cpu", "cpu:ref", "cpu:avx2", "cpu:avx512", "vulkan" (the first device that is not a
- * CPU, else the first), "vulkan:N", "vulkan:NAME" (part of the device's name, any case), "all" (the CPU and every Vulkan
- * device). NULL is "cpu". Every device passes its self-test first. threads: CPU threads, 0 for all processors.
+/* Open the devices that `spec` names: "cpu", "cpu:ref", "cpu:avx2", "cpu:avx512", "vulkan" (the first device that is
+ * not a CPU, else the first), "vulkan:N", "vulkan:NAME" (part of the device's name, any case), "all" (the CPU and every
+ * Vulkan device). NULL is "cpu". Every device passes its self-test first. threads: CPU threads, 0 for all processors.
  *   PHY_ERR_USAGE   the text is none of these
  *   PHY_ERR_DEVICE  no such device, no driver, or a device that is not bit-exact: the log says which operation differed
  *   PHY_ERR_MEMORY  host or device allocation failed

@@ -282,6 +282,15 @@ static enum phy_status visit(struct walk *w, const struct level *level, const ch
     return add_sidecar(w, path, &found);
 }
 
+/* A run's reports are left out without a word; another thing of that name cannot be copied to where ours will be. */
+static void warn_of_reports_place(struct walk *w, const struct level *level, const char *name)
+{
+    struct stat found;
+    if (!level->above && strcmp(name, "physarium") == 0 &&
+        (fstatat(level->fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(found.st_mode)))
+        warn_limited(w, name, "not copied: the reports take its place");
+}
+
 static enum phy_status walk_folder(struct walk *w, struct level *level)
 {
     struct phy_checkpoint *cp = w->cp;
@@ -295,8 +304,10 @@ static enum phy_status walk_folder(struct walk *w, struct level *level)
         status = fail_listing(cp->host, *level->path ? level->path : cp->label, error);
     for (size_t i = 0; i < list.count && !status; i++) {
         const char *name = list.names[i];
-        if (is_excluded(w, level, name))
+        if (is_excluded(w, level, name)) {
+            warn_of_reports_place(w, level, name);
             continue;
+        }
         size_t bytes = strlen(level->path) + strlen(name) + 2;
         char *path = phy_alloc(bytes, 1);
         if (!path) {

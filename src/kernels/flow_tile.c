@@ -7,6 +7,10 @@
 
 const struct phy_flow_variant phy_flow_variants[] = {
     {.name = "ref", .run = phy_flow_tile_ref},
+#if defined(PHY_KERNELS_X86)
+    {.name = "avx2", .needs = {.avx2 = true}, .run = phy_flow_tile_avx2},
+    {.name = "avx512", .needs = {.avx2 = true, .avx512 = true}, .run = phy_flow_tile_avx512},
+#endif
     {.name = NULL},
 };
 

@@ -5,7 +5,50 @@
 
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 #include "kernels/flow_tile.h"
+
+/* The floating-point environment of the calling thread, by our two settings. Both round to nearest even, with every
+ * exception masked. The barriers keep loads and stores, and so the arithmetic between them, on their side. */
+enum phy_float_mode {
+    PHY_FLOAT_MODE_IEEE,  /* subnormals are kept */
+    PHY_FLOAT_MODE_FLUSH, /* subnormal operands and results are zero */
+};
+
+/* Returns what phy_float_mode_restore needs. A processor we know nothing about stays in the caller's mode. */
+static inline uint64_t phy_float_mode_set(enum phy_float_mode mode)
+{
+    uint64_t before = 0;
+    __asm__ volatile("" ::: "memory");
+#if defined(__SSE2__)
+    before = _mm_getcsr();
+    _mm_setcsr(mode == PHY_FLOAT_MODE_FLUSH ? 0x9FC0u : 0x1F80u); /* FTZ 0x8000, DAZ 0x40, masks 0x1F80 */
+#elif defined(__aarch64__)
+    uint64_t fpcr = mode == PHY_FLOAT_MODE_FLUSH ? UINT64_C(1) << 24 : 0;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(fpcr));
+#else
+    (void)mode;
+#endif
+    __asm__ volatile("" ::: "memory");
+    return before;
+}
+
+static inline void phy_float_mode_restore(uint64_t before)
+{
+    __asm__ volatile("" ::: "memory");
+#if defined(__SSE2__)
+    _mm_setcsr((uint32_t)before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+#else
+    (void)before;
+#endif
+    __asm__ volatile("" ::: "memory");
+}
 
 void phy_flow_tile_ref(const struct phy_flow_tile *tile, const struct phy_flow_params *params, void *scratch,
                        struct phy_flow_tile_result *result);

@@ -51,66 +51,88 @@ static void sum_lines(const float *conductance, const float *food, uint32_t rows
     }
 }
 
+/* food[] as the codes have it, row-major. */
+static void widen(const struct phy_flow_tile *tile, float *food, struct phy_flow_tile_result *result)
+{
+    *result = (struct phy_flow_tile_result){0};
+    for (uint32_t r = 0; r < tile->rows; r++) {
+        for (uint32_t c = 0; c < tile->cols; c++) {
+            uint32_t bits = phy_flow_food_bits(tile, r, c, tile->column_scale ? tile->column_scale[c] : 1.0f);
+            food[r * tile->cols + c] = phy_float_of(bits);
+            if (bits > result->peak_bits)
+                result->peak_bits = bits;
+        }
+    }
+}
+
+/* conductance[] of food[], which is normalised in place. */
+__attribute__((noinline)) static void flow(float *conductance, float *food, uint32_t rows, uint32_t cols,
+                                           uint32_t peak_bits, const struct phy_flow_params *params)
+{
+    uint32_t row_sum[PHY_FLOW_MAX_BLOCK], col_sum[PHY_FLOW_MAX_BLOCK];
+    float col_supply[PHY_FLOW_MAX_BLOCK];
+
+    for (uint32_t i = 0; i < rows * cols; i++)
+        conductance[i] = 1.0f;
+    if (peak_bits == 0) /* an all-zero tile has nothing to kill */
+        return;
+    normalise(food, rows, cols, peak_bits);
+    sum_lines(conductance, food, rows, cols, row_sum, col_sum);
+    for (uint32_t n = 0; n < params->iterations; n++) {
+        for (uint32_t c = 0; c < cols; c++)
+            col_supply[c] = supply(col_sum[c], params->gain, rows);
+        for (uint32_t r = 0; r < rows; r++) {
+            float row_supply = supply(row_sum[r], params->gain, cols);
+            for (uint32_t c = 0; c < cols; c++) {
+                float *d = &conductance[r * cols + c];
+                float share = (*d * food[r * cols + c]) * (row_supply + col_supply[c]);
+                float q = share;
+                for (uint32_t b = 1; b < params->beta; b++)
+                    q = q * share;
+                float a = q * phy_flow_recip(1.0f + q);
+                *d = (*d + a) * 0.5f;
+            }
+        }
+        sum_lines(conductance, food, rows, cols, row_sum, col_sum);
+    }
+}
+
 static void clear_code(const struct phy_flow_tile *tile, uint32_t r, uint32_t c)
 {
     size_t bytes = phy_float_bytes(tile->type);
     memset((char *)tile->codes + (r * tile->row_stride + c) * bytes, 0, bytes);
 }
 
-void phy_flow_tile_ref(const struct phy_flow_tile *tile, const struct phy_flow_params *params, void *scratch,
-                       struct phy_flow_tile_result *result)
+static void count_and_clear(const struct phy_flow_tile *tile, const float *conductance,
+                            struct phy_flow_tile_result *result)
 {
-    const uint32_t rows = tile->rows, cols = tile->cols, cells = rows * cols;
-    float *conductance = scratch;
-    float *food = conductance + PHY_FLOW_MAX_BLOCK * PHY_FLOW_MAX_BLOCK;
-    uint32_t row_sum[PHY_FLOW_MAX_BLOCK], col_sum[PHY_FLOW_MAX_BLOCK];
-    float col_supply[PHY_FLOW_MAX_BLOCK];
-
-    *result = (struct phy_flow_tile_result){0};
-    for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t c = 0; c < cols; c++) {
-            uint32_t bits = phy_flow_food_bits(tile, r, c, tile->column_scale ? tile->column_scale[c] : 1.0f);
-            food[r * cols + c] = phy_float_of(bits);
-            conductance[r * cols + c] = 1.0f;
-            if (bits > result->peak_bits)
-                result->peak_bits = bits;
-        }
-    }
-    if (result->peak_bits >= PHY_FLOW_FOOD_LIMIT_BITS)
-        return;
-
-    if (result->peak_bits) { /* an all-zero tile has nothing to kill */
-        normalise(food, rows, cols, result->peak_bits);
-        sum_lines(conductance, food, rows, cols, row_sum, col_sum);
-        for (uint32_t n = 0; n < params->iterations; n++) {
-            for (uint32_t c = 0; c < cols; c++)
-                col_supply[c] = supply(col_sum[c], params->gain, rows);
-            for (uint32_t r = 0; r < rows; r++) {
-                float row_supply = supply(row_sum[r], params->gain, cols);
-                for (uint32_t c = 0; c < cols; c++) {
-                    float *d = &conductance[r * cols + c];
-                    float share = (*d * food[r * cols + c]) * (row_supply + col_supply[c]);
-                    float q = share;
-                    for (uint32_t b = 1; b < params->beta; b++)
-                        q = q * share;
-                    float a = q * phy_flow_recip(1.0f + q);
-                    *d = (*d + a) * 0.5f;
-                }
-            }
-            sum_lines(conductance, food, rows, cols, row_sum, col_sum);
-        }
-    }
-
-    for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t c = 0; c < cols; c++) {
+    for (uint32_t r = 0; r < tile->rows; r++) {
+        for (uint32_t c = 0; c < tile->cols; c++) {
             bool zero = phy_flow_magnitude_bits(tile->codes, tile->type, r * tile->row_stride + c) == 0;
-            bool killed = !zero && conductance[r * cols + c] < 0.5f;
+            bool killed = !zero && conductance[r * tile->cols + c] < 0.5f;
             result->zero_before += zero;
             result->killed += killed;
             if (killed && tile->apply)
                 clear_code(tile, r, c);
         }
     }
-    if (tile->conductance)
-        memcpy(tile->conductance, conductance, cells * sizeof *conductance);
+}
+
+void phy_flow_tile_ref(const struct phy_flow_tile *tile, const struct phy_flow_params *params, void *scratch,
+                       struct phy_flow_tile_result *result)
+{
+    const uint32_t rows = tile->rows, cols = tile->cols;
+    float *conductance = scratch;
+    float *food = conductance + PHY_FLOW_MAX_BLOCK * PHY_FLOW_MAX_BLOCK;
+
+    uint64_t mode = phy_float_mode_set(PHY_FLOAT_MODE_IEEE);
+    widen(tile, food, result);
+    if (result->peak_bits < PHY_FLOW_FOOD_LIMIT_BITS) {
+        phy_float_mode_set(PHY_FLOAT_MODE_FLUSH);
+        flow(conductance, food, rows, cols, result->peak_bits, params);
+        count_and_clear(tile, conductance, result);
+        if (tile->conductance)
+            memcpy(tile->conductance, conductance, (size_t)rows * cols * sizeof *conductance);
+    }
+    phy_float_mode_restore(mode);
 }

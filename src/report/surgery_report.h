@@ -16,12 +16,13 @@ struct phy_report_tensor {
     const char *dtype;
     const char *shard; /* file name */
     uint64_t elements, bytes;
-    uint64_t xxh3; /* XXH3-64, seed 0, of the tensor's bytes in the output */
+    uint64_t xxh3;  /* XXH3-64, seed 0, of the tensor's bytes in the output */
     double seconds; /* device time spent on its tiles; 0 for a copied tensor */
     bool target;
     /* Targets only. */
     uint64_t rows, cols;
-    uint64_t processed; /* counted tile by tile as the work was done (rows * cols of every tile), never copied from the shape */
+    uint64_t processed; /* counted tile by tile as the work was done (rows * cols of every tile), never copied from the
+                           shape */
     uint64_t killed, zero_before;
     double tile_sparsity_min, tile_sparsity_max; /* killed / weights of one tile */
     uint32_t layer;                              /* or PHY_NO_LAYER */
@@ -48,10 +49,11 @@ struct phy_report_device {
     double busy_seconds;
 };
 
-/* One tile before and after, for the picture: the target tile whose sparsity is nearest the run's mean. NULL pointers: none. */
+/* One tile before and after, for the picture: the target tile whose sparsity is nearest the run's mean. NULL pointers:
+ * none. */
 struct phy_report_tile {
     const char *tensor;
-    uint64_t row, col;     /* of its first weight */
+    uint64_t row, col; /* of its first weight */
     uint32_t rows, cols;
     const float *food;        /* (rows, cols) |w| */
     const float *conductance; /* (rows, cols) final D */
@@ -61,7 +63,7 @@ struct phy_surgery_record {
     const char *donor_name, *output_name; /* last part of the path */
     const char *donor_digest;             /* hex: XXH3 over the shards' headers and sizes */
     const char *device_spec;
-    double gain, sparsity_asked;          /* sparsity_asked 0: gain was given */
+    double gain, sparsity_asked; /* sparsity_asked 0: gain was given */
     uint32_t beta, iterations, block, threads;
     uint64_t memory_bytes;
     const char *calibration_name, *calibration_digest; /* NULL without one */
@@ -82,17 +84,16 @@ struct phy_surgery_record {
     size_t warning_count;
     struct phy_report_tile tile;
     double seconds;
-    uint32_t resumed_count;      /* times the run was resumed */
+    uint32_t resumed_count;       /* times the run was resumed */
     uint64_t tiles_redone_on_cpu; /* after a device was lost */
     uint64_t peak_rss_bytes;
 };
 
-/* Write surgery.json, surgery.md, surgery.html, coverage.json and tensors.jsonl into the directory that dir_fd is open on, each
- * fsynced. Counts are checked against the shapes first: impossible ones (rows * cols is not elements, more killed than processed) are
- * PHY_ERR_INTERNAL. Where processed is not elements, coverage.json says "denominator_correct": false, and then it is
- * PHY_ERR_INTERNAL too.
- *   PHY_ERR_IO, PHY_ERR_MEMORY
- * Two records that differ in times, devices and memory only give files that differ in those fields only. */
+/* Write surgery.json, surgery.md, surgery.html, coverage.json and tensors.jsonl into the directory that dir_fd is open
+ * on, each fsynced. Counts are checked against the shapes first: impossible ones (rows * cols is not elements, more
+ * killed than processed) are PHY_ERR_INTERNAL. Where processed is not elements, coverage.json says
+ * "denominator_correct": false, and then it is PHY_ERR_INTERNAL too. PHY_ERR_IO, PHY_ERR_MEMORY Two records that differ
+ * in times, devices and memory only give files that differ in those fields only. */
 enum phy_status phy_report_write_surgery(int dir_fd, const struct phy_surgery_record *record,
                                          const struct phy_host *host);
 

@@ -85,9 +85,12 @@ static void fails_the_chosen_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quotes_and_escapes_names),     cmocka_unit_test(cuts_long_names_at_a_character),
-        cmocka_unit_test(logs_one_bounded_line),        cmocka_unit_test(checked_math_refuses_overflow),
-        cmocka_unit_test(maps_every_status_to_an_exit_code), cmocka_unit_test(fails_the_chosen_allocation),
+        cmocka_unit_test(quotes_and_escapes_names),
+        cmocka_unit_test(cuts_long_names_at_a_character),
+        cmocka_unit_test(logs_one_bounded_line),
+        cmocka_unit_test(checked_math_refuses_overflow),
+        cmocka_unit_test(maps_every_status_to_an_exit_code),
+        cmocka_unit_test(fails_the_chosen_allocation),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scalar steps of docs/tile-flow.md: each operation rounded on its own, so every result is `precise` (NoContraction).
+#ifndef PHY_LIB_ARITHMETIC_GLSL
+#define PHY_LIB_ARITHMETIC_GLSL
+
+// 1/y for normal y > 0: a magic-constant start and two Newton steps.
+float recip(float y)
+{
+    precise float x0 = uintBitsToFloat(0x7EF311C7u - floatBitsToUint(y));
+    precise float x1 = x0 * (2.0 - y * x0);
+    precise float x2 = x1 * (2.0 - y * x1);
+    return x2;
+}
+
+// bits(a * b) rounded once, with subnormals kept whatever the device does with them: a is normal, b finite and >= 0.
+// A result below 2^-126 is 0. In integers, because a device that flushes would lose a product whose factor is subnormal
+// or that rounds up to 2^-126.
+uint product_bits(uint a, uint b)
+{
+    if ((b & 0x7FFFFFFFu) == 0u)
+        return 0u;
+    int exponent = int(a >> 23) + int(b >> 23) - 127;
+    uint b_mantissa = b & 0x7FFFFFu;
+    if (b < 0x00800000u) {
+        int shift = 23 - findMSB(b_mantissa);
+        b_mantissa <<= shift;
+        exponent += 1 - shift;
+    }
+    uint high, low; // the product of the two 24-bit mantissas, times 2^16: in [2^62, 2^64)
+    umulExtended((a | 0x00800000u) << 8, (b_mantissa | 0x00800000u) << 8, high, low);
+    if (high >= 0x80000000u) {
+        exponent++;
+    } else {
+        high = high << 1 | low >> 31;
+        low <<= 1;
+    }
+    if (exponent <= 0) // in [2^-127, 2^-126) only the last half step, ties included, rounds up to 2^-126
+        return exponent == 0 && high >= 0xFFFFFF00u ? 0x00800000u : 0u;
+    uint rest = high & 0xFFu, mantissa = high >> 8 & 0x7FFFFFu;
+    bool up = rest > 0x80u || (rest == 0x80u && (low != 0u || (mantissa & 1u) != 0u));
+    uint bits = (uint(exponent) << 23 | mantissa) + (up ? 1u : 0u); // a carry out of the mantissa is the next exponent
+    return min(bits, 0x7F800000u);
+}
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <cjson/cJSON.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "physarium/physarium.h"
+
+static const char help[] =
+    "usage: physarium surgery DONOR -o OUT [OPTIONS]\n"
+    "\n"
+    "Prune a checkpoint by the flow of a slime mould and write it, with its reports, as OUT.\n"
+    "DONOR is a directory of safetensors or one safetensors file; it is only read. OUT is the same kind and appears at the\n"
+    "end, by one rename. Reports are in OUT/physarium/, or OUT.physarium/ when OUT is a file.\n"
+    "\n"
+    "  -o, --output OUT       where to write\n"
+    "      --device SPEC      cpu[:ref|:avx2|:avx512], vulkan[:N|:NAME] or all (default cpu)\n"
+    "      --threads N        CPU threads (default: all processors)\n"
+    "      --memory BYTES     for all buffers, such as 512M (default 1G, at least 16M)\n"
+    "\n"
+    "  the flow: the same on every device, whatever the threads and memory\n"
+    "      --gain G           1/16 to 64: how little supply a weight lives on (default 5)\n"
+    "      --sparsity S       kill this share, 0 to 1, with the gain found for it\n"
+    "      --beta B           1, 2, 3 or 4 (default 2)\n"
+    "      --iterations N     1 to 1000 (default 30)\n"
+    "      --block N          tile side 32, 64, 128 or 256 (default 256)\n"
+    "      --calibration FILE column scales: weights count by what their inputs are worth\n"
+    "\n"
+    "  what is pruned (default: the attention and MLP projections of every layer)\n"
+    "      --include GLOB     tensors to prune, by name, in place of the default; may be repeated\n"
+    "      --exclude GLOB     tensors to leave; may be repeated\n"
+    "      --layers A-B       only layers A to B, counted from 0\n"
+    "\n"
+    "      --resume           go on from where an interrupted run got to\n"
+    "      --force            replace OUT, if it is a checkpoint, and discard an unfinished run\n"
+    "      --follow-symlinks  copy files that the donor links to from outside\n"
+    "      --json             the summary as JSON on standard output\n"
+    "  -q, --quiet            errors and warnings only\n"
+    "  -h, --help             this text\n"
+    "\n"
+    "Exit codes: 0 done, 2 usage, 3 files and disks, 4 a bad donor, 5 an unsupported one, 6 memory, 7 device,\n"
+    "130 interrupted: the same command with --resume goes on.\n";
+
+static bool parse_layers(const char *text, struct phy_target_params *targets)
+{
+    unsigned long first, last;
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    first = last = strtoul(text, &end, 10);
+    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+        last = strtoul(end + 1, &end, 10);
+    if (*end || first > last || last >= PHY_NO_LAYER)
+        return false;
+    targets->has_layers = true;
+    targets->first_layer = (uint32_t)first;
+    targets->last_layer = (uint32_t)last;
+    return true;
+}
+
+static int print_json(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "output", params->output);
+    cJSON_AddBoolToObject(json, "already_finished", result->already_finished);
+    cJSON_AddNumberToObject(json, "total_elements", (double)result->total_elements);
+    cJSON_AddNumberToObject(json, "target_elements", (double)result->target_elements);
+    cJSON_AddNumberToObject(json, "processed_elements", (double)result->processed);
+    cJSON_AddNumberToObject(json, "killed_elements", (double)result->killed);
+    cJSON_AddNumberToObject(json, "zero_before_elements", (double)result->zero_before);
+    if (result->target_elements)
+        cJSON_AddNumberToObject(json, "kill_rate_target", (double)result->killed / (double)result->target_elements);
+    cJSON_AddNumberToObject(json, "gain", result->gain);
+    cJSON_AddNumberToObject(json, "seconds", result->seconds);
+    cJSON_AddBoolToObject(json, "device_lost", result->device_lost);
+    char *text = cJSON_Print(json);
+    cJSON_Delete(json);
+    if (!text) {
+        fputs("physarium surgery: out of memory\n", stderr);
+        return 6;
+    }
+    puts(text);
+    cJSON_free(text);
+    return phy_finish_stdout(0);
+}
+
+static int print_summary(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
+{
+    double share = result->target_elements ? (double)result->killed / (double)result->target_elements : 0.0;
+    printf("%s: %llu of %llu target weights killed (%.2f%%; %.2f%% of the model), gain %g, %.1f s\n", params->output,
+           (unsigned long long)result->killed, (unsigned long long)result->target_elements, 100.0 * share,
+           result->total_elements ? 100.0 * (double)result->killed / (double)result->total_elements : 0.0, result->gain,
+           result->seconds);
+    return phy_finish_stdout(0);
+}
+
+/* Values for which the library's zero means "the default" must not be given as zero. */
+static int check_given(const struct phy_surgery_params *params, const bool *seen)
+{
+    static const char *const names[] = {"--gain", "--sparsity", "--beta", "--iterations", "--block", "--memory", "--threads"};
+    const double values[] = {params->gain,  params->sparsity,              params->beta,   params->iterations,
+                             params->block, (double)params->memory_bytes, params->threads};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        if (seen[i] && !(values[i] > 0))
+            return phy_usage_error("surgery", "%s %g: more than 0 is needed", names[i], values[i]);
+    }
+    return 0;
+}
+
+static int run(int argc, char **argv)
+{
+    struct phy_surgery_params params = {0};
+    struct phy_common_options common = {0};
+    struct phy_text_list include = {0}, exclude = {0};
+    uint64_t beta = 0, iterations = 0, block = 0, threads = 0;
+    const char *layers = NULL, *positional[1];
+    size_t positional_count;
+    bool seen[7] = {false};
+    int code;
+    const struct phy_option options[] = {
+        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &params.output},
+        {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &params.device},
+        {.name = "--gain", .kind = PHY_OPTION_DOUBLE, .target = &params.gain, .seen = &seen[0]},
+        {.name = "--sparsity", .kind = PHY_OPTION_DOUBLE, .target = &params.sparsity, .seen = &seen[1]},
+        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &beta, .seen = &seen[2]},
+        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &iterations, .seen = &seen[3]},
+        {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4]},
+        {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6]},
+        {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
+        {.name = "--include", .kind = PHY_OPTION_LIST, .target = &include},
+        {.name = "--exclude", .kind = PHY_OPTION_LIST, .target = &exclude},
+        {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},
+        {.name = "--resume", .kind = PHY_OPTION_FLAG, .target = &params.resume},
+        {.name = "--force", .kind = PHY_OPTION_FLAG, .target = &params.force},
+        {.name = "--follow-symlinks", .kind = PHY_OPTION_FLAG, .target = &params.follow_symlinks},
+        {.name = NULL},
+    };
+    if (!phy_parse_options(&cmd_surgery, argc, argv, options, &common, positional, 1, &positional_count, &code))
+        goto done;
+    /* 4096 processors, and everything else far smaller: too large to be meant is refused below or by the library. */
+    params.beta = (uint32_t)(beta < 1000000 ? beta : 1000000);
+    params.iterations = (uint32_t)(iterations < 1000000 ? iterations : 1000000);
+    params.block = (uint32_t)(block < 1000000 ? block : 1000000);
+    params.threads = (uint32_t)(threads < 1000000 ? threads : 1000000);
+    if (positional_count == 0)
+        code = phy_usage_error("surgery", "no donor; physarium surgery --help tells how");
+    else if (!params.output)
+        code = phy_usage_error("surgery", "no output: give -o OUT");
+    else if (params.threads > 4096)
+        code = phy_usage_error("surgery", "--threads takes at most 4096");
+    else if (layers && !parse_layers(layers, &params.targets))
+        code = phy_usage_error("surgery", "--layers takes A-B, such as 0-11, not '%.64s'", layers);
+    else
+        code = check_given(&params, seen);
+    if (code != 0)
+        goto done;
+    params.donor = positional[0];
+    params.targets.include = include.items;
+    params.targets.include_count = include.count;
+    params.targets.exclude = exclude.items;
+    params.targets.exclude_count = exclude.count;
+
+    struct phy_terminal terminal;
+    struct phy_surgery_result result;
+    phy_terminal_open(&terminal, common.quiet);
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
+    params.host = &terminal.host;
+    code = phy_status_exit_code(phy_surgery_run(&params, &result));
+    phy_terminal_close(&terminal);
+    if (code == 0 && common.json)
+        code = print_json(&params, &result);
+    else if (code == 0 && !common.quiet && !result.already_finished)
+        code = print_summary(&params, &result);
+done:
+    free(include.items);
+    free(exclude.items);
+    return code;
+}
+
+const struct phy_command cmd_surgery = {
+    .name = "surgery", .run = run, .summary = "prune a checkpoint", .help = help};

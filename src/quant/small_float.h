@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* f16 and bf16, by integer operations: exact for subnormals, whatever the processor's flush mode. */
+#ifndef PHY_QUANT_SMALL_FLOAT_H
+#define PHY_QUANT_SMALL_FLOAT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/checked_math.h"
+
+static inline float phy_float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t phy_bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* binary16 to binary32, exact: s.eeeee.mmmmmmmmmm. */
+static inline float phy_f16_widen(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31u, mantissa = half & 0x3FFu;
+    if (exponent == 0) {
+        /* mantissa * 2^-24; the product is normal, or zero with the sign. */
+        float magnitude = (float)mantissa * 0x1p-24f;
+        return phy_float_of_bits(phy_bits_of_float(magnitude) | sign);
+    }
+    if (exponent == 31)
+        return phy_float_of_bits(sign | 0x7F800000u | mantissa << 13);
+    return phy_float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+static inline float phy_f16_load(const uint8_t *at)
+{
+    return phy_f16_widen(phy_load_u16(at));
+}
+
+static inline float phy_bf16_widen(uint16_t value)
+{
+    return phy_float_of_bits((uint32_t)value << 16);
+}
+
+/* To nearest, ties to even; beyond the largest to infinity; a NaN is kept and made quiet. */
+static inline uint16_t phy_bf16_round(float value)
+{
+    uint32_t bits = phy_bits_of_float(value);
+    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    uint32_t quiet = bits >> 16 | 0x40;
+    return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded);
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An output that appears by one rename (docs/checkpoint-rules.md, W2 and W5 to W7).
+ *
+ * Everything is written in `.<name>.physarium-partial/` beside the output and renamed into place at the end:
+ *
+ *   directory output                        file output
+ *   .<name>.physarium-partial/              .<name>.physarium-partial/
+ *       model.safetensors ... (sidecars)        <name>
+ *       physarium/  -> OUT/physarium/           physarium/  -> OUT.physarium/, renamed just before the file
+ *           journal    removed before the rename
+ *
+ * Order of calls: check, begin, [clear], work, publish, close. Two runs on one output cannot both get past begin. */
+#ifndef PHY_SURGERY_OUTPUT_DIR_H
+#define PHY_SURGERY_OUTPUT_DIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "physarium/host.h"
+
+#define PHY_OUTPUT_REPORTS "physarium"
+#define PHY_OUTPUT_JOURNAL "journal"
+
+struct phy_output_params {
+    const char *path;               /* as given; trailing slashes are allowed for a directory */
+    bool single_file;               /* a file is to appear, not a directory */
+    bool force;                     /* an earlier output of ours, or a checkpoint, may be replaced */
+    bool without_reports;           /* a directory that is to have no physarium/ in it */
+    const char *const *protect;     /* paths of what is read: the output may not be, hold or lie in any of them */
+    size_t protect_count;
+    const char *advice;             /* ends the message of a failed write: "--resume goes on from here"; or NULL */
+    const struct phy_host *host;
+};
+
+struct phy_output {
+    struct phy_output_params params;
+    char *path;         /* params.path without trailing slashes */
+    const char *name;   /* its last part */
+    char *partial_name; /* ".<name>.physarium-partial" */
+    char *partial_path; /* the same beside the output, as a path to open */
+    char *reports_name; /* file outputs: "<name>.physarium" */
+    bool exists;        /* something has the output's name */
+    bool found_partial; /* begin found the partial directory of an earlier run */
+    int parent_fd, partial_fd, reports_fd, journal_fd; /* -1 when not open */
+};
+
+/* Every refusal of W2 that needs nothing written. On failure *out is closed.
+ *   PHY_ERR_USAGE   the output is, holds or lies in what is read, or its folder is missing
+ *   PHY_ERR_MEMORY  host allocation failed */
+enum phy_status phy_output_check(struct phy_output *out, const struct phy_output_params *params);
+/* Refuse an existing output without force, then make the partial directory, or find it, and lock it.
+ *   PHY_ERR_USAGE  the output exists, or another run is at work on it
+ *   PHY_ERR_IO */
+enum phy_status phy_output_begin(struct phy_output *out);
+/* Empty a partial directory that was found; the journal stays, with no bytes in it. */
+enum phy_status phy_output_clear(struct phy_output *out);
+/* W6: `bytes` and 64 MiB must be free. Bytes that the partial directory holds already are not to be counted. */
+enum phy_status phy_output_check_space(const struct phy_output *out, uint64_t bytes);
+/* Open a file of the partial directory for reading and writing, made if it is not there and then given `bytes` of space at
+ * once, where the file system can. */
+enum phy_status phy_output_open_file(const struct phy_output *out, const char *name, uint64_t bytes, int *fd);
+/* The one sentence for a failed write, fsync or close of `name`. PHY_ERR_IO. */
+enum phy_status phy_output_fail(const struct phy_output *out, const char *name, int error);
+/* Remove the journal, rename everything to its final name, and delete what was replaced. The caller has fsynced what it
+ * wrote.
+ *   PHY_ERR_USAGE  something took the output's name meanwhile
+ *   PHY_ERR_IO */
+enum phy_status phy_output_publish(struct phy_output *out);
+/* Delete the partial directory: nothing in it can be of use. Errors are ignored. */
+void phy_output_discard(struct phy_output *out);
+/* Releases the lock; the partial directory stays unless it was published or discarded. */
+void phy_output_close(struct phy_output *out);
+
+/* Last part of a path, trailing slashes ignored: a copy, "" for "/"; NULL without memory. */
+char *phy_path_last_part(const char *path);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "surgery/recompute.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/checked_math.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "surgery/pipeline.h"
+#include "surgery/units.h"
+
+/* Codes of one unit; each thread has room for two of them, the donor's and the output's. */
+enum { UNIT_BYTES = 4 << 20, UNIT_TILES = 4096, MOST_THREADS = 256 };
+
+struct job {
+    const struct phy_recompute_params *params;
+    pthread_mutex_t lock; /* of everything below */
+    pthread_cond_t ended;
+    struct phy_unit_cursor cursor;
+    struct phy_recompute_result result;
+    enum phy_status status;
+    unsigned running;
+};
+
+struct slot {
+    struct job *job;
+    struct phy_backend *backend;
+    uint32_t slot;
+    size_t unit_bytes;
+    unsigned char *codes, *output;
+    float *scale;
+    struct phy_flow_tile_result *tiles;
+};
+
+/* The next unit that can be compared; false at the end or after a failure. */
+static bool next_unit(struct job *job, struct phy_unit *unit)
+{
+    const struct phy_recompute_params *params = job->params;
+    bool got = false;
+    bool cancelled = phy_cancelled(params->host);
+    pthread_mutex_lock(&job->lock);
+    if (cancelled && job->status == PHY_OK)
+        job->status = phy_fail(params->host, PHY_ERR_INTERRUPTED, "interrupted; the comparison says nothing yet");
+    while (job->status == PHY_OK && !got && phy_unit_next(&job->cursor, unit)) {
+        if (unit->kind != PHY_UNIT_FLOW)
+            continue;
+        const struct phy_tensor_finding *finding =
+            &params->comparison->tensors[params->targets->targets[unit->target].tensor];
+        got = finding->compared && !finding->cut_short;
+    }
+    pthread_mutex_unlock(&job->lock);
+    return got;
+}
+
+static enum phy_status read_rows(struct slot *s, const struct phy_unit *unit)
+{
+    const struct phy_recompute_params *params = s->job->params;
+    const struct phy_comparison *c = params->comparison;
+    uint64_t pieces = unit->contiguous ? 1 : unit->rows;
+    size_t bytes = (size_t)(unit->bytes / pieces);
+    for (uint64_t i = 0; i < pieces; i++) {
+        uint64_t at = unit->at + i * unit->row_stride_bytes;
+        enum phy_status status = phy_checkpoint_read(c->donor, unit->shard, at, s->codes + i * bytes, bytes);
+        if (status != PHY_OK)
+            return status;
+        int error = phy_pread_all(c->shards[unit->shard].fd, s->output + i * bytes, bytes, at);
+        if (error)
+            return phy_fail(params->host, PHY_ERR_IO, "output: %s",
+                            error == ENODATA ? "has shrunk while it was read" : strerror(error));
+    }
+    return params->calibration
+               ? phy_calibration_read(params->calibration, unit->target, unit->col, unit->cols, s->scale)
+               : PHY_OK;
+}
+
+/* A tile that the flow refused: surgery would have stopped at it, so the output cannot be its work. */
+static enum phy_status check_tiles(struct slot *s, const struct phy_unit *unit)
+{
+    const struct phy_recompute_params *params = s->job->params;
+    uint32_t block = params->flow.block;
+    uint64_t wide = phy_ceil_div(unit->cols, block), count = phy_flow_region_tile_count(unit->rows, unit->cols, block);
+    for (uint64_t i = 0; i < count; i++) {
+        if (s->tiles[i].peak_bits < PHY_FLOW_FOOD_LIMIT_BITS)
+            continue;
+        uint64_t row = i / wide * block, col = i % wide * block;
+        struct phy_flow_tile tile = {.codes = s->codes + (row * unit->cols + col) * phy_float_bytes(unit->type),
+                                     .row_stride = unit->cols,
+                                     .type = unit->type,
+                                     .rows = (uint32_t)phy_min_u64(block, unit->rows - row),
+                                     .cols = (uint32_t)phy_min_u64(block, unit->cols - col),
+                                     .column_scale = params->calibration ? s->scale + col : NULL};
+        return phy_fail_refused(params->comparison->donor, &params->targets->targets[unit->target], &tile,
+                                unit->row + row, unit->col + col, params->host);
+    }
+    return PHY_OK;
+}
+
+static uint32_t load_code(const unsigned char *codes, uint64_t index, size_t code_bytes)
+{
+    return code_bytes == 2 ? phy_load_u16(codes + index * 2) : phy_load_u32(codes + index * 4);
+}
+
+static bool is_before(const struct phy_recompute_result *a, const struct phy_recompute_result *b)
+{
+    if (a->target != b->target)
+        return a->target < b->target;
+    return a->row != b->row ? a->row < b->row : a->col < b->col;
+}
+
+static void compare_unit(struct slot *s, const struct phy_unit *unit)
+{
+    struct phy_recompute_result here = {.weights = unit->rows * unit->cols, .target = unit->target};
+    size_t code_bytes = phy_float_bytes(unit->type);
+    if (memcmp(s->codes, s->output, (size_t)unit->bytes) != 0) {
+        for (uint64_t i = 0; i < here.weights; i++) {
+            uint32_t flow_code = load_code(s->codes, i, code_bytes), output_code = load_code(s->output, i, code_bytes);
+            if (flow_code == output_code || here.differences++ > 0)
+                continue;
+            here.row = unit->row + i / unit->cols;
+            here.col = unit->col + i % unit->cols;
+            here.flow_code = flow_code;
+            here.output_code = output_code;
+        }
+    }
+    struct job *job = s->job;
+    pthread_mutex_lock(&job->lock);
+    if (here.differences && (job->result.differences == 0 || is_before(&here, &job->result))) {
+        job->result.target = here.target;
+        job->result.row = here.row;
+        job->result.col = here.col;
+        job->result.flow_code = here.flow_code;
+        job->result.output_code = here.output_code;
+    }
+    job->result.weights += here.weights;
+    job->result.differences += here.differences;
+    pthread_mutex_unlock(&job->lock);
+}
+
+static enum phy_status do_unit(struct slot *s, const struct phy_unit *unit)
+{
+    const struct phy_recompute_params *params = s->job->params;
+    enum phy_status status = read_rows(s, unit);
+    if (status != PHY_OK)
+        return status;
+    struct phy_flow_region region = {.codes = s->codes,
+                                     .type = unit->type,
+                                     .rows = unit->rows,
+                                     .cols = unit->cols,
+                                     .column_scale = params->calibration ? s->scale : NULL,
+                                     .apply = true,
+                                     .tiles = s->tiles};
+    status = phy_backend_flow(s->backend, s->slot, &params->flow, &region);
+    if (status != PHY_OK)
+        return phy_fail(params->host, status, "device %s: %s", s->backend->name,
+                        status == PHY_ERR_DEVICE   ? "lost; run the comparison again, or on another device"
+                        : status == PHY_ERR_MEMORY ? "out of memory"
+                                                   : "refuses a region");
+    status = check_tiles(s, unit);
+    if (status == PHY_OK)
+        compare_unit(s, unit);
+    return status;
+}
+
+static void *work(void *user)
+{
+    struct slot *s = user;
+    struct job *job = s->job;
+    struct phy_unit unit;
+    while (next_unit(job, &unit)) {
+        enum phy_status status = do_unit(s, &unit);
+        pthread_mutex_lock(&job->lock);
+        if (job->status == PHY_OK)
+            job->status = status;
+        pthread_mutex_unlock(&job->lock);
+    }
+    pthread_mutex_lock(&job->lock);
+    job->running--;
+    pthread_cond_signal(&job->ended);
+    pthread_mutex_unlock(&job->lock);
+    return NULL;
+}
+
+static void watch(struct job *job)
+{
+    const struct phy_recompute_params *params = job->params;
+    pthread_mutex_lock(&job->lock);
+    while (job->running) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&job->ended, &job->lock, &until);
+        uint64_t done = job->result.weights;
+        pthread_mutex_unlock(&job->lock);
+        phy_report_progress(params->host, "recompute", "weights", done, params->targets->elements);
+        pthread_mutex_lock(&job->lock);
+    }
+    pthread_mutex_unlock(&job->lock);
+}
+
+static void free_slots(struct slot *slots, unsigned count)
+{
+    for (unsigned i = 0; slots && i < count; i++) {
+        phy_free(slots[i].codes);
+        phy_free(slots[i].output);
+        phy_free(slots[i].scale);
+        phy_free(slots[i].tiles);
+    }
+    phy_free(slots);
+}
+
+/* A slot for each thread that a device can use. */
+static enum phy_status make_slots(struct slot **out, unsigned *count, struct job *job, size_t unit_bytes)
+{
+    const struct phy_device_set *devices = job->params->devices;
+    const struct phy_host *host = job->params->host;
+    *count = 0;
+    struct slot *slots = *out = phy_zalloc(MOST_THREADS, sizeof *slots);
+    if (!slots)
+        return phy_fail_memory(host, "threads", MOST_THREADS * sizeof *slots);
+    for (size_t d = 0; d < devices->count; d++) {
+        for (uint32_t k = 0; k < devices->backends[d]->slot_count && *count < MOST_THREADS; k++) {
+            struct slot *s = &slots[(*count)++];
+            *s = (struct slot){job,
+                               devices->backends[d],
+                               k,
+                               unit_bytes,
+                               phy_alloc_aligned(unit_bytes),
+                               phy_alloc_aligned(unit_bytes),
+                               phy_alloc_aligned(unit_bytes),
+                               phy_alloc(UNIT_TILES, sizeof *s->tiles)};
+            if (!s->codes || !s->output || !s->scale || !s->tiles)
+                return phy_fail_memory(host, "buffers to recompute", unit_bytes * 3);
+        }
+    }
+    return PHY_OK;
+}
+
+enum phy_status phy_recompute_run(struct phy_recompute_result *out, const struct phy_recompute_params *params)
+{
+    struct job job = {.params = params, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+    struct slot *slots;
+    unsigned count, started = 0;
+    pthread_t threads[MOST_THREADS];
+    size_t unit_bytes = UNIT_BYTES;
+    for (size_t i = 0; i < params->devices->count; i++) {
+        /* A device is well used from region_weights on; F32 has the widest codes. */
+        uint64_t wanted = phy_min_u64(params->devices->backends[i]->region_weights, UINT64_C(64) << 20) * 4;
+        unit_bytes = wanted > unit_bytes ? (size_t)wanted : unit_bytes;
+    }
+    struct phy_unit_limits limits = {
+        .bytes = unit_bytes, .tiles = UNIT_TILES, .block = params->flow.block, .scaled = params->calibration != NULL};
+    phy_unit_cursor_start(&job.cursor, params->comparison->donor, params->targets, &limits, 0, 0);
+    job.status = make_slots(&slots, &count, &job, unit_bytes);
+    if (job.status != PHY_OK)
+        count = count ? count : 0;
+    bool ready = job.status == PHY_OK;
+    job.running = ready ? count : 0;
+    for (; ready && started < count; started++) {
+        if (pthread_create(&threads[started], NULL, work, &slots[started]) != 0)
+            break;
+    }
+    if (ready && started < count) {
+        pthread_mutex_lock(&job.lock);
+        job.running -= count - started;
+        if (started == 0)
+            job.status = phy_fail(params->host, PHY_ERR_MEMORY, "no thread could be started");
+        pthread_mutex_unlock(&job.lock);
+    }
+    watch(&job);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    free_slots(slots, count);
+    *out = job.result;
+    return job.status;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything that one surgery holds, and the parts of it that surgery.c, resume.c and surgery_record.c share. */
+#ifndef PHY_SURGERY_SURGERY_RUN_H
+#define PHY_SURGERY_SURGERY_RUN_H
+
+#include <pthread.h>
+
+#include "device/device_set.h"
+#include "physarium/surgery.h"
+#include "surgery/calibration.h"
+#include "surgery/gain_search.h"
+#include "surgery/journal.h"
+#include "surgery/output_dir.h"
+#include "surgery/output_hash.h"
+#include "surgery/pipeline.h"
+#include "surgery/results.h"
+
+enum phy_journal_record {
+    PHY_RECORD_IDENTITY = 1, /* identity text; always the first */
+    PHY_RECORD_RESUMED,      /* empty: a run went on from here */
+    PHY_RECORD_GAIN,         /* u32 bits of the gain that --sparsity found */
+    PHY_RECORD_SIDECARS,     /* empty: every sidecar is written and fsynced */
+    PHY_RECORD_PROGRESS,     /* phy_results_write */
+};
+
+/* The host's log with a memory: warnings go into the report, and one error line is enough. */
+struct phy_run_log {
+    const struct phy_host *host;
+    pthread_mutex_t lock;
+    bool error_seen;
+    char **warnings;
+    size_t warning_count;
+};
+
+struct phy_run {
+    struct phy_surgery_params params; /* defaults filled in */
+    struct phy_run_log log;
+    struct phy_host host; /* to the log */
+    double started;
+    struct phy_checkpoint *donor;
+    struct phy_target_list targets;
+    uint64_t *header_xxh3; /* (shards) */
+    char donor_digest[17];
+    struct phy_calibration calibration;
+    bool calibrated;
+    struct phy_bytes identity; /* terminated */
+    struct phy_device_set devices;
+    struct phy_buffer_plan buffers;
+    struct phy_output output;
+    bool output_open;
+    bool discard; /* nothing in the partial directory is worth keeping */
+    struct phy_journal journal;
+    struct phy_results *results;
+    struct phy_output_hash *hash;
+    float gain; /* 0: not known yet */
+    bool sidecars_done;
+    uint64_t total_bytes; /* of all shards */
+};
+
+/* Append to the journal. */
+enum phy_status phy_run_record(struct phy_run *run, enum phy_journal_record type, const struct phy_bytes *payload);
+
+/* ---- resume.c ---- */
+
+/* --resume, and the output has its final name: is it this very run's? Its numbers are put into *result. Another's is
+ * PHY_ERR_USAGE, unless it is to be replaced. */
+enum phy_status phy_run_check_finished(struct phy_run *run, bool *finished, struct phy_surgery_result *result);
+/* With the partial directory held: find out what its journal claims and check it, or refuse, or start afresh. Afterwards the
+ * journal has this run's identity, and results and hash stand where the work goes on. */
+enum phy_status phy_run_take_up(struct phy_run *run);
+
+/* ---- surgery_record.c ---- */
+
+/* Write the reports and run.json into the partial directory. */
+enum phy_status phy_run_write_reports(struct phy_run *run);
+void phy_run_fill_result(const struct phy_run *run, struct phy_surgery_result *result);
+
+#endif

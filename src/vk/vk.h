@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. */
+#ifndef PHY_VK_VK_H
+#define PHY_VK_VK_H
+
+#define VK_NO_PROTOTYPES
+#include "volk_prefix.h"
+
+#include <volk.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "backend/backend.h"
+#include "shared/flow_tile.h"
+#include "vk/vk_backend.h"
+
+/* ---- vk_instance.c ---- */
+
+struct vk_instance {
+    VkInstance handle;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice *devices; /* those that speak Vulkan 1.1 */
+    uint32_t device_count;
+};
+
+/* PHY_ERR_DEVICE, not logged, with `note` saying why and what to install; or PHY_ERR_MEMORY, logged. host must outlive the
+ * instance. */
+enum phy_status phy_vk_instance_open(struct vk_instance *out, char note[PHY_VK_NOTE_BYTES], const struct phy_host *host);
+void phy_vk_instance_close(struct vk_instance *instance);
+
+/* ---- shaders.c ---- */
+
+struct vk_spirv {
+    const uint32_t *words;
+    size_t bytes;
+};
+struct vk_spirv phy_vk_spirv_flow_tile(void);
+struct vk_spirv phy_vk_spirv_self_test(void);
+
+/* ---- the device ---- */
+
+/* A patch of rows x cols weights for each invocation. */
+struct vk_shape {
+    const char *name;
+    uint32_t rows, cols;
+};
+/* Invocations of a workgroup for a tile of block x block. */
+static inline uint32_t vk_shape_invocations(const struct vk_shape *shape, uint32_t block)
+{
+    return block * block / (shape->rows * shape->cols);
+}
+
+struct vk_buffer {
+    VkBuffer handle;
+    VkDeviceMemory memory;
+    void *mapped; /* NULL where the host cannot see it */
+    VkDeviceSize bytes;
+};
+
+enum { VK_SLOT_COUNT = 3, VK_FLOW_PIPELINES = 4 * 3 * 4 * 2 };
+
+/* What one thread works with. */
+struct vk_slot {
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+    VkFence fence;
+    VkDescriptorSet set;
+    VkQueryPool clock;        /* two timestamps, or none */
+    struct vk_buffer input;   /* codes, then scales: what the shader reads */
+    struct vk_buffer staging; /* where the host writes, if it cannot write input */
+    struct vk_buffer output;  /* results, then masks; the host reads them */
+    uint32_t *masks;          /* of a whole region that took several pieces */
+    uint64_t mask_words;
+};
+
+struct vk_backend {
+    struct phy_backend base;
+    const struct phy_host *host;
+    struct vk_instance instance;
+    VkPhysicalDevice physical;
+    VkPhysicalDeviceProperties properties;
+    VkPhysicalDeviceMemoryProperties memory;
+    VkDevice device;
+    struct VolkDeviceTable vk;
+    VkQueue queue;
+    uint32_t queue_family;
+    pthread_mutex_t queue_mutex, pipeline_mutex;
+    VkDescriptorSetLayout set_layout;
+    VkPipelineLayout pipeline_layout;
+    VkDescriptorPool descriptor_pool;
+    VkShaderModule flow_module;
+    VkPipeline flow_pipelines[VK_FLOW_PIPELINES]; /* made when first needed */
+    const struct vk_shape *shape;
+    bool staging;
+    uint64_t max_piece_weights;     /* 0: no limit but the device's */
+    uint64_t max_input_bytes;       /* of one piece */
+    double tick_ns;                 /* 0: the queue has no clock */
+    atomic_bool lost;
+    atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about DISPATCH_NS */
+    atomic_uint_fast64_t compute_ns, dispatches;
+    struct vk_slot slots[VK_SLOT_COUNT];
+};
+
+/* ---- vk_buffer.c ---- */
+
+enum vk_memory { VK_MEMORY_DEVICE, VK_MEMORY_DEVICE_MAPPED, VK_MEMORY_UPLOAD, VK_MEMORY_READBACK };
+
+/* True if the device has memory of its own that the host writes directly (all of it, or a resizable window). */
+bool phy_vk_host_writes_device_memory(const VkPhysicalDeviceMemoryProperties *memory);
+/* Makes the buffer hold at least `bytes`; its content is lost when it grows. PHY_ERR_MEMORY is logged. */
+enum phy_status phy_vk_buffer_reserve(struct vk_backend *b, struct vk_buffer *buffer, enum vk_memory kind,
+                                      VkDeviceSize bytes);
+void phy_vk_buffer_free(struct vk_backend *b, struct vk_buffer *buffer);
+
+/* ---- vk_pipeline.c ---- */
+
+extern const struct vk_shape phy_vk_shapes[]; /* best first; name NULL ends */
+/* NULL if the device can run none of them, or not the one of that name. */
+const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, const char *name);
+enum phy_status phy_vk_layouts_create(struct vk_backend *b);
+/* The pipeline for these parameters, made if need be. Thread-safe. */
+enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow_params *params,
+                                     enum phy_float_type type, bool scaled, VkPipeline *out);
+enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module,
+                                       const VkSpecializationInfo *constants, VkPipeline *out);
+enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv, VkShaderModule *out);
+/* The same status and a logged line for what Vulkan answered; marks the backend lost. result is not VK_SUCCESS. */
+enum phy_status phy_vk_fail(struct vk_backend *b, VkResult result, const char *what);
+
+/* ---- vk_submit.c ---- */
+
+enum phy_status phy_vk_slot_create(struct vk_backend *b, struct vk_slot *slot);
+void phy_vk_slot_destroy(struct vk_backend *b, struct vk_slot *slot);
+
+/* One dispatch and the copies around it. */
+struct vk_job {
+    VkPipeline pipeline;
+    const struct phy_flow_push *push;
+    uint32_t workgroups;
+    struct vk_range {
+        VkDeviceSize offset, bytes;
+    } codes, scales, masks, results; /* in slot->input, input, output, output; aligned for a storage buffer */
+    VkDeviceSize upload_bytes;       /* from staging to input, where there is staging */
+};
+/* Runs it and waits. *device_ns is 0 without a clock. PHY_ERR_DEVICE is logged. */
+enum phy_status phy_vk_submit(struct vk_backend *b, struct vk_slot *slot, const struct vk_job *job,
+                              uint64_t *device_ns);
+
+/* ---- vk_flow.c ---- */
+
+/* Buffers of at least these sizes; the host writes to staging, or to input where there is none. */
+enum phy_status phy_vk_slot_reserve(struct vk_backend *b, struct vk_slot *slot, uint64_t input_bytes,
+                                    uint64_t output_bytes);
+
+enum phy_status phy_vk_flow(struct phy_backend *backend, uint32_t slot, const struct phy_flow_params *params,
+                            struct phy_flow_region *region);
+/* A first guess before anything was measured. */
+enum { VK_FIRST_CELL_STEPS = 16 * 65536 * 30 };
+
+/* ---- vk_mask.c ---- */
+
+/* One tile's mask words as the shader wrote them: word (patch * CELLS + cell) / 32, bit cell % 32, patches and cells both
+ * row-major. Codes of the set bits become +0. */
+struct vk_mask_tile {
+    const uint32_t *words; /* (block^2 / 32) */
+    uint32_t block, rows, cols;
+    const struct vk_shape *shape;
+};
+uint32_t phy_vk_mask_count(const struct vk_mask_tile *tile);
+/* codes: the tile's top left code; row_stride in codes. */
+void phy_vk_mask_apply(const struct vk_mask_tile *tile, void *codes, uint64_t row_stride, enum phy_float_type type);
+
+/* ---- vk_self_test.c ---- */
+
+/* PHY_ERR_DEVICE, not logged, with the operation in `failed`; other failures are logged and leave it empty. */
+enum phy_status phy_vk_self_test(struct vk_backend *b, char failed[PHY_VK_FAILED_BYTES]);
+
+#endif

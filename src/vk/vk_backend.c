@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing a device. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked_math.h"
+#include "base/log.h"
+#include "vk/vk.h"
+
+static void destroy(struct phy_backend *backend)
+{
+    struct vk_backend *b = (struct vk_backend *)backend;
+    if (b->device) {
+        b->vk.vkDeviceWaitIdle(b->device);
+        for (uint32_t i = 0; i < VK_SLOT_COUNT; i++)
+            phy_vk_slot_destroy(b, &b->slots[i]);
+        for (uint32_t i = 0; i < VK_FLOW_PIPELINES; i++)
+            b->vk.vkDestroyPipeline(b->device, b->flow_pipelines[i], NULL);
+        b->vk.vkDestroyShaderModule(b->device, b->flow_module, NULL);
+        b->vk.vkDestroyDescriptorPool(b->device, b->descriptor_pool, NULL);
+        b->vk.vkDestroyPipelineLayout(b->device, b->pipeline_layout, NULL);
+        b->vk.vkDestroyDescriptorSetLayout(b->device, b->set_layout, NULL);
+        b->vk.vkDestroyDevice(b->device, NULL);
+    }
+    phy_vk_instance_close(&b->instance);
+    pthread_mutex_destroy(&b->queue_mutex);
+    pthread_mutex_destroy(&b->pipeline_mutex);
+    phy_free(b);
+}
+
+static const struct phy_backend_ops ops = {.flow = phy_vk_flow, .destroy = destroy};
+
+/* A family that only computes leaves the graphics queue, and so the screen, alone. */
+static bool find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
+{
+    VkQueueFamilyProperties families[32];
+    uint32_t count = 32;
+    vkGetPhysicalDeviceQueueFamilyProperties(b->physical, &count, families);
+    for (uint32_t graphics = 0; graphics < 2; graphics++) {
+        for (uint32_t i = 0; i < count; i++) {
+            VkQueueFlags flags = families[i].queueFlags;
+            if ((flags & VK_QUEUE_COMPUTE_BIT) && (graphics || !(flags & VK_QUEUE_GRAPHICS_BIT))) {
+                b->queue_family = i;
+                *clock_bits = families[i].timestampValidBits;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static enum phy_status open_queue(struct vk_backend *b)
+{
+    uint32_t clock_bits = 0;
+    if (!find_queue_family(b, &clock_bits))
+        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) has no compute queue", b->base.name,
+                        b->base.description);
+    const float priority = 1.0f;
+    const VkDeviceQueueCreateInfo queue_info = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                                .queueFamilyIndex = b->queue_family,
+                                                .queueCount = 1,
+                                                .pQueuePriorities = &priority};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                     .queueCreateInfoCount = 1,
+                                     .pQueueCreateInfos = &queue_info};
+    VkResult result = vkCreateDevice(b->physical, &info, NULL, &b->device);
+    if (result) {
+        b->device = VK_NULL_HANDLE;
+        return phy_vk_fail(b, result, "opening it");
+    }
+    volkLoadDeviceTable(&b->vk, b->device);
+    b->vk.vkGetDeviceQueue(b->device, b->queue_family, 0, &b->queue);
+    b->tick_ns = clock_bits ? (double)b->properties.limits.timestampPeriod : 0.0;
+    return PHY_OK;
+}
+
+/* What a piece may hold: of a quarter of the device's memory its slot's share, and one binding. 64 MiB feed any device. */
+static void set_limits(struct vk_backend *b)
+{
+    uint64_t heap = 0;
+    for (uint32_t i = 0; i < b->memory.memoryHeapCount; i++) {
+        if (b->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && b->memory.memoryHeaps[i].size > heap)
+            heap = b->memory.memoryHeaps[i].size;
+    }
+    b->max_input_bytes = phy_min_u64(b->properties.limits.maxStorageBufferRange, UINT64_C(64) << 20);
+    b->max_input_bytes = phy_min_u64(b->max_input_bytes, heap / (4 * VK_SLOT_COUNT));
+    bool cpu = b->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    b->base.slot_count = cpu ? 2 : VK_SLOT_COUNT;
+    b->base.region_weights = cpu ? 1 << 20 : 16 << 20;
+    atomic_store(&b->cell_steps_per_dispatch, VK_FIRST_CELL_STEPS);
+}
+
+static enum phy_status open_device(struct vk_backend *b, uint32_t index, const struct phy_vk_options *options)
+{
+    char note[PHY_VK_NOTE_BYTES];
+    enum phy_status status = phy_vk_instance_open(&b->instance, note, b->host);
+    if (status)
+        return note[0] ? phy_fail(b->host, status, "device %s: %s", b->base.name, note) : status;
+    if (index >= b->instance.device_count)
+        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s: there are %u Vulkan devices; physarium devices lists them",
+                        b->base.name, b->instance.device_count);
+    b->physical = b->instance.devices[index];
+    vkGetPhysicalDeviceProperties(b->physical, &b->properties);
+    vkGetPhysicalDeviceMemoryProperties(b->physical, &b->memory);
+    snprintf(b->base.description, sizeof b->base.description, "%s", b->properties.deviceName);
+    b->shape = phy_vk_shape_for(&b->properties, options->shape);
+    if (!b->shape && options->shape)
+        return phy_fail(b->host, PHY_ERR_USAGE, "device %s: cannot run the shader's shape \"%.32s\"", b->base.name,
+                        options->shape);
+    if (!b->shape)
+        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises", b->base.name,
+                        b->base.description);
+    b->staging = options->staging || !phy_vk_host_writes_device_memory(&b->memory);
+    b->max_piece_weights = options->max_piece_weights;
+    set_limits(b);
+    status = open_queue(b);
+    if (status == PHY_OK)
+        status = phy_vk_layouts_create(b);
+    for (uint32_t i = 0; i < VK_SLOT_COUNT && status == PHY_OK; i++)
+        status = phy_vk_slot_create(b, &b->slots[i]);
+    return status;
+}
+
+enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, const struct phy_vk_options *options,
+                                      char *failed, const struct phy_host *host)
+{
+    *out = NULL;
+    char differs[PHY_VK_FAILED_BYTES] = "";
+    struct vk_backend *b = phy_zalloc(1, sizeof *b);
+    if (!b)
+        return phy_fail_memory(host, "a device", sizeof *b);
+    b->base.ops = &ops;
+    b->host = host;
+    pthread_mutex_init(&b->queue_mutex, NULL);
+    pthread_mutex_init(&b->pipeline_mutex, NULL);
+    snprintf(b->base.name, sizeof b->base.name, "vulkan:%u", index);
+    enum phy_status status = open_device(b, index, options ? options : &(struct phy_vk_options){0});
+    if (status == PHY_OK)
+        status = phy_vk_self_test(b, differs);
+    if (differs[0])
+        phy_fail(host, status, "device %s (%s) is not bit-exact and is refused: its self-test differs in %s",
+                 b->base.name, b->base.description, differs);
+    if (failed)
+        memcpy(failed, differs, sizeof differs);
+    if (status)
+        destroy(&b->base);
+    else
+        *out = &b->base;
+    return status;
+}
+
+void phy_vk_backend_device_time(const struct phy_backend *backend, uint64_t *compute_ns, uint64_t *dispatches)
+{
+    const struct vk_backend *b = (const struct vk_backend *)backend;
+    *compute_ns = atomic_load(&b->compute_ns);
+    *dispatches = atomic_load(&b->dispatches);
+}

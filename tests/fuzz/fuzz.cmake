@@ -1,0 +1,35 @@
+# Fuzz targets of the readers. Every compiler builds the short form, a ctest over the corpus of cases and thousands of fixed
+# mutations. libFuzzer's form: cmake -B build-fuzz -DCMAKE_C_COMPILER=clang -DPHY_SANITIZE=ON -DPHY_FUZZ=ON, then
+#   build-fuzz/tests/fuzz_safetensors -max_len=4096 CORPUS build-fuzz/cases/st
+option(PHY_FUZZ "Build the libFuzzer targets (clang)" OFF)
+if(PHY_FUZZ AND NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "PHY_FUZZ needs clang: -DCMAKE_C_COMPILER=clang")
+endif()
+if(PHY_FUZZ)
+  target_compile_options(phy_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# phy_fuzz(NAME ENDING FOLDER): tests/fuzz/fuzz_NAME.c; seeds are files below FOLDER whose names end in ENDING.
+function(phy_fuzz name ending folder)
+  set(source ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_${name}.c)
+  add_executable(fuzz_short_${name} ${source} ${CMAKE_SOURCE_DIR}/tests/fuzz/short_driver.c)
+  set(programs fuzz_short_${name})
+  if(PHY_FUZZ)
+    add_executable(fuzz_${name} ${source})
+    target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    list(APPEND programs fuzz_${name})
+  endif()
+  foreach(program ${programs})
+    target_link_libraries(${program} PRIVATE phy_all)
+    target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  endforeach()
+  add_test(NAME fuzz_short_${name} COMMAND fuzz_short_${name} 20000 ${ending} ${CMAKE_BINARY_DIR}/cases/${folder})
+  set_tests_properties(fuzz_short_${name} PROPERTIES FIXTURES_REQUIRED checkpoint_cases)
+endfunction()
+
+if(PHY_PYTHON3)
+  phy_fuzz(safetensors .safetensors st)
+  phy_fuzz(index .index.json dir)
+  phy_fuzz(gguf .gguf gguf)
+endif()

@@ -1,0 +1,1 @@
+phy_test(report SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_report.c)

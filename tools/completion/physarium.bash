@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bash completion for physarium. shellcheck shell=bash
+
+_physarium() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous='' command='' word
+    local at=$((COMP_CWORD - 1))
+    COMPREPLY=()
+
+    # Bash breaks words at = and at the : of device names: put the pieces together again.
+    while ((at > 0)) && [[ $current == [:=]* || ${COMP_WORDS[at]} == [:=] ]]; do
+        current=${COMP_WORDS[at]}$current
+        at=$((at - 1))
+    done
+    previous=${COMP_WORDS[at]}
+    if [[ $current == --*=* ]]; then
+        previous=${current%%=*}
+        current=${current#*=}
+    fi
+
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        if [[ $word != -* ]]; then
+            command=$word
+            break
+        fi
+    done
+
+    local common='--json --quiet --help'
+    local targets='--include --exclude --layers'
+    local options=''
+    case $command in
+    '') options='--help --version inspect import surgery coverage devices tokenize' ;;
+    inspect) options="--follow-symlinks $common" ;;
+    import) options="--output --shard-bytes --force $common" ;;
+    surgery)
+        options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
+        options+=" $targets --resume --force --follow-symlinks $common"
+        ;;
+    coverage) options="--recompute --device $common" ;;
+    devices) options=$common ;;
+    tokenize) options="--prompt --file --decode --no-special --special-as-text $common" ;;
+    esac
+
+    case $previous in
+    --device)
+        local names='cpu vulkan all'
+        if type -P physarium >/dev/null; then
+            names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name": *"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
+        fi
+        mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")
+        # Only what follows the last break is replaced.
+        if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+            COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
+        fi
+        return
+        ;;
+    --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
+    --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
+    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode) return ;;
+    -o | --output | --calibration | -f | --file)
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    esac
+
+    if [[ $current == -* || -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    fi
+}
+complete -o filenames -F _physarium physarium
