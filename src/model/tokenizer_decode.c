@@ -9,7 +9,7 @@
 
 /* A list of byte strings: string i ends at ends[i], and begins where the one before ends. */
 struct strings {
-    struct phy_token_bytes bytes;
+    struct phy_octets bytes;
     size_t *ends;
     size_t count, capacity;
 };
@@ -43,7 +43,7 @@ static const char *string_at(const struct strings *s, size_t i, size_t *bytes)
 
 static void free_strings(struct strings *s)
 {
-    phy_token_bytes_free(&s->bytes);
+    phy_octets_free(&s->bytes);
     phy_free(s->ends);
     *s = (struct strings){0};
 }
@@ -51,10 +51,10 @@ static void free_strings(struct strings *s)
 /* ---- decoders ---- */
 
 /* The bytes that a token's letters stand for; a token with any other character stands for itself. */
-static bool put_letters(struct phy_token_bytes *to, const char *text, size_t bytes)
+static bool put_letters(struct phy_octets *to, const char *text, size_t bytes)
 {
     size_t start = to->count;
-    if (!phy_token_bytes_reserve(to, start + bytes))
+    if (!phy_octets_reserve(to, start + bytes))
         return false;
     for (size_t at = 0; at < bytes;) {
         unsigned code;
@@ -62,7 +62,7 @@ static bool put_letters(struct phy_token_bytes *to, const char *text, size_t byt
         int byte = length ? phy_letter_byte(code) : -1;
         if (byte < 0) {
             to->count = start;
-            return phy_token_bytes_put(to, text, bytes);
+            return phy_octets_put(to, text, bytes);
         }
         to->data[to->count++] = (char)byte;
         at += length;
@@ -72,26 +72,26 @@ static bool put_letters(struct phy_token_bytes *to, const char *text, size_t byt
 
 static bool decode_byte_level(struct decoding *d)
 {
-    struct phy_token_bytes joined = {0};
+    struct phy_octets joined = {0};
     bool ok = true;
     size_t bytes;
     for (size_t i = 0; ok && i < d->from.count; i++) {
         const char *text = string_at(&d->from, i, &bytes);
         ok = put_letters(&joined, text, bytes);
     }
-    ok = ok && (d->raw ? phy_token_bytes_put(&d->to.bytes, joined.data, joined.count)
+    ok = ok && (d->raw ? phy_octets_put(&d->to.bytes, joined.data, joined.count)
                        : phy_put_lossy(&d->to.bytes, joined.data, joined.count));
-    phy_token_bytes_free(&joined);
+    phy_octets_free(&joined);
     return ok && end_string(&d->to);
 }
 
-static bool put_replaced(struct phy_token_bytes *to, const char *text, size_t bytes, const char *pattern,
+static bool put_replaced(struct phy_octets *to, const char *text, size_t bytes, const char *pattern,
                          size_t pattern_bytes, const char *content, size_t content_bytes)
 {
     for (size_t at = 0; at < bytes;) {
         const char *hit = memmem(text + at, bytes - at, pattern, pattern_bytes);
         size_t end = hit ? (size_t)(hit - text) : bytes;
-        if (!phy_token_bytes_put(to, text + at, end - at) || (hit && !phy_token_bytes_put(to, content, content_bytes)))
+        if (!phy_octets_put(to, text + at, end - at) || (hit && !phy_octets_put(to, content, content_bytes)))
             return false;
         at = end + (hit ? pattern_bytes : 0);
     }
@@ -147,7 +147,7 @@ static int byte_token(const char *text, size_t bytes)
 }
 
 /* A run of byte tokens ends: its bytes if they are UTF-8, else U+FFFD for each of them. */
-static bool end_run(struct decoding *d, struct phy_token_bytes *run)
+static bool end_run(struct decoding *d, struct phy_octets *run)
 {
     if (!run->count)
         return true;
@@ -157,16 +157,16 @@ static bool end_run(struct decoding *d, struct phy_token_bytes *run)
     size_t count = run->count;
     run->count = 0;
     if (valid || d->raw)
-        return phy_token_bytes_put(&d->to.bytes, run->data, count) && end_string(&d->to);
+        return phy_octets_put(&d->to.bytes, run->data, count) && end_string(&d->to);
     for (size_t i = 0; i < count; i++)
-        if (!phy_token_bytes_put(&d->to.bytes, "\xEF\xBF\xBD", 3) || !end_string(&d->to))
+        if (!phy_octets_put(&d->to.bytes, "\xEF\xBF\xBD", 3) || !end_string(&d->to))
             return false;
     return true;
 }
 
 static bool decode_byte_fallback(struct decoding *d)
 {
-    struct phy_token_bytes run = {0};
+    struct phy_octets run = {0};
     bool ok = true;
     size_t bytes;
     for (size_t i = 0; ok && i < d->from.count; i++) {
@@ -174,12 +174,12 @@ static bool decode_byte_fallback(struct decoding *d)
         int byte = byte_token(text, bytes);
         char one = (char)byte;
         if (byte >= 0)
-            ok = phy_token_bytes_put(&run, &one, 1);
+            ok = phy_octets_put(&run, &one, 1);
         else
-            ok = end_run(d, &run) && phy_token_bytes_put(&d->to.bytes, text, bytes) && end_string(&d->to);
+            ok = end_run(d, &run) && phy_octets_put(&d->to.bytes, text, bytes) && end_string(&d->to);
     }
     ok = ok && end_run(d, &run);
-    phy_token_bytes_free(&run);
+    phy_octets_free(&run);
     return ok;
 }
 
@@ -195,7 +195,7 @@ static bool decode_strip(struct decoding *d, const struct phy_decoder *decoder)
         for (uint64_t n = 0; n < decoder->stop && bytes >= c && memcmp(text + bytes - c, decoder->character, c) == 0;
              n++)
             bytes -= c;
-        if (!phy_token_bytes_put(&d->to.bytes, text, bytes) || !end_string(&d->to))
+        if (!phy_octets_put(&d->to.bytes, text, bytes) || !end_string(&d->to))
             return false;
     }
     return true;
@@ -215,7 +215,7 @@ static bool decode_step(struct decoding *d, const struct phy_decoder *decoder)
     case PHY_DECODER_METASPACE:
         return decode_metaspace(d, decoder);
     default: /* Fuse */
-        return phy_token_bytes_put(&d->to.bytes, d->from.bytes.data, d->from.bytes.count) && end_string(&d->to);
+        return phy_octets_put(&d->to.bytes, d->from.bytes.data, d->from.bytes.count) && end_string(&d->to);
     }
 }
 
@@ -255,9 +255,9 @@ static bool look_up(const struct phy_tokenizer *t, const uint32_t *ids, size_t c
         const char *text = token_text(t, ids[i], &bytes);
         if (!text || (skip_special && is_special_text(t, text, bytes)))
             continue;
-        if (!t->has_decoder && to->count && !phy_token_bytes_put(&to->bytes, " ", 1))
+        if (!t->has_decoder && to->count && !phy_octets_put(&to->bytes, " ", 1))
             return false;
-        if (!phy_token_bytes_put(&to->bytes, text, bytes) || !end_string(to))
+        if (!phy_octets_put(&to->bytes, text, bytes) || !end_string(to))
             return false;
     }
     return true;
@@ -277,11 +277,11 @@ enum phy_status phy_tokenizer_decode(const struct phy_tokenizer *tokenizer, cons
         d.to.count = d.to.bytes.count = 0;
         ok = decode_step(&d, &tokenizer->decoders[i]);
     }
-    ok = ok && phy_token_bytes_put(&d.to.bytes, "", 1);
+    ok = ok && phy_octets_put(&d.to.bytes, "", 1);
     free_strings(&d.from);
     phy_free(d.to.ends);
     if (!ok) {
-        phy_token_bytes_free(&d.to.bytes);
+        phy_octets_free(&d.to.bytes);
         if (d.too_long)
             return phy_fail(tokenizer->host, PHY_ERR_LIMIT, "%s: decoder: the text of %zu ids grows too long",
                             tokenizer->name, count);

@@ -25,10 +25,10 @@ static bool start(struct phy_encode_work *work, const struct phy_tokenizer *t, s
 static void finish(struct phy_encode_work *work)
 {
     for (size_t i = 0; work->pieces && i < work->tokenizer->splitter_count; i++)
-        phy_token_bytes_free(&work->pieces[i]);
+        phy_octets_free(&work->pieces[i]);
     phy_free(work->pieces);
-    phy_token_bytes_free(&work->normal[0]);
-    phy_token_bytes_free(&work->normal[1]);
+    phy_octets_free(&work->normal[0]);
+    phy_octets_free(&work->normal[1]);
     phy_ids_free(&work->codes);
     phy_regex_work_free(&work->regex);
     phy_bpe_work_free(&work->bpe);

@@ -266,12 +266,12 @@ static enum phy_status read_model(struct phy_tokenizer_loader *l, const struct p
 }
 
 /* Both parts of a merge, and what they give, must be tokens. */
-static enum phy_status resolve_merge(struct phy_tokenizer_loader *l, size_t rank, struct phy_token_bytes *whole)
+static enum phy_status resolve_merge(struct phy_tokenizer_loader *l, size_t rank, struct phy_octets *whole)
 {
     struct phy_bpe *bpe = &l->t->bpe;
     const struct phy_merge_text *m = &l->merges[rank];
     whole->count = 0;
-    if (!phy_token_bytes_put(whole, m->left, m->left_bytes) || !phy_token_bytes_put(whole, m->right, m->right_bytes))
+    if (!phy_octets_put(whole, m->left, m->left_bytes) || !phy_octets_put(whole, m->right, m->right_bytes))
         return no_memory(l, "merges");
     const char *texts[3] = {m->left, m->right, whole->data};
     size_t bytes[3] = {m->left_bytes, m->right_bytes, whole->count};
@@ -303,7 +303,7 @@ static enum phy_status check_ids(struct phy_tokenizer_loader *l)
 static enum phy_status finish_model(struct phy_tokenizer_loader *l)
 {
     struct phy_bpe *bpe = &l->t->bpe;
-    struct phy_token_bytes whole = {0};
+    struct phy_octets whole = {0};
     enum phy_status status = PHY_OK;
     bpe->merge_count = l->merge_count;
     bpe->merged = phy_alloc(l->merge_count, sizeof *bpe->merged);
@@ -311,7 +311,7 @@ static enum phy_status finish_model(struct phy_tokenizer_loader *l)
         return no_memory(l, "merges");
     for (size_t i = 0; status == PHY_OK && i < l->merge_count; i++)
         status = resolve_merge(l, i, &whole);
-    phy_token_bytes_free(&whole);
+    phy_octets_free(&whole);
     if (status == PHY_OK && !phy_bpe_finish(bpe))
         status = no_memory(l, "a vocabulary");
     bpe->unk = bpe->has_unk ? phy_bpe_find(bpe, bpe->unk_text, bpe->unk_bytes) : PHY_NO_TOKEN;

@@ -49,7 +49,7 @@ static utf8proc_option_t options_of(enum phy_normalizer_kind kind)
 }
 
 static bool normalize_run(struct phy_ids *codes, utf8proc_option_t options, const char *text, size_t bytes,
-                          struct phy_token_bytes *to)
+                          struct phy_octets *to)
 {
     codes->count = 0;
     for (size_t at = 0; at < bytes;) {
@@ -70,7 +70,7 @@ static bool normalize_run(struct phy_ids *codes, utf8proc_option_t options, cons
             (size_t)utf8proc_normalize_utf32((utf8proc_int32_t *)codes->data, (utf8proc_ssize_t)codes->count, options);
     for (size_t i = 0; i < codes->count; i++) {
         char utf8[4];
-        if (!phy_token_bytes_put(to, utf8, phy_put_char(utf8, codes->data[i])))
+        if (!phy_octets_put(to, utf8, phy_put_char(utf8, codes->data[i])))
             return false;
     }
     return true;
@@ -78,7 +78,7 @@ static bool normalize_run(struct phy_ids *codes, utf8proc_option_t options, cons
 
 /* No ASCII character changes, or joins what is before it: the text is worked off in runs that begin at one. */
 static bool normalize_unicode(struct phy_encode_work *work, enum phy_normalizer_kind kind, const char *text,
-                              size_t bytes, struct phy_token_bytes *to)
+                              size_t bytes, struct phy_octets *to)
 {
     utf8proc_option_t options = options_of(kind);
     size_t begin = 0;
@@ -87,7 +87,7 @@ static bool normalize_unicode(struct phy_encode_work *work, enum phy_normalizer_
         while (end < bytes && !(text[end] & 0x80))
             end++;
         size_t plain = end < bytes && end > begin ? end - 1 : end; /* its last character may take a mark */
-        if (!phy_token_bytes_put(to, text + begin, plain - begin))
+        if (!phy_octets_put(to, text + begin, plain - begin))
             return false;
         while (end < bytes && (text[end] & 0x80))
             end++;
@@ -100,7 +100,7 @@ static bool normalize_unicode(struct phy_encode_work *work, enum phy_normalizer_
 
 /* ---- the others ---- */
 
-static bool lowercase(const char *text, size_t bytes, struct phy_token_bytes *to)
+static bool lowercase(const char *text, size_t bytes, struct phy_octets *to)
 {
     for (size_t at = 0; at < bytes;) {
         uint32_t code;
@@ -108,15 +108,15 @@ static bool lowercase(const char *text, size_t bytes, struct phy_token_bytes *to
         at += phy_next_char(text + at, &code);
         /* U+0130 is the one character whose lower case is two. */
         bool ok = code == 0x130
-                      ? phy_token_bytes_put(to, "i\xCC\x87", 3)
-                      : phy_token_bytes_put(to, utf8, phy_put_char(utf8, (uint32_t)utf8proc_tolower((int32_t)code)));
+                      ? phy_octets_put(to, "i\xCC\x87", 3)
+                      : phy_octets_put(to, utf8, phy_put_char(utf8, (uint32_t)utf8proc_tolower((int32_t)code)));
         if (!ok)
             return false;
     }
     return true;
 }
 
-static bool strip(const struct phy_normalizer *n, const char *text, size_t bytes, struct phy_token_bytes *to, bool *at_start)
+static bool strip(const struct phy_normalizer *n, const char *text, size_t bytes, struct phy_octets *to, bool *at_start)
 {
     size_t begin = 0, length;
     uint32_t code;
@@ -133,11 +133,11 @@ static bool strip(const struct phy_normalizer *n, const char *text, size_t bytes
         bytes -= length;
     }
     *at_start = *at_start && begin == 0;
-    return phy_token_bytes_put(to, text + begin, bytes - begin);
+    return phy_octets_put(to, text + begin, bytes - begin);
 }
 
 static enum phy_status replace(struct phy_encode_work *work, const struct phy_normalizer *n, const char *text,
-                               size_t bytes, struct phy_token_bytes *to, bool *at_start)
+                               size_t bytes, struct phy_octets *to, bool *at_start)
 {
     struct phy_match_walk walk = {.pattern = &n->pattern, .work = &work->regex, .text = text, .bytes = bytes};
     size_t kept = 0, begin, end;
@@ -148,24 +148,24 @@ static enum phy_status replace(struct phy_encode_work *work, const struct phy_no
             return status;
         if (!found || to->count > work->normal_left)
             break;
-        if (!phy_token_bytes_put(to, text + kept, begin - kept) || !phy_token_bytes_put(to, n->content, n->content_bytes))
+        if (!phy_octets_put(to, text + kept, begin - kept) || !phy_octets_put(to, n->content, n->content_bytes))
             return no_memory(work, to->count);
         if (begin == 0 && end > 0 && !n->content_bytes)
             *at_start = false;
         kept = end;
     }
-    return phy_token_bytes_put(to, text + kept, bytes - kept) ? PHY_OK : no_memory(work, to->count);
+    return phy_octets_put(to, text + kept, bytes - kept) ? PHY_OK : no_memory(work, to->count);
 }
 
 static enum phy_status normalize_step(struct phy_encode_work *work, const struct phy_normalizer *n, const char *text,
-                                      size_t bytes, struct phy_token_bytes *to, bool *at_start)
+                                      size_t bytes, struct phy_octets *to, bool *at_start)
 {
     bool ok;
     switch (n->kind) {
     case PHY_NORMALIZER_REPLACE:
         return replace(work, n, text, bytes, to, at_start);
     case PHY_NORMALIZER_PREPEND:
-        ok = phy_token_bytes_put(to, n->content, n->content_bytes) && phy_token_bytes_put(to, text, bytes);
+        ok = phy_octets_put(to, n->content, n->content_bytes) && phy_octets_put(to, text, bytes);
         break;
     case PHY_NORMALIZER_STRIP:
         ok = strip(n, text, bytes, to, at_start);
@@ -184,7 +184,7 @@ enum phy_status phy_normalize(struct phy_encode_work *work, const char *text, si
 {
     const struct phy_tokenizer *t = work->tokenizer;
     for (size_t i = 0; i < t->normalizer_count && bytes; i++) {
-        struct phy_token_bytes *to = &work->normal[i % 2];
+        struct phy_octets *to = &work->normal[i % 2];
         to->count = 0;
         enum phy_status status = normalize_step(work, &t->normalizers[i], text, bytes, to, at_start);
         if (status != PHY_OK)

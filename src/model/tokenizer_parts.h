@@ -142,10 +142,10 @@ struct phy_encode_work {
     const struct phy_tokenizer *tokenizer;
     struct phy_regex_work regex;
     struct phy_bpe_work bpe;
-    struct phy_token_bytes normal[2];
-    uint64_t normal_left;     /* bytes that the normalizers may still put out: a file cannot blow up a short text */
-    struct phy_ids codes;     /* of a run that is being normalised */
-    struct phy_token_bytes *pieces; /* (splitter_count) what each splitter made of its piece */
+    struct phy_octets normal[2];
+    uint64_t normal_left;      /* bytes that the normalizers may still put out: a file cannot blow up a short text */
+    struct phy_ids codes;      /* of a run that is being normalised */
+    struct phy_octets *pieces; /* (splitter_count) what each splitter made of its piece */
     struct phy_ids *out;
 };
 

@@ -25,7 +25,7 @@ struct phy_regex {
 /* ---- translation ---- */
 
 struct translation {
-    struct phy_token_bytes *to;
+    struct phy_octets *to;
     const char *pattern, *at, *end;
     const char *where;
     const struct phy_host *host;
@@ -48,13 +48,13 @@ static enum phy_status refuse(const struct translation *t, const char *from, siz
 
 static enum phy_status put(struct translation *t, const char *text)
 {
-    return phy_token_bytes_put(t->to, text, strlen(text)) ? PHY_OK : no_memory(t);
+    return phy_octets_put(t->to, text, strlen(text)) ? PHY_OK : no_memory(t);
 }
 
 /* Pass on `bytes` bytes of the pattern. */
 static enum phy_status pass(struct translation *t, size_t bytes)
 {
-    if (!phy_token_bytes_put(t->to, t->at, bytes))
+    if (!phy_octets_put(t->to, t->at, bytes))
         return no_memory(t);
     t->at += bytes;
     return PHY_OK;
@@ -120,7 +120,7 @@ static enum phy_status take_code(struct translation *t)
         t->at = s;
     }
     enum phy_status status = put(t, "\\x{");
-    if (status == PHY_OK && !phy_token_bytes_put(t->to, digits, (size_t)(s - digits)))
+    if (status == PHY_OK && !phy_octets_put(t->to, digits, (size_t)(s - digits)))
         status = no_memory(t);
     return status == PHY_OK ? put(t, "}") : status;
 }
@@ -263,7 +263,7 @@ static bool read_interval(const struct translation *t, const char **s, long *lea
 
 static enum phy_status wrap_atom(struct translation *t)
 {
-    if (!phy_token_bytes_put(t->to, "(?:", 3))
+    if (!phy_octets_put(t->to, "(?:", 3))
         return no_memory(t);
     memmove(t->to->data + t->atom + 3, t->to->data + t->atom, t->to->count - 3 - t->atom);
     memcpy(t->to->data + t->atom, "(?:", 3);
@@ -297,7 +297,7 @@ static enum phy_status take_brace(struct translation *t)
     return status;
 }
 
-enum phy_status phy_regex_translate(struct phy_token_bytes *to, const char *pattern, size_t bytes, const char *where,
+enum phy_status phy_regex_translate(struct phy_octets *to, const char *pattern, size_t bytes, const char *where,
                                     const struct phy_host *host)
 {
     struct translation t = {to, pattern, pattern, pattern + bytes, where, host, to->count};
@@ -347,7 +347,7 @@ static void release(void *memory, void *user)
     phy_free(memory);
 }
 
-static pcre2_code *compile(const struct phy_token_bytes *text, int *error, size_t *at)
+static pcre2_code *compile(const struct phy_octets *text, int *error, size_t *at)
 {
     pcre2_code *code = NULL;
     pcre2_general_context *general = pcre2_general_context_create(allocate, release, NULL);
@@ -371,10 +371,10 @@ enum phy_status phy_regex_compile(struct phy_regex **out, const char *pattern, s
                                   const struct phy_host *host)
 {
     *out = NULL;
-    struct phy_token_bytes text = {0};
+    struct phy_octets text = {0};
     enum phy_status status = phy_regex_translate(&text, pattern, bytes, where, host);
     if (status != PHY_OK) {
-        phy_token_bytes_free(&text);
+        phy_octets_free(&text);
         return status;
     }
     int error;
@@ -382,7 +382,7 @@ enum phy_status phy_regex_compile(struct phy_regex **out, const char *pattern, s
     struct phy_regex *regex = phy_zalloc(1, sizeof *regex);
     char *kept = regex ? phy_strndup(where, strlen(where)) : NULL;
     pcre2_code *code = kept ? compile(&text, &error, &at) : NULL;
-    phy_token_bytes_free(&text);
+    phy_octets_free(&text);
     if (code) {
         *regex = (struct phy_regex){code, kept};
         *out = regex;

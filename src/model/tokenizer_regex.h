@@ -23,7 +23,7 @@ enum phy_status phy_regex_compile(struct phy_regex **out, const char *pattern, s
 void phy_regex_free(struct phy_regex **regex);
 
 /* Append the pattern as PCRE2 takes it. */
-enum phy_status phy_regex_translate(struct phy_token_bytes *to, const char *pattern, size_t bytes, const char *where,
+enum phy_status phy_regex_translate(struct phy_octets *to, const char *pattern, size_t bytes, const char *where,
                                     const struct phy_host *host);
 
 /* What one search at a time needs. A zeroed struct is ready. */

@@ -148,9 +148,9 @@ int phy_letter_byte(uint32_t code)
 static enum phy_status emit_letters(struct phy_encode_work *work, size_t step, const char *text, size_t bytes,
                                     bool at_start)
 {
-    struct phy_token_bytes *to = &work->pieces[step];
+    struct phy_octets *to = &work->pieces[step];
     to->count = 0;
-    if (!phy_token_bytes_reserve(to, 2 * bytes))
+    if (!phy_octets_reserve(to, 2 * bytes))
         return phy_fail_memory(work->tokenizer->host, "a piece of text", 2 * bytes);
     for (size_t i = 0; i < bytes; i++) {
         uint32_t letter = phy_byte_letter((unsigned char)text[i]);
@@ -168,18 +168,18 @@ static enum phy_status split_metaspace(struct phy_encode_work *work, size_t step
                                        bool at_start)
 {
     const struct phy_splitter *s = &work->tokenizer->splitters[step];
-    struct phy_token_bytes *to = &work->pieces[step];
+    struct phy_octets *to = &work->pieces[step];
     to->count = 0;
     bool begins = bytes >= s->replacement_bytes && memcmp(text, s->replacement, s->replacement_bytes) == 0;
     bool prepend = s->prepend == PHY_PREPEND_ALWAYS || (s->prepend == PHY_PREPEND_FIRST && at_start);
     bool ok = true;
     if (prepend && text[0] != ' ' && !begins)
-        ok = phy_token_bytes_put(to, s->replacement, s->replacement_bytes);
+        ok = phy_octets_put(to, s->replacement, s->replacement_bytes);
     for (size_t at = 0; ok && at < bytes;) {
         const char *space = memchr(text + at, ' ', bytes - at);
         size_t end = space ? (size_t)(space - text) : bytes;
-        ok = phy_token_bytes_put(to, text + at, end - at) &&
-             (!space || phy_token_bytes_put(to, s->replacement, s->replacement_bytes));
+        ok = phy_octets_put(to, text + at, end - at) &&
+             (!space || phy_octets_put(to, s->replacement, s->replacement_bytes));
         at = end + (space != NULL);
     }
     if (!ok)
@@ -196,9 +196,9 @@ static enum phy_status split_byte_level(struct phy_encode_work *work, size_t ste
 {
     const struct phy_splitter *s = &work->tokenizer->splitters[step];
     if (s->add_prefix_space && text[0] != ' ') {
-        struct phy_token_bytes *to = &work->pieces[step];
+        struct phy_octets *to = &work->pieces[step];
         to->count = 0;
-        if (!phy_token_bytes_put(to, " ", 1) || !phy_token_bytes_put(to, text, bytes))
+        if (!phy_octets_put(to, " ", 1) || !phy_octets_put(to, text, bytes))
             return phy_fail_memory(work->tokenizer->host, "a piece of text", bytes);
         text = to->data;
         bytes = to->count;

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "format/array.h"
 
-bool phy_token_bytes_reserve(struct phy_token_bytes *bytes, size_t need)
+bool phy_octets_reserve(struct phy_octets *bytes, size_t need)
 {
     char *data = phy_array_reserve(bytes->data, &bytes->capacity, need, 1);
     if (data)
@@ -15,10 +15,10 @@ bool phy_token_bytes_reserve(struct phy_token_bytes *bytes, size_t need)
     return data != NULL;
 }
 
-void phy_token_bytes_free(struct phy_token_bytes *bytes)
+void phy_octets_free(struct phy_octets *bytes)
 {
     phy_free(bytes->data);
-    *bytes = (struct phy_token_bytes){0};
+    *bytes = (struct phy_octets){0};
 }
 
 bool phy_ids_reserve(struct phy_ids *ids, size_t need)
@@ -107,11 +107,11 @@ static size_t maximal_subpart(const char *text, size_t bytes)
     return taken;
 }
 
-bool phy_put_lossy(struct phy_token_bytes *to, const char *text, size_t bytes)
+bool phy_put_lossy(struct phy_octets *to, const char *text, size_t bytes)
 {
     for (size_t at = 0; at < bytes;) {
         size_t length = phy_utf8_sequence(text + at, bytes - at, NULL);
-        if (!(length ? phy_token_bytes_put(to, text + at, length) : phy_token_bytes_put(to, "\xEF\xBF\xBD", 3)))
+        if (!(length ? phy_octets_put(to, text + at, length) : phy_octets_put(to, "\xEF\xBF\xBD", 3)))
             return false;
         at += length ? length : maximal_subpart(text + at, bytes - at);
     }

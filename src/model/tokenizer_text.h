@@ -10,18 +10,18 @@
 #include <string.h>
 
 /* A zeroed struct is empty. */
-struct phy_token_bytes {
+struct phy_octets {
     char *data;
     size_t count, capacity;
 };
 
 /* Room for `need` bytes altogether. False: no memory, nothing has changed. */
-bool phy_token_bytes_reserve(struct phy_token_bytes *bytes, size_t need);
-void phy_token_bytes_free(struct phy_token_bytes *bytes);
+bool phy_octets_reserve(struct phy_octets *bytes, size_t need);
+void phy_octets_free(struct phy_octets *bytes);
 
-static inline bool phy_token_bytes_put(struct phy_token_bytes *bytes, const char *from, size_t count)
+static inline bool phy_octets_put(struct phy_octets *bytes, const char *from, size_t count)
 {
-    if (bytes->capacity - bytes->count < count && !phy_token_bytes_reserve(bytes, bytes->count + count))
+    if (bytes->capacity - bytes->count < count && !phy_octets_reserve(bytes, bytes->count + count))
         return false;
     if (count)
         memcpy(bytes->data + bytes->count, from, count);
@@ -79,6 +79,6 @@ bool phy_is_numeric(uint32_t code);
 bool phy_is_word(uint32_t code);
 
 /* Append `text` as Rust's String::from_utf8_lossy makes it: U+FFFD for each maximal subpart that is not UTF-8. */
-bool phy_put_lossy(struct phy_token_bytes *to, const char *text, size_t bytes);
+bool phy_put_lossy(struct phy_octets *to, const char *text, size_t bytes);
 
 #endif

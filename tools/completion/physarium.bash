@@ -28,7 +28,7 @@ _physarium() {
     local targets='--include --exclude --layers'
     local options=''
     case $command in
-    '') options='--help --version inspect import surgery coverage devices' ;;
+    '') options='--help --version inspect import surgery coverage devices tokenize' ;;
     inspect) options="--follow-symlinks $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
@@ -37,6 +37,7 @@ _physarium() {
         ;;
     coverage) options="--recompute --device $common" ;;
     devices) options=$common ;;
+    tokenize) options="--prompt --file --decode --no-special --special-as-text $common" ;;
     esac
 
     case $previous in
@@ -54,8 +55,8 @@ _physarium() {
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
-    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers) return ;;
-    -o | --output | --calibration)
+    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode) return ;;
+    -o | --output | --calibration | -f | --file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
