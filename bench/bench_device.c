@@ -2,7 +2,8 @@
 /* Speed of the flow on a Vulkan device, in millions of weights a second: a region from host memory and back, and the
  * shader alone by the device's clock. Median and best after a warm-up.
  *
- *     bench_device [INDEX [SHAPE [MEGAWEIGHTS [THREADS]]]]        a region of MEGAWEIGHTS (4) for each of THREADS (1) */
+ *     bench_device [INDEX [SHAPE [MEGAWEIGHTS [THREADS]]]]        a region of MEGAWEIGHTS (4) for each of THREADS (1)
+ */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

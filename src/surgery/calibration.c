@@ -37,8 +37,8 @@ static enum phy_status check_vector(const struct phy_calibration *c, const struc
     uint64_t cols = phy_matrix_of(donor, &targets->targets[target]).cols;
     phy_quote(quoted, vector->name, vector->name_bytes);
     if (strcmp(vector->dtype, "F32") != 0 || vector->dim_count != 1)
-        return phy_fail(host, PHY_ERR_FORMAT, "%s: tensor %u %s: %s with %u dimensions; one F32 vector is needed", c->name,
-                        vector->header_index, quoted, vector->dtype, vector->dim_count);
+        return phy_fail(host, PHY_ERR_FORMAT, "%s: tensor %u %s: %s with %u dimensions; one F32 vector is needed",
+                        c->name, vector->header_index, quoted, vector->dtype, vector->dim_count);
     if (vector->shape[0] != cols)
         return phy_fail(host, PHY_ERR_FORMAT, "%s: tensor %u %s: %llu scales, the weight has %llu columns", c->name,
                         vector->header_index, quoted, (unsigned long long)vector->shape[0], (unsigned long long)cols);
@@ -50,8 +50,9 @@ static enum phy_status check_vector(const struct phy_calibration *c, const struc
             return status;
         for (uint64_t i = 0; i < count; i++, col++) {
             if (!(scales[i] >= 0.0f && scales[i] <= 3.402823466e38f))
-                return phy_fail(host, PHY_ERR_FORMAT, "%s: tensor %u %s: scale %llu is %g; finite and not negative is needed",
-                                c->name, vector->header_index, quoted, (unsigned long long)col, (double)scales[i]);
+                return phy_fail(host, PHY_ERR_FORMAT,
+                                "%s: tensor %u %s: scale %llu is %g; finite and not negative is needed", c->name,
+                                vector->header_index, quoted, (unsigned long long)col, (double)scales[i]);
         }
     }
     return PHY_OK;
@@ -116,7 +117,8 @@ static enum phy_status digest_file(struct phy_calibration *c, const struct phy_h
 }
 
 /* The header has passed the S rules already; cJSON reads the one string that they do not keep. */
-static enum phy_status compare_model(const struct phy_calibration *c, const char *donor_digest, const struct phy_host *host)
+static enum phy_status compare_model(const struct phy_calibration *c, const char *donor_digest,
+                                     const struct phy_host *host)
 {
     struct phy_shard_info file;
     phy_checkpoint_shard(c->file, 0, &file);

@@ -164,8 +164,7 @@ static enum phy_status run_on_cpu(struct search *s, struct search_worker *w, str
     if (!s->lost[w->device])
         phy_warn(s->params->host, "device %s was lost; its work is redone on the CPU", w->backend->name);
     s->lost[w->device] = true;
-    enum phy_status status =
-        s->fallback ? PHY_OK : phy_cpu_backend_create(&s->fallback, NULL, 1, s->params->host);
+    enum phy_status status = s->fallback ? PHY_OK : phy_cpu_backend_create(&s->fallback, NULL, 1, s->params->host);
     if (status == PHY_OK)
         status = phy_backend_flow(s->fallback, 0, &s->flow, region);
     pthread_mutex_unlock(&s->lock);
@@ -235,8 +234,8 @@ static void *run_worker(void *user)
         size_t index = atomic_fetch_add(&s->next_batch, 1);
         if (index >= s->batch_count)
             break;
-        enum phy_status status = phy_cancelled(s->params->host) ? PHY_ERR_INTERRUPTED
-                                                                : try_batch(s, w, index, codes, scale);
+        enum phy_status status =
+            phy_cancelled(s->params->host) ? PHY_ERR_INTERRUPTED : try_batch(s, w, index, codes, scale);
         if (status != PHY_OK)
             fail(s, status);
     }
@@ -252,7 +251,8 @@ static enum phy_status fail_refused(struct search *s)
     const uint64_t block = s->params->flow.block;
     unsigned char *codes = phy_alloc_aligned((size_t)(block * block * 4));
     float *scale = phy_alloc((size_t)block, sizeof *scale);
-    enum phy_status status = codes && scale ? PHY_ERR_INTERNAL : phy_fail_memory(s->params->host, "a tile", block * block * 4);
+    enum phy_status status =
+        codes && scale ? PHY_ERR_INTERNAL : phy_fail_memory(s->params->host, "a tile", block * block * 4);
     for (size_t i = b->first; status == PHY_ERR_INTERNAL && i < b->first + b->count; i++) {
         const struct sample_tile *tile = &s->tiles[i];
         struct batch one = {.first = i, .count = 1, .rows = tile->rows, .cols = tile->cols};
@@ -354,10 +354,11 @@ static enum phy_status bisect(struct search *s, struct phy_gain_found *out)
         status = killed_at(s, GAIN_COUNT - 1, &least);
     if (status != PHY_OK)
         return status;
-    return phy_fail(s->params->host, PHY_ERR_USAGE,
-                    "sparsity %g: no gain kills so many of these weights; gains from %g to %g kill %.6f to %.6f of them",
-                    s->params->sparsity, (double)gain_at(0), (double)gain_at(GAIN_COUNT - 1),
-                    (double)killed / (double)out->weights, (double)least / (double)out->weights);
+    return phy_fail(
+        s->params->host, PHY_ERR_USAGE,
+        "sparsity %g: no gain kills so many of these weights; gains from %g to %g kill %.6f to %.6f of them",
+        s->params->sparsity, (double)gain_at(0), (double)gain_at(GAIN_COUNT - 1), (double)killed / (double)out->weights,
+        (double)least / (double)out->weights);
 }
 
 enum phy_status phy_gain_search(struct phy_gain_found *out, const struct phy_gain_search_params *params)

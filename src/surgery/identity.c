@@ -37,10 +37,9 @@ void phy_identity_write(struct phy_bytes *text, const struct phy_identity_params
         phy_checkpoint_shard(params->donor, i, &shard);
         phy_bytes_printf(text, "\"shard ");
         add_escaped(text, shard.name);
-        phy_bytes_printf(text, "\": \"bytes %llu, modified %lld, header %016llx\",\n",
-                         (unsigned long long)shard.file_bytes,
-                         (long long)phy_checkpoint_shard_mtime_ns(params->donor, i),
-                         (unsigned long long)params->header_xxh3[i]);
+        phy_bytes_printf(
+            text, "\": \"bytes %llu, modified %lld, header %016llx\",\n", (unsigned long long)shard.file_bytes,
+            (long long)phy_checkpoint_shard_mtime_ns(params->donor, i), (unsigned long long)params->header_xxh3[i]);
     }
     for (size_t i = 0; i < phy_checkpoint_sidecar_count(params->donor); i++) {
         struct phy_sidecar sidecar;
@@ -112,8 +111,7 @@ bool phy_identity_differs(const char *there, const char *here, char *out, size_t
                      mine.value);
             return true;
         }
-        if (mine.value_bytes != theirs.value_bytes ||
-            memcmp(mine.value, theirs.value, (size_t)mine.value_bytes) != 0) {
+        if (mine.value_bytes != theirs.value_bytes || memcmp(mine.value, theirs.value, (size_t)mine.value_bytes) != 0) {
             snprintf(out, capacity, "%.*s is %.*s there and %.*s here", mine.key_bytes, mine.key, theirs.value_bytes,
                      theirs.value, mine.value_bytes, mine.value);
             return true;

@@ -8,8 +8,8 @@
  *   ...
  *   }
  *
- * It is the journal's first record and OUT/physarium/run.json. Device, threads and memory are not in it: they do not change
- * the output, and a run may go on elsewhere after a device was lost. */
+ * It is the journal's first record and OUT/physarium/run.json. Device, threads and memory are not in it: they do not
+ * change the output, and a run may go on elsewhere after a device was lost. */
 #ifndef PHY_SURGERY_IDENTITY_H
 #define PHY_SURGERY_IDENTITY_H
 

@@ -13,7 +13,8 @@
 
 enum { HEAD_BYTES = 8, CHECK_BYTES = 8 };
 
-/* One record at `at`. 0 with *payload (the caller's) set; 0 with NULL at the end or at a torn record; else an errno value. */
+/* One record at `at`. 0 with *payload (the caller's) set; 0 with NULL at the end or at a torn record; else an errno
+ * value. */
 static int read_record(int fd, uint64_t at, uint64_t file_bytes, uint32_t *type, unsigned char **record, size_t *bytes)
 {
     unsigned char head[HEAD_BYTES];

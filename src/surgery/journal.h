@@ -3,8 +3,8 @@
  *
  *   +0  u32 payload bytes   +4  u32 type   +8  payload   +8+n  u64 XXH3-64 of everything before it in the record
  *
- * All little-endian. A record that is cut short or does not match its checksum ends the journal: it and what follows it are
- * dropped, because they were not fully written when the machine stopped. */
+ * All little-endian. A record that is cut short or does not match its checksum ends the journal: it and what follows it
+ * are dropped, because they were not fully written when the machine stopped. */
 #ifndef PHY_SURGERY_JOURNAL_H
 #define PHY_SURGERY_JOURNAL_H
 
@@ -19,8 +19,8 @@ struct phy_journal {
     uint64_t end;
 };
 
-/* What a record means is the caller's business. payload lives during the call only. Return 0 to go on; anything else stops
- * the replay there and the rest is dropped. */
+/* What a record means is the caller's business. payload lives during the call only. Return 0 to go on; anything else
+ * stops the replay there and the rest is dropped. */
 typedef int phy_journal_reader(void *user, uint32_t type, const void *payload, size_t bytes);
 
 /* Give every whole record to `reader`, in order, then truncate what is torn. Returns 0 or an errno value. */

@@ -85,8 +85,8 @@ static int open_home(char *real, bool is_directory)
     return open(real, OPEN_DIRECTORY);
 }
 
-/* Is the output this very directory entry? The inode alone does not tell: a hard link to the donor may be replaced, because
- * only its name changes. */
+/* Is the output this very directory entry? The inode alone does not tell: a hard link to the donor may be replaced,
+ * because only its name changes. */
 static bool is_same_entry(const struct phy_output *out, const char *real, const struct stat *output,
                           const struct stat *source)
 {
@@ -139,8 +139,8 @@ static enum phy_status take_names(struct phy_output *out)
     if (*out->name == 0 || strcmp(out->name, ".") == 0 || strcmp(out->name, "..") == 0)
         return phy_fail(params->host, PHY_ERR_USAGE, "output \"%s\": give the name of something new", params->path);
     if (params->single_file && params->path[bytes] == '/')
-        return phy_fail(params->host, PHY_ERR_USAGE, "%s: the output is one file, as what is read is; no slash after it",
-                        params->path);
+        return phy_fail(params->host, PHY_ERR_USAGE,
+                        "%s: the output is one file, as what is read is; no slash after it", params->path);
     char *folder = slash ? phy_strndup(out->path, (size_t)(slash - out->path) + 1) : phy_strndup("", 0);
     out->partial_name = join(".", out->name, ".physarium-partial");
     out->reports_name = join("", out->name, ".physarium");
@@ -149,8 +149,8 @@ static enum phy_status take_names(struct phy_output *out)
     if (!folder || !out->partial_path || !out->reports_name)
         status = phy_fail_memory(params->host, "a path", bytes);
     else if (strlen(out->partial_name) > NAME_MAX)
-        status = phy_fail(params->host, PHY_ERR_USAGE, "%s: a name of %zu bytes; at most %zu fit beside ours", out->path,
-                          strlen(out->name), strlen(out->name) - (strlen(out->partial_name) - NAME_MAX));
+        status = phy_fail(params->host, PHY_ERR_USAGE, "%s: a name of %zu bytes; at most %zu fit beside ours",
+                          out->path, strlen(out->name), strlen(out->name) - (strlen(out->partial_name) - NAME_MAX));
     else if ((out->parent_fd = open(*folder ? folder : ".", OPEN_DIRECTORY)) < 0)
         status = phy_fail(params->host, PHY_ERR_USAGE, "%s: its folder \"%s\" %s: %s", out->path,
                           *folder ? folder : ".", errno == ENOENT ? "is missing" : "cannot be used", strerror(errno));
@@ -160,7 +160,8 @@ static enum phy_status take_names(struct phy_output *out)
 
 enum phy_status phy_output_check(struct phy_output *out, const struct phy_output_params *params)
 {
-    *out = (struct phy_output){.params = *params, .parent_fd = -1, .partial_fd = -1, .reports_fd = -1, .journal_fd = -1};
+    *out =
+        (struct phy_output){.params = *params, .parent_fd = -1, .partial_fd = -1, .reports_fd = -1, .journal_fd = -1};
     enum phy_status status = take_names(out);
     for (size_t i = 0; status == PHY_OK && i < params->protect_count; i++)
         status = check_source(out, params->protect[i]);
@@ -196,8 +197,8 @@ static bool replaceable(const struct phy_output *out)
                                       holds(out->parent_fd, out->name, "model.safetensors.index.json"));
 }
 
-/* The reports of a file output stand beside it. A folder of that name is replaced if it is an earlier run's: with force, or
- * when its file is not there (a run that was killed between the two renames). */
+/* The reports of a file output stand beside it. A folder of that name is replaced if it is an earlier run's: with
+ * force, or when its file is not there (a run that was killed between the two renames). */
 static enum phy_status check_reports_name(const struct phy_output *out)
 {
     struct stat there;
@@ -205,8 +206,8 @@ static enum phy_status check_reports_name(const struct phy_output *out)
         return PHY_OK;
     if ((out->params.force || !out->exists) && holds(out->parent_fd, out->reports_name, "run.json"))
         return PHY_OK;
-    return phy_fail(out->params.host, PHY_ERR_USAGE, "%s.physarium exists, where the reports would go; nothing was written",
-                    out->path);
+    return phy_fail(out->params.host, PHY_ERR_USAGE,
+                    "%s.physarium exists, where the reports would go; nothing was written", out->path);
 }
 
 static enum phy_status check_replaceable(const struct phy_output *out)
@@ -217,15 +218,17 @@ static enum phy_status check_replaceable(const struct phy_output *out)
         if (!out->params.force)
             return phy_fail(host, PHY_ERR_USAGE, "%s exists; --force replaces it", out->path);
         if (!replaceable(out))
-            return phy_fail(host, PHY_ERR_USAGE,
-                            "%s exists and is no checkpoint: --force replaces only a directory with model.safetensors or "
-                            "its index, or a regular .safetensors file",
-                            out->path);
+            return phy_fail(
+                host, PHY_ERR_USAGE,
+                "%s exists and is no checkpoint: --force replaces only a directory with model.safetensors or "
+                "its index, or a regular .safetensors file",
+                out->path);
     }
     return check_reports_name(out);
 }
 
-/* 0, or EWOULDBLOCK when another process holds it. A file system that cannot lock directories leaves it to the journal. */
+/* 0, or EWOULDBLOCK when another process holds it. A file system that cannot lock directories leaves it to the journal.
+ */
 static int lock_descriptor(int fd)
 {
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -251,8 +254,9 @@ static void close_partial(struct phy_output *out)
     close_descriptor(&out->partial_fd);
 }
 
-/* Open and lock the partial directory and its journal. The directory is locked first and for as long as it may be renamed:
- * with the journal's lock alone, a second run could get hold of a directory that the first is about to rename. */
+/* Open and lock the partial directory and its journal. The directory is locked first and for as long as it may be
+ * renamed: with the journal's lock alone, a second run could get hold of a directory that the first is about to rename.
+ */
 static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
 {
     const struct phy_host *host = out->params.host;
@@ -266,8 +270,8 @@ static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
     }
     if (lock_descriptor(out->partial_fd) != 0)
         return phy_fail(host, PHY_ERR_USAGE, "%s: another run is writing this output", out->path);
-    if (fstat(out->partial_fd, &ours) != 0 ||
-        fstatat(out->parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) != 0 || !same_file(&ours, &there)) {
+    if (fstat(out->partial_fd, &ours) != 0 || fstatat(out->parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !same_file(&ours, &there)) {
         *renamed_away = true;
         return PHY_ERR_IO;
     }
@@ -280,7 +284,8 @@ static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
     if (out->journal_fd < 0)
         return phy_output_fail(out, PHY_OUTPUT_JOURNAL, errno);
     if (lock_descriptor(out->journal_fd) != 0)
-        return phy_fail(host, PHY_ERR_USAGE, "%s: another run is writing this output: its journal is locked", out->path);
+        return phy_fail(host, PHY_ERR_USAGE, "%s: another run is writing this output: its journal is locked",
+                        out->path);
     return PHY_OK;
 }
 
@@ -377,8 +382,8 @@ static int rename_new(int from_fd, const char *from, int to_fd, const char *to)
     return renameat(from_fd, from, to_fd, to) == 0 ? 0 : errno;
 }
 
-/* Put `from` at `to`, which exists; what was there ends up at `from` (*old_name is NULL) or, without RENAME_EXCHANGE, aside
- * in to_fd as *old_name, for the caller to delete. */
+/* Put `from` at `to`, which exists; what was there ends up at `from` (*old_name is NULL) or, without RENAME_EXCHANGE,
+ * aside in to_fd as *old_name, for the caller to delete. */
 static int rename_over(const struct phy_output *out, int from_fd, const char *from, int to_fd, const char *to,
                        char **old_name)
 {

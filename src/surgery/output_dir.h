@@ -23,25 +23,25 @@
 #define PHY_OUTPUT_JOURNAL "journal"
 
 struct phy_output_params {
-    const char *path;               /* as given; trailing slashes are allowed for a directory */
-    bool single_file;               /* a file is to appear, not a directory */
-    bool force;                     /* an earlier output of ours, or a checkpoint, may be replaced */
-    bool without_reports;           /* a directory that is to have no physarium/ in it */
-    const char *const *protect;     /* paths of what is read: the output may not be, hold or lie in any of them */
+    const char *path;           /* as given; trailing slashes are allowed for a directory */
+    bool single_file;           /* a file is to appear, not a directory */
+    bool force;                 /* an earlier output of ours, or a checkpoint, may be replaced */
+    bool without_reports;       /* a directory that is to have no physarium/ in it */
+    const char *const *protect; /* paths of what is read: the output may not be, hold or lie in any of them */
     size_t protect_count;
-    const char *advice;             /* ends the message of a failed write: "--resume goes on from here"; or NULL */
+    const char *advice; /* ends the message of a failed write: "--resume goes on from here"; or NULL */
     const struct phy_host *host;
 };
 
 struct phy_output {
     struct phy_output_params params;
-    char *path;         /* params.path without trailing slashes */
-    const char *name;   /* its last part */
-    char *partial_name; /* ".<name>.physarium-partial" */
-    char *partial_path; /* the same beside the output, as a path to open */
-    char *reports_name; /* file outputs: "<name>.physarium" */
-    bool exists;        /* something has the output's name */
-    bool found_partial; /* begin found the partial directory of an earlier run */
+    char *path;                                        /* params.path without trailing slashes */
+    const char *name;                                  /* its last part */
+    char *partial_name;                                /* ".<name>.physarium-partial" */
+    char *partial_path;                                /* the same beside the output, as a path to open */
+    char *reports_name;                                /* file outputs: "<name>.physarium" */
+    bool exists;                                       /* something has the output's name */
+    bool found_partial;                                /* begin found the partial directory of an earlier run */
     int parent_fd, partial_fd, reports_fd, journal_fd; /* -1 when not open */
 };
 
@@ -57,8 +57,8 @@ enum phy_status phy_output_begin(struct phy_output *out);
 enum phy_status phy_output_clear(struct phy_output *out);
 /* W6: `bytes` and 64 MiB must be free. Bytes that the partial directory holds already are not to be counted. */
 enum phy_status phy_output_check_space(const struct phy_output *out, uint64_t bytes);
-/* Open a file of the partial directory for reading and writing, made if it is not there and then given `bytes` of space at
- * once, where the file system can. */
+/* Open a file of the partial directory for reading and writing, made if it is not there and then given `bytes` of space
+ * at once, where the file system can. */
 enum phy_status phy_output_open_file(const struct phy_output *out, const char *name, uint64_t bytes, int *fd);
 /* The one sentence for a failed write, fsync or close of `name`. PHY_ERR_IO. */
 enum phy_status phy_output_fail(const struct phy_output *out, const char *name, int error);

@@ -109,8 +109,8 @@ enum phy_status phy_buffer_plan_make(struct phy_buffer_plan *out, uint64_t memor
                         "--threads",
                         (unsigned long long)memory_bytes, (unsigned long long)workers,
                         (unsigned long long)(fixed + count * (least + tile_bytes)));
-    /* Three quarters of it at most: the rest is left to the devices, the C library and the headers. More than eight buffers for a
-     * worker only help devices of very different speed. */
+    /* Three quarters of it at most: the rest is left to the devices, the C library and the headers. More than eight
+     * buffers for a worker only help devices of very different speed. */
     uint64_t most = memory_bytes / 4 * 3 > fixed ? memory_bytes / 4 * 3 - fixed : 0;
     uint64_t each = most / count;
     each = each > least + tile_bytes ? each - tile_bytes : least;
@@ -304,8 +304,8 @@ static enum phy_status start_workers(struct pipeline *p, struct phy_backend *bac
     return PHY_OK;
 }
 
-/* A device failed over a unit, whose codes are untouched: the unit goes back for the CPU, which is opened if no worker is
- * one. The device is not asked again. */
+/* A device failed over a unit, whose codes are untouched: the unit goes back for the CPU, which is opened if no worker
+ * is one. The device is not asked again. */
 static void lose_device(struct pipeline *p, const struct worker *w, struct slot *slot, enum phy_status reason)
 {
     enum phy_status status = PHY_OK;
@@ -372,8 +372,8 @@ enum phy_status phy_fail_refused(const struct phy_checkpoint *donor, const struc
     phy_checkpoint_shard(donor, tensor.shard, &shard);
     phy_quote(quoted, tensor.name, tensor.name_bytes);
     if (!phy_flow_tile_find_refused(tile, &r, &c))
-        return phy_fail(host, PHY_ERR_INTERNAL, "%s: tensor %u %s: a tile was refused without a weight that is", shard.name,
-                        tensor.header_index, quoted);
+        return phy_fail(host, PHY_ERR_INTERNAL, "%s: tensor %u %s: a tile was refused without a weight that is",
+                        shard.name, tensor.header_index, quoted);
     return phy_fail(host, PHY_ERR_FORMAT,
                     "%s: tensor %u %s: the weight at row %llu, column %llu is not finite, or %s2^64 or more",
                     shard.name, tensor.header_index, quoted, (unsigned long long)(row + r),

@@ -4,9 +4,9 @@
  *   reader --> [ ring of buffers, one unit each, in output order ] --> writer (the calling thread)
  *                          ^ workers: a thread for each slot of each device
  *
- * The reader fills the next free buffer; a worker takes the first flow unit that nobody works on; the writer takes units in
- * order, writes them, hashes them, counts their tiles and journals. What is written is therefore always a prefix of the
- * output, and its bytes do not depend on who computed what. */
+ * The reader fills the next free buffer; a worker takes the first flow unit that nobody works on; the writer takes
+ * units in order, writes them, hashes them, counts their tiles and journals. What is written is therefore always a
+ * prefix of the output, and its bytes do not depend on who computed what. */
 #ifndef PHY_SURGERY_PIPELINE_H
 #define PHY_SURGERY_PIPELINE_H
 
@@ -38,14 +38,13 @@ struct phy_pipeline_params {
     struct phy_results *results;     /* goes on from results->shard, results->at, whose prefix has been checked */
     struct phy_output_hash *hash;    /* fed with that prefix of results->shard */
     struct phy_journal *journal;
-    uint32_t progress_type;          /* journal record type of phy_results_write */
+    uint32_t progress_type; /* journal record type of phy_results_write */
     const struct phy_host *host;
 };
 
-/* Write the rest of the output. At the end, and when it was interrupted, everything written has been fsynced and journaled.
- *   PHY_ERR_FORMAT       a weight that is not finite or too large; no resume will help
- *   PHY_ERR_IO, PHY_ERR_MEMORY, PHY_ERR_DEVICE
- *   PHY_ERR_INTERRUPTED  the host asked to stop (no line is logged) */
+/* Write the rest of the output. At the end, and when it was interrupted, everything written has been fsynced and
+ * journaled. PHY_ERR_FORMAT       a weight that is not finite or too large; no resume will help PHY_ERR_IO,
+ * PHY_ERR_MEMORY, PHY_ERR_DEVICE PHY_ERR_INTERRUPTED  the host asked to stop (no line is logged) */
 enum phy_status phy_pipeline_run(const struct phy_pipeline_params *params);
 
 /* Name of a shard's file in the partial directory. */

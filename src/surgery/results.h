@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a run has come to so far: filled by the pipeline in output order, journaled as it grows, read back on a resume. */
+/* What a run has come to so far: filled by the pipeline in output order, journaled as it grows, read back on a resume.
+ */
 #ifndef PHY_SURGERY_RESULTS_H
 #define PHY_SURGERY_RESULTS_H
 
@@ -12,10 +13,17 @@
 
 enum { PHY_MOST_DEVICES = 32, PHY_TILE_CHOICES = 1024 };
 
-enum phy_surgery_stage { PHY_STAGE_CHECK, PHY_STAGE_GAIN, PHY_STAGE_STREAM, PHY_STAGE_VERIFY, PHY_STAGE_FINISH, PHY_STAGES };
+enum phy_surgery_stage {
+    PHY_STAGE_CHECK,
+    PHY_STAGE_GAIN,
+    PHY_STAGE_STREAM,
+    PHY_STAGE_VERIFY,
+    PHY_STAGE_FINISH,
+    PHY_STAGES
+};
 
 struct phy_tensor_result {
-    uint64_t processed; /* weights of the tiles done so far */
+    uint64_t processed;           /* weights of the tiles done so far */
     uint64_t killed, zero_before; /* of these */
     double tile_min, tile_max;    /* killed share of one tile; min > max: none yet */
     double seconds;
@@ -35,7 +43,8 @@ struct phy_device_result {
     double busy_seconds;
 };
 
-/* A tile that may stand in the report: for each killed share, in 1024 steps, the largest tile seen, the first of its size. */
+/* A tile that may stand in the report: for each killed share, in 1024 steps, the largest tile seen, the first of its
+ * size. */
 struct phy_tile_choice {
     uint64_t row, col;
     uint32_t target, cells, killed; /* cells 0: none */
@@ -54,7 +63,7 @@ struct phy_results {
     double stage_seconds[PHY_STAGES];
     /* The output is complete and fsynced up to here, once this has been recorded. */
     size_t shard;
-    uint64_t at, prefix_xxh3; /* hash of the shard's bytes before `at` */
+    uint64_t at, prefix_xxh3;          /* hash of the shard's bytes before `at` */
     size_t first_changed, end_changed; /* tensors touched since the last record */
 };
 

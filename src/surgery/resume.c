@@ -109,8 +109,10 @@ enum phy_status phy_run_check_finished(struct phy_run *run, bool *finished, stru
             status = phy_fail(&run->host, PHY_ERR_USAGE, "%s exists and is of another run: %s; --force replaces it",
                               output->path, *difference ? difference : "a weight file is missing");
         else
-            status = phy_fail(&run->host, PHY_ERR_USAGE, "%s exists and is no output of ours that could be resumed; "
-                              "--force replaces it", output->path);
+            status = phy_fail(&run->host, PHY_ERR_USAGE,
+                              "%s exists and is no output of ours that could be resumed; "
+                              "--force replaces it",
+                              output->path);
     }
     phy_free(there);
     if (reports >= 0)
@@ -207,15 +209,16 @@ static bool check_claims(struct phy_run *run)
         if (!check_shard(run, i, shard.file_bytes, results->shards[i].xxh3))
             return false;
     }
-    return results->shard >= results->shard_count || check_shard(run, results->shard, results->at, results->prefix_xxh3);
+    return results->shard >= results->shard_count ||
+           check_shard(run, results->shard, results->at, results->prefix_xxh3);
 }
 
 static enum phy_status refuse_partial(struct phy_run *run, const struct replay *replay)
 {
     const char *path = run->output.partial_path;
     if (replay->other_run && run->params.resume)
-        return phy_fail(&run->host, PHY_ERR_USAGE, "%s: the unfinished run there is another: %s; --force discards it", path,
-                        replay->difference);
+        return phy_fail(&run->host, PHY_ERR_USAGE, "%s: the unfinished run there is another: %s; --force discards it",
+                        path, replay->difference);
     if (replay->other_run)
         return phy_fail(&run->host, PHY_ERR_USAGE,
                         "%s: an unfinished run of another donor or other options (%s); --force discards it", path,

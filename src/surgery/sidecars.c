@@ -53,8 +53,8 @@ static enum phy_status copy_bytes(const struct phy_sidecar *sidecar, int from, i
     return PHY_OK;
 }
 
-static enum phy_status copy_file(const struct phy_checkpoint *checkpoint, size_t index, const struct phy_sidecar *sidecar,
-                                 void *chunk, const struct phy_output *output)
+static enum phy_status copy_file(const struct phy_checkpoint *checkpoint, size_t index,
+                                 const struct phy_sidecar *sidecar, void *chunk, const struct phy_output *output)
 {
     int from, to;
     enum phy_status status = phy_checkpoint_sidecar_open(checkpoint, index, &from);

@@ -18,9 +18,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "format/checkpoint_files.h"
+#include "surgery/donor_digest.h"
 #include "surgery/identity.h"
 #include "surgery/sidecars.h"
-#include "surgery/donor_digest.h"
 #include "surgery/surgery_run.h"
 
 enum { CHUNK_BYTES = 1 << 20 };
@@ -134,12 +134,11 @@ static enum phy_status open_donor(struct phy_run *run)
     }
     if (status != PHY_OK)
         return status;
-    phy_identity_write(&run->identity,
-                       &(struct phy_identity_params){.donor = run->donor,
-                                                     .surgery = p,
-                                                     .header_xxh3 = run->header_xxh3,
-                                                     .calibration_digest =
-                                                         run->calibrated ? run->calibration.digest : NULL});
+    phy_identity_write(&run->identity, &(struct phy_identity_params){
+                                           .donor = run->donor,
+                                           .surgery = p,
+                                           .header_xxh3 = run->header_xxh3,
+                                           .calibration_digest = run->calibrated ? run->calibration.digest : NULL});
     return run->identity.failed ? phy_fail_memory(&run->host, "the run's description", run->identity.bytes) : PHY_OK;
 }
 
@@ -168,14 +167,14 @@ static enum phy_status check_output(struct phy_run *run)
         protect[count++] = run->params.donor;
         if (run->params.calibration)
             protect[count++] = run->params.calibration;
-        status = phy_output_check(&run->output,
-                                  &(struct phy_output_params){.path = run->params.output,
-                                                              .single_file = !phy_checkpoint_is_directory(run->donor),
-                                                              .force = run->params.force,
-                                                              .protect = protect,
-                                                              .protect_count = count,
-                                                              .advice = "the work so far is kept, --resume goes on from here",
-                                                              .host = &run->host});
+        status = phy_output_check(
+            &run->output, &(struct phy_output_params){.path = run->params.output,
+                                                      .single_file = !phy_checkpoint_is_directory(run->donor),
+                                                      .force = run->params.force,
+                                                      .protect = protect,
+                                                      .protect_count = count,
+                                                      .advice = "the work so far is kept, --resume goes on from here",
+                                                      .host = &run->host});
         run->output_open = status == PHY_OK;
         run->output.params.protect = NULL; /* they end here */
         count = owned;
@@ -195,7 +194,8 @@ static enum phy_status make_files(struct phy_run *run)
         struct stat file;
         phy_checkpoint_shard(run->donor, i, &shard);
         uint64_t there = 0;
-        if (fstatat(run->output.partial_fd, phy_output_shard_name(&run->output, &shard), &file, AT_SYMLINK_NOFOLLOW) == 0)
+        if (fstatat(run->output.partial_fd, phy_output_shard_name(&run->output, &shard), &file, AT_SYMLINK_NOFOLLOW) ==
+            0)
             there = phy_min_u64((uint64_t)file.st_blocks * 512, shard.file_bytes);
         if (!phy_add_u64(needed, shard.file_bytes - there, &needed))
             needed = UINT64_MAX;
@@ -383,8 +383,8 @@ static enum phy_status run_surgery(struct phy_run *run, struct phy_surgery_resul
     }
     status = phy_device_set_open(&run->devices, run->params.device, run->params.threads, &run->host);
     if (status == PHY_OK)
-        status = phy_buffer_plan_make(&run->buffers, run->params.memory_bytes, &run->devices, run->params.block,
-                                      &run->host);
+        status =
+            phy_buffer_plan_make(&run->buffers, run->params.memory_bytes, &run->devices, run->params.block, &run->host);
     if (status == PHY_OK)
         status = phy_output_begin(&run->output);
     if (status == PHY_OK) {

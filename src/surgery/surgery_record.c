@@ -150,8 +150,9 @@ static enum phy_status picture_tile(const struct phy_run *run, struct record_par
                                  ? PHY_OK
                                  : phy_fail_memory(&run->host, "a tile's picture", PHY_FLOW_SCRATCH_BYTES);
     for (uint32_t r = 0; status == PHY_OK && r < rows; r++)
-        status = phy_checkpoint_read(run->donor, m.shard, m.at + ((choice->row + r) * m.cols + choice->col) * m.code_bytes,
-                                     codes + r * cols * m.code_bytes, cols * m.code_bytes);
+        status =
+            phy_checkpoint_read(run->donor, m.shard, m.at + ((choice->row + r) * m.cols + choice->col) * m.code_bytes,
+                                codes + r * cols * m.code_bytes, cols * m.code_bytes);
     if (status == PHY_OK && run->calibrated)
         status = phy_calibration_read(&run->calibration, choice->target, choice->col, cols, scale);
     if (status == PHY_OK) {
@@ -308,9 +309,8 @@ enum phy_status phy_run_write_reports(struct phy_run *run)
 
 void phy_run_fill_result(const struct phy_run *run, struct phy_surgery_result *result)
 {
-    *result = (struct phy_surgery_result){.gain = (double)run->gain,
-                                          .seconds = total_seconds(run),
-                                          .device_lost = run->results->tiles_redone > 0};
+    *result = (struct phy_surgery_result){
+        .gain = (double)run->gain, .seconds = total_seconds(run), .device_lost = run->results->tiles_redone > 0};
     for (size_t i = 0; i < run->results->tensor_count; i++) {
         struct phy_tensor_info info;
         phy_checkpoint_tensor(run->donor, i, &info);

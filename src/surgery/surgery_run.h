@@ -65,8 +65,8 @@ enum phy_status phy_run_record(struct phy_run *run, enum phy_journal_record type
 /* --resume, and the output has its final name: is it this very run's? Its numbers are put into *result. Another's is
  * PHY_ERR_USAGE, unless it is to be replaced. */
 enum phy_status phy_run_check_finished(struct phy_run *run, bool *finished, struct phy_surgery_result *result);
-/* With the partial directory held: find out what its journal claims and check it, or refuse, or start afresh. Afterwards the
- * journal has this run's identity, and results and hash stand where the work goes on. */
+/* With the partial directory held: find out what its journal claims and check it, or refuse, or start afresh.
+ * Afterwards the journal has this run's identity, and results and hash stand where the work goes on. */
 enum phy_status phy_run_take_up(struct phy_run *run);
 
 /* ---- surgery_record.c ---- */

@@ -64,6 +64,6 @@ void phy_unit_cursor_start(struct phy_unit_cursor *cursor, const struct phy_chec
 bool phy_unit_next(struct phy_unit_cursor *cursor, struct phy_unit *out);
 
 /* The least phy_unit_limits.bytes that any tensor can be cut to: one tile, F32, scaled. */
-#define PHY_UNIT_LEAST_BYTES(block) ((uint64_t)(block) * (block) * 4 + (uint64_t)(block) * 4)
+#define PHY_UNIT_LEAST_BYTES(block) ((uint64_t)(block) * (block)*4 + (uint64_t)(block)*4)
 
 #endif

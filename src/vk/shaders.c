@@ -15,10 +15,12 @@ EMBED(phy_spirv_self_test, "self_test.spv");
 
 struct vk_spirv phy_vk_spirv_flow_tile(void)
 {
-    return (struct vk_spirv){phy_spirv_flow_tile, (size_t)((const char *)phy_spirv_flow_tile_end - (const char *)phy_spirv_flow_tile)};
+    return (struct vk_spirv){phy_spirv_flow_tile,
+                             (size_t)((const char *)phy_spirv_flow_tile_end - (const char *)phy_spirv_flow_tile)};
 }
 
 struct vk_spirv phy_vk_spirv_self_test(void)
 {
-    return (struct vk_spirv){phy_spirv_self_test, (size_t)((const char *)phy_spirv_self_test_end - (const char *)phy_spirv_self_test)};
+    return (struct vk_spirv){phy_spirv_self_test,
+                             (size_t)((const char *)phy_spirv_self_test_end - (const char *)phy_spirv_self_test)};
 }

@@ -24,9 +24,10 @@ struct vk_instance {
     uint32_t device_count;
 };
 
-/* PHY_ERR_DEVICE, not logged, with `note` saying why and what to install; or PHY_ERR_MEMORY, logged. host must outlive the
- * instance. */
-enum phy_status phy_vk_instance_open(struct vk_instance *out, char note[PHY_VK_NOTE_BYTES], const struct phy_host *host);
+/* PHY_ERR_DEVICE, not logged, with `note` saying why and what to install; or PHY_ERR_MEMORY, logged. host must outlive
+ * the instance. */
+enum phy_status phy_vk_instance_open(struct vk_instance *out, char note[PHY_VK_NOTE_BYTES],
+                                     const struct phy_host *host);
 void phy_vk_instance_close(struct vk_instance *instance);
 
 /* ---- shaders.c ---- */
@@ -93,9 +94,9 @@ struct vk_backend {
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES]; /* made when first needed */
     const struct vk_shape *shape;
     bool staging;
-    uint64_t max_piece_weights;     /* 0: no limit but the device's */
-    uint64_t max_input_bytes;       /* of one piece */
-    double tick_ns;                 /* 0: the queue has no clock */
+    uint64_t max_piece_weights; /* 0: no limit but the device's */
+    uint64_t max_input_bytes;   /* of one piece */
+    double tick_ns;             /* 0: the queue has no clock */
     atomic_bool lost;
     atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about DISPATCH_NS */
     atomic_uint_fast64_t compute_ns, dispatches;
@@ -160,8 +161,8 @@ enum { VK_FIRST_CELL_STEPS = 16 * 65536 * 30 };
 
 /* ---- vk_mask.c ---- */
 
-/* One tile's mask words as the shader wrote them: word (patch * CELLS + cell) / 32, bit cell % 32, patches and cells both
- * row-major. Codes of the set bits become +0. */
+/* One tile's mask words as the shader wrote them: word (patch * CELLS + cell) / 32, bit cell % 32, patches and cells
+ * both row-major. Codes of the set bits become +0. */
 struct vk_mask_tile {
     const uint32_t *words; /* (block^2 / 32) */
     uint32_t block, rows, cols;

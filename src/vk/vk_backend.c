@@ -61,9 +61,8 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .queueFamilyIndex = b->queue_family,
                                                 .queueCount = 1,
                                                 .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .queueCreateInfoCount = 1,
-                                     .pQueueCreateInfos = &queue_info};
+    const VkDeviceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue_info};
     VkResult result = vkCreateDevice(b->physical, &info, NULL, &b->device);
     if (result) {
         b->device = VK_NULL_HANDLE;
@@ -75,7 +74,8 @@ static enum phy_status open_queue(struct vk_backend *b)
     return PHY_OK;
 }
 
-/* What a piece may hold: of a quarter of the device's memory its slot's share, and one binding. 64 MiB feed any device. */
+/* What a piece may hold: of a quarter of the device's memory its slot's share, and one binding. 64 MiB feed any device.
+ */
 static void set_limits(struct vk_backend *b)
 {
     uint64_t heap = 0;
@@ -109,8 +109,8 @@ static enum phy_status open_device(struct vk_backend *b, uint32_t index, const s
         return phy_fail(b->host, PHY_ERR_USAGE, "device %s: cannot run the shader's shape \"%.32s\"", b->base.name,
                         options->shape);
     if (!b->shape)
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises", b->base.name,
-                        b->base.description);
+        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises",
+                        b->base.name, b->base.description);
     b->staging = options->staging || !phy_vk_host_writes_device_memory(&b->memory);
     b->max_piece_weights = options->max_piece_weights;
     set_limits(b);

@@ -8,24 +8,22 @@
 
 enum { PHY_VK_NOTE_BYTES = 512, PHY_VK_FAILED_BYTES = 128 };
 
-/* The devices, in the loader's order, without running anything on them. `name` is "vulkan:N" for index N; self_tested and
- * bit_exact are false. *out is the caller's: phy_free. When there is none, *out is NULL, *count 0 and `note` says why and
- * what to install.
- *   PHY_ERR_MEMORY  host allocation failed */
+/* The devices, in the loader's order, without running anything on them. `name` is "vulkan:N" for index N; self_tested
+ * and bit_exact are false. *out is the caller's: phy_free. When there is none, *out is NULL, *count 0 and `note` says
+ * why and what to install. PHY_ERR_MEMORY  host allocation failed */
 enum phy_status phy_vk_list(struct phy_device_info **out, size_t *count, char note[PHY_VK_NOTE_BYTES],
                             const struct phy_host *host);
 
 struct phy_vk_options {
-    const char *shape;           /* "8x8", "16x16" or "16x32": weights of one invocation; NULL picks by the device */
-    bool staging;                /* upload through a staging buffer even where the host can write the device's memory */
-    uint64_t max_piece_weights;  /* cut regions into pieces of at most this many, but one tile; 0 picks by the device */
+    const char *shape;          /* "8x8", "16x16" or "16x32": weights of one invocation; NULL picks by the device */
+    bool staging;               /* upload through a staging buffer even where the host can write the device's memory */
+    uint64_t max_piece_weights; /* cut regions into pieces of at most this many, but one tile; 0 picks by the device */
 };
 
-/* Open device `index` of phy_vk_list and run its self-test. options may be NULL. `failed` (PHY_VK_FAILED_BYTES, or NULL)
- * receives the operation that differed, or "". host must outlive the backend.
- *   PHY_ERR_DEVICE       no loader, driver or such device; lost; below the limits that the shader needs; not bit-exact
- *   PHY_ERR_MEMORY       host or device allocation failed
- *   PHY_ERR_USAGE        no shape of that name, or the device cannot run it */
+/* Open device `index` of phy_vk_list and run its self-test. options may be NULL. `failed` (PHY_VK_FAILED_BYTES, or
+ * NULL) receives the operation that differed, or "". host must outlive the backend. PHY_ERR_DEVICE       no loader,
+ * driver or such device; lost; below the limits that the shader needs; not bit-exact PHY_ERR_MEMORY       host or
+ * device allocation failed PHY_ERR_USAGE        no shape of that name, or the device cannot run it */
 enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, const struct phy_vk_options *options,
                                       char *failed, const struct phy_host *host);
 
@@ -42,8 +40,8 @@ bool phy_vk_validation_available(void);
 /* Messages of the validation layer so far in this process: each was logged as an error. */
 unsigned phy_vk_validation_messages(void);
 
-/* Test seam: the submission after `after` more successful ones, and every later one in the process, reports a lost device;
- * UINT64_MAX turns it off. */
+/* Test seam: the submission after `after` more successful ones, and every later one in the process, reports a lost
+ * device; UINT64_MAX turns it off. */
 void phy_vk_lose_device_after(uint64_t after);
 
 #endif

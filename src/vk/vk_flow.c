@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A region in pieces: upload, dispatch, take back one bit a weight. The codes change only after every piece came back. */
+/* A region in pieces: upload, dispatch, take back one bit a weight. The codes change only after every piece came back.
+ */
 #include <string.h>
 #include <time.h>
 
@@ -139,7 +140,8 @@ static struct vk_job job_of(const struct vk_backend *b, const struct phy_flow_re
     return job;
 }
 
-/* Results go to the region's tiles, masks to `masks` (of the whole region, tile by tile), or stay in the slot's output. */
+/* Results go to the region's tiles, masks to `masks` (of the whole region, tile by tile), or stay in the slot's output.
+ */
 static enum phy_status take_back(struct vk_backend *b, const struct vk_slot *slot, const struct vk_job *job,
                                  const struct piece *p, const struct phy_flow_params *params,
                                  struct phy_flow_region *region, uint32_t *masks)
@@ -152,10 +154,11 @@ static enum phy_status take_back(struct vk_backend *b, const struct vk_slot *slo
         const uint32_t *result = results + (size_t)i * PHY_FLOW_RESULT_WORDS;
         uint64_t down_index = p->row / block + i / p->tiles_across, across_index = p->col / block + i % p->tiles_across;
         uint64_t tile = down_index * across + across_index;
-        struct vk_mask_tile mask = {
-            .words = words + (size_t)i * tile_words, .block = block, .shape = b->shape,
-            .rows = (uint32_t)phy_min_u64(block, region->rows - down_index * block),
-            .cols = (uint32_t)phy_min_u64(block, region->cols - across_index * block)};
+        struct vk_mask_tile mask = {.words = words + (size_t)i * tile_words,
+                                    .block = block,
+                                    .shape = b->shape,
+                                    .rows = (uint32_t)phy_min_u64(block, region->rows - down_index * block),
+                                    .cols = (uint32_t)phy_min_u64(block, region->cols - across_index * block)};
         uint32_t cells = mask.rows * mask.cols;
         if (result[1] > cells || result[0] > result[1] || phy_vk_mask_count(&mask) != result[0]) {
             atomic_store(&b->lost, true);

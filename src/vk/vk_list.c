@@ -12,9 +12,9 @@ static const char *vendor_name(uint32_t id)
         uint32_t id;
         const char *name;
     } vendors[] = {
-        {0x1002, "AMD"}, {0x1022, "AMD"},      {0x10DE, "NVIDIA"}, {0x8086, "Intel"},    {0x106B, "Apple"},
-        {0x13B5, "ARM"}, {0x5143, "Qualcomm"}, {0x1010, "ImgTec"}, {0x14E4, "Broadcom"}, {0x1AE0, "Google"},
-        {0x10005, "Mesa"},
+        {0x1002, "AMD"},      {0x1022, "AMD"},    {0x10DE, "NVIDIA"},   {0x8086, "Intel"},
+        {0x106B, "Apple"},    {0x13B5, "ARM"},    {0x5143, "Qualcomm"}, {0x1010, "ImgTec"},
+        {0x14E4, "Broadcom"}, {0x1AE0, "Google"}, {0x10005, "Mesa"},
     };
     for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++) {
         if (vendors[i].id == id)

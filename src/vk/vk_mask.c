@@ -22,8 +22,8 @@ static uint32_t eight_bits(const struct vk_mask_tile *tile, uint32_t r, uint32_t
     return tile->words[bit / 32] >> (bit % 32) & 0xFFu;
 }
 
-/* Four bits to four 16-bit lanes of ones where the bit is clear. The factor puts bit k at 16 k, among others that the AND
- * removes: k + 15 m = 16 n only for k = m = n. */
+/* Four bits to four 16-bit lanes of ones where the bit is clear. The factor puts bit k at 16 k, among others that the
+ * AND removes: k + 15 m = 16 n only for k = m = n. */
 static uint64_t keep_lanes(uint32_t bits)
 {
     uint64_t set = bits * UINT64_C(0x0000200040008001) & UINT64_C(0x0001000100010001);

@@ -27,9 +27,8 @@ enum phy_status phy_vk_slot_create(struct vk_backend *b, struct vk_slot *slot)
     VkResult result = b->vk.vkCreateCommandPool(b->device, &pool_info, NULL, &slot->pool);
     if (result)
         return phy_vk_fail(b, result, "a command pool");
-    const VkCommandBufferAllocateInfo commands_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                                       .commandPool = slot->pool,
-                                                       .commandBufferCount = 1};
+    const VkCommandBufferAllocateInfo commands_info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = slot->pool, .commandBufferCount = 1};
     result = b->vk.vkAllocateCommandBuffers(b->device, &commands_info, &slot->commands);
     if (result)
         return phy_vk_fail(b, result, "a command buffer");

@@ -25,7 +25,8 @@ static inline uint32_t donor_random(uint64_t *state)
 /* A code whose magnitude lies in 2^-20 .. 1, of any sign; one in 64 is a zero of either sign. */
 static inline uint32_t donor_code(uint64_t *state, const char *dtype)
 {
-    uint32_t r = donor_random(state), sign = r >> 30 & 1, exponent = donor_random(state) % 14, mantissa = donor_random(state);
+    uint32_t r = donor_random(state), sign = r >> 30 & 1, exponent = donor_random(state) % 14,
+             mantissa = donor_random(state);
     bool zero = r % 64 == 0;
     if (strcmp(dtype, "F32") == 0)
         return sign << 31 | (zero ? 0 : (126 - exponent) << 23 | (mantissa & 0x7FFFFF));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What surgery must write, worked out the slow way: the whole file in memory, one tile after the other, the reference form. */
+/* What surgery must write, worked out the slow way: the whole file in memory, one tile after the other, the reference
+ * form. */
 #ifndef PHY_TESTS_SUPPORT_DONOR_MODEL_H
 #define PHY_TESTS_SUPPORT_DONOR_MODEL_H
 
@@ -39,8 +40,9 @@ static inline void model_prune_matrix(unsigned char *codes, const struct phy_ten
 }
 
 /* The bytes that shard `shard` of a donor becomes; the caller's. path is the shard's file. */
-static inline unsigned char *model_shard(const char *donor, const char *path, size_t shard, const struct phy_flow_params *flow,
-                                         const struct phy_target_params *which, size_t *bytes, struct model_counts *counts)
+static inline unsigned char *model_shard(const char *donor, const char *path, size_t shard,
+                                         const struct phy_flow_params *flow, const struct phy_target_params *which,
+                                         size_t *bytes, struct model_counts *counts)
 {
     struct phy_checkpoint *cp;
     struct phy_target_list targets;

@@ -69,7 +69,7 @@ static struct seen replay(const unsigned char *data, size_t bytes, uint64_t *end
     assert_int_equal(phy_journal_replay(&journal, fd, remember, &seen), 0);
     assert_int_equal(fstat(fd, &file), 0);
     assert_int_equal(file.st_size, journal.end); /* what was torn is cut off */
-    append(&journal, 9, 5);                     /* and the next record stands where it was */
+    append(&journal, 9, 5);                      /* and the next record stands where it was */
     struct seen again = {.stop_at = -1};
     assert_int_equal(phy_journal_replay(&journal, fd, remember, &again), 0);
     assert_int_equal(again.count, seen.count + 1);
@@ -169,12 +169,14 @@ static void says_how_two_runs_differ(void **state)
     char out[200];
     const char *here = "{\n\"version\": \"1\",\n\"gain\": \"5\",\n\"kind\": \"file\"\n}\n";
     assert_false(phy_identity_differs(here, here, out, sizeof out));
-    assert_true(phy_identity_differs("{\n\"version\": \"1\",\n\"gain\": \"4\",\n\"kind\": \"file\"\n}\n", here, out, sizeof out));
+    assert_true(phy_identity_differs("{\n\"version\": \"1\",\n\"gain\": \"4\",\n\"kind\": \"file\"\n}\n", here, out,
+                                     sizeof out));
     assert_string_equal(out, "gain is 4 there and 5 here");
     assert_true(phy_identity_differs("{\n\"version\": \"1\",\n\"kind\": \"file\"\n}\n", here, out, sizeof out));
     assert_string_equal(out, "gain is not given there and 5 here");
-    assert_true(phy_identity_differs("{\n\"version\": \"1\",\n\"gain\": \"5\",\n\"layers\": \"0-3\",\n\"kind\": \"file\"\n}\n",
-                                     here, out, sizeof out));
+    assert_true(
+        phy_identity_differs("{\n\"version\": \"1\",\n\"gain\": \"5\",\n\"layers\": \"0-3\",\n\"kind\": \"file\"\n}\n",
+                             here, out, sizeof out));
     assert_string_equal(out, "layers is 0-3 there and not given here");
     assert_true(phy_identity_differs("", here, out, sizeof out));
     assert_true(phy_identity_differs("\"\": \"", here, out, sizeof out));

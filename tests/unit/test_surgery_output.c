@@ -43,12 +43,10 @@ static enum phy_status try_output(const char *path, const char *donor, bool sing
 {
     struct phy_output out;
     host = recording_host(&record);
-    enum phy_status status = phy_output_check(&out, &(struct phy_output_params){.path = path,
-                                                                                .single_file = single,
-                                                                                .force = force,
-                                                                                .protect = &donor,
-                                                                                .protect_count = 1,
-                                                                                .host = &host});
+    enum phy_status status = phy_output_check(
+        &out,
+        &(struct phy_output_params){
+            .path = path, .single_file = single, .force = force, .protect = &donor, .protect_count = 1, .host = &host});
     if (status != PHY_OK)
         return status;
     status = phy_output_begin(&out);
