@@ -47,7 +47,8 @@ static const char style[] =
     ".c2{background:var(--s2);color:var(--t2)}.c3{background:var(--s3);color:var(--t3)}"
     ".c4{background:var(--s4);color:var(--t4)}.c5{background:var(--s5);color:var(--t5)}"
     ".c6{background:var(--s6);color:var(--t6)}.c7{background:var(--s7);color:var(--t7)}\n"
-    "svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:12px system-ui,sans-serif}\n"
+    "svg{display:block;width:100%;height:auto}.plot{min-width:640px}svg text{fill:var(--soft);font:12px "
+    "system-ui,sans-serif}\n"
     ".grid{stroke:var(--line)}.curve{fill:none;stroke:var(--accent);stroke-width:2}.band{fill:var(--band)}\n"
     ".dot{fill:var(--accent)}.half{stroke:var(--bad);stroke-dasharray:4 3}\n"
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(260px,1fr));gap:20px}\n"
@@ -148,8 +149,10 @@ static struct scale scale_of(const struct phy_tally *tally)
         scale.low = fmin(scale.low, sparsity);
         scale.high = fmax(scale.high, sparsity);
     }
-    if (scale.high - scale.low < 1e-4)
-        scale = (struct scale){scale.low - 5e-5, scale.low + 5e-5};
+    /* Noise must not look like a pattern: the colours span two percentage points at least. */
+    double middle = 0.5 * (scale.low + scale.high), half = fmax(0.5 * (scale.high - scale.low), 0.01);
+    scale.low = fmax(middle - half, 0.0);
+    scale.high = scale.low + 2 * half;
     return scale;
 }
 
@@ -366,7 +369,12 @@ static void put_profile(struct phy_text *out, const struct phy_tally *tally)
         plot.low = fmin(plot.low, tally->layer_lines[i].sparsity_min);
         plot.high = fmax(plot.high, tally->layer_lines[i].sparsity_max);
     }
-    double step = grid_step(fmax(plot.high - plot.low, 1e-4) * 100.0);
+    if (plot.high - plot.low < 0.02) { /* as for the colours: noise must not look like a profile */
+        double middle = 0.5 * (plot.low + plot.high);
+        plot.low = fmax(middle - 0.01, 0.0);
+        plot.high = plot.low + 0.02;
+    }
+    double step = grid_step((plot.high - plot.low) * 100.0);
     plot.low = floor(plot.low * 100.0 / step) * step / 100.0;
     plot.high = ceil(plot.high * 100.0 / step) * step / 100.0;
     if (plot.high <= plot.low)
@@ -375,10 +383,12 @@ static void put_profile(struct phy_text *out, const struct phy_tally *tally)
                       "Band: from the "
                       "layer's least pruned tensor to its most pruned one.");
     phy_text_put(out, plot.low > 0 ? " The axis does not begin at zero.</p>\n" : "</p>\n");
-    phy_text_put(out, "<svg viewBox=\"0 0 1000 274\" role=img aria-label=\"Sparsity by layer\">\n");
+    phy_text_put(
+        out, "<div class=wide><svg class=plot viewBox=\"0 0 1000 274\" role=img aria-label=\"Sparsity by layer\">\n");
     put_grid(out, &plot, tally, step);
     put_curves(out, &plot, tally);
-    phy_text_printf(out, "<text text-anchor=middle x=%d y=268>layer</text></svg>\n", (PLOT_LEFT + PLOT_RIGHT) / 2);
+    phy_text_printf(out, "<text text-anchor=middle x=%d y=268>layer</text></svg></div>\n",
+                    (PLOT_LEFT + PLOT_RIGHT) / 2);
 }
 
 /* ---- one tile ---- */
@@ -632,7 +642,7 @@ static void put_parameters(struct phy_text *out, const struct phy_surgery_record
                  "<h2>Inputs and parameters</h2>\n<div class=wide><table><tbody>\n<tr><td class=l>donor digest</td>");
     put_cell(out, record->donor_digest, PHY_NAME_BARE);
     phy_text_put(out, "</tr>\n<tr><td class=l>gain</td><td class=l>");
-    phy_text_decimal(out, record->gain, 6);
+    phy_text_number(out, record->gain);
     phy_text_printf(out,
                     "</td></tr>\n<tr><td class=l>beta, iterations, block</td><td class=l>%" PRIu32 ", %" PRIu32
                     ", %" PRIu32 "</td></tr>\n<tr><td class=l>sparsity asked</td><td class=l>",

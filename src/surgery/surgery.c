@@ -148,25 +148,28 @@ static enum phy_status open_donor(struct phy_run *run)
 static enum phy_status check_output(struct phy_run *run)
 {
     const size_t shards = phy_checkpoint_shard_count(run->donor);
-    char **paths = phy_zalloc(shards + 2, sizeof *paths);
+    const char **protect = phy_zalloc(shards + 2, sizeof *protect);
     size_t count = 0;
-    enum phy_status status = paths ? PHY_OK : phy_fail_memory(&run->host, "paths", (shards + 2) * sizeof *paths);
+    if (!protect)
+        return phy_fail_memory(&run->host, "paths", (shards + 2) * sizeof *protect);
+    protect[count++] = run->params.donor;
+    if (run->params.calibration)
+        protect[count++] = run->params.calibration;
+    const size_t given = count;
+    enum phy_status status = PHY_OK;
     for (size_t i = 0; status == PHY_OK && i < shards; i++) {
         char link[64], target[PATH_MAX];
         snprintf(link, sizeof link, "/proc/self/fd/%d", phy_checkpoint_shard_fd(run->donor, i));
         ssize_t bytes = readlink(link, target, sizeof target);
         if (bytes <= 0 || (size_t)bytes >= sizeof target)
             continue;
-        paths[count] = phy_strndup(target, (size_t)bytes);
-        if (!paths[count++])
+        char *copy = phy_strndup(target, (size_t)bytes);
+        if (copy)
+            protect[count++] = copy;
+        else
             status = phy_fail_memory(&run->host, "a path", (size_t)bytes);
     }
-    if (status == PHY_OK) {
-        const char **protect = (const char **)paths;
-        size_t owned = count;
-        protect[count++] = run->params.donor;
-        if (run->params.calibration)
-            protect[count++] = run->params.calibration;
+    if (status == PHY_OK)
         status = phy_output_check(
             &run->output, &(struct phy_output_params){.path = run->params.output,
                                                       .single_file = !phy_checkpoint_is_directory(run->donor),
@@ -175,13 +178,11 @@ static enum phy_status check_output(struct phy_run *run)
                                                       .protect_count = count,
                                                       .advice = "the work so far is kept, --resume goes on from here",
                                                       .host = &run->host});
-        run->output_open = status == PHY_OK;
-        run->output.params.protect = NULL; /* they end here */
-        count = owned;
-    }
-    for (size_t i = 0; paths && i < count; i++)
-        phy_free(paths[i]);
-    phy_free(paths);
+    run->output_open = status == PHY_OK;
+    run->output.params.protect = NULL; /* they end here */
+    while (count > given)
+        phy_free((char *)protect[--count]);
+    phy_free(protect);
     return status;
 }
 

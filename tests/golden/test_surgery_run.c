@@ -532,7 +532,7 @@ static void a_killed_run_resumes_to_the_same_bytes(void **state)
 {
     uint64_t seed = 20260101;
     unsigned killed = 0, resumed_midway = 0;
-    for (unsigned round = 0; round < 12; round++) {
+    for (unsigned round = 0; round < 7; round++) {
         before_each(state);
         for (unsigned attempt = 0;; attempt++) {
             pid_t child = fork();

@@ -53,7 +53,7 @@ _physarium() {
     --device)
         local names='cpu vulkan all'
         if type -P physarium >/dev/null; then
-            names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name": *"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
+            names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name":[[:space:]]*"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
         fi
         mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")
         # Only what follows the last break is replaced.
