@@ -45,7 +45,8 @@ unsigned phy_vk_validation_messages(void);
 /* Test seam: the submission after `after` more successful ones, and every later one in the process, reports a lost
  * device; UINT64_MAX turns it off. */
 void phy_vk_lose_device_after(uint64_t after);
-/* Test seam: later self-tests see the lowest bit of this word of an operation's outcome flipped; UINT32_MAX turns it off. */
+/* Test seam: later self-tests see the lowest bit of this word of an operation's outcome flipped; UINT32_MAX turns it
+ * off. */
 void phy_vk_spoil_outcome(uint32_t word);
 
 #endif
