@@ -107,7 +107,7 @@ def vary(rng, tokenizer):
         t["decoder"] = rng.choice([None, random_decoder(rng)])
     # "first" asks where a piece began in the text before normalizing, to the character: we know it for whole pieces only.
     before = json.dumps(t["normalizer"]) + json.dumps(t["pre_tokenizer"])
-    if "Prepend" in before or "ByteLevel" in before:
+    if "Prepend" in before or "ByteLevel" in before or before.count("Metaspace") > 1:
         t["pre_tokenizer"] = json.loads(json.dumps(t["pre_tokenizer"]).replace('"first"', '"always"'))
     model = t["model"]
     if rng.random() < 0.3:
