@@ -184,7 +184,7 @@ static bool reserve_links(struct phy_bpe_work *work, size_t count)
     if (count > work->link_capacity) {
         phy_free(work->links);
         work->link_capacity = 0;
-        work->links = phy_alloc(count, 2 * sizeof *work->links);
+        work->links = phy_alloc(count, sizeof *work->links);
         if (!work->links)
             return false;
         work->link_capacity = count;
@@ -204,19 +204,29 @@ static void push_pair(struct phy_bpe_work *work, uint32_t left, uint32_t right, 
 }
 
 /* Merge the pair at `at` into `to`; the right symbol's place becomes PHY_NO_TOKEN. */
-static void merge_at(struct phy_bpe_work *work, uint32_t *ids, uint32_t *before, uint32_t *after, uint32_t at,
-                     uint32_t to)
+static void merge_at(struct phy_bpe_work *work, uint32_t at, uint32_t to)
 {
-    uint32_t right = after[at];
-    ids[at] = to;
-    ids[right] = PHY_NO_TOKEN;
-    after[at] = after[right];
-    if (after[at] != NO_LINK)
-        before[after[at]] = at;
-    if (before[at] != NO_LINK)
-        push_pair(work, ids[before[at]], to, before[at]);
-    if (after[at] != NO_LINK)
-        push_pair(work, to, ids[after[at]], at);
+    struct phy_bpe_link *links = work->links, *left = &links[at], *right = &links[left->after];
+    left->id = to;
+    left->after = right->after;
+    right->id = PHY_NO_TOKEN;
+    if (left->before != NO_LINK)
+        push_pair(work, links[left->before].id, to, left->before);
+    if (left->after != NO_LINK) {
+        links[left->after].before = at;
+        push_pair(work, to, links[left->after].id, at);
+    }
+}
+
+static void link_symbols(struct phy_bpe_work *work, const uint32_t *ids, size_t count)
+{
+    work->heap_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool last = i + 1 == count;
+        work->links[i] = (struct phy_bpe_link){ids[i], i ? i - 1 : NO_LINK, last ? NO_LINK : i + 1};
+        if (!last)
+            push_pair(work, ids[i], ids[i + 1], i);
+    }
 }
 
 /* Merge ids (count >= 2) in place, lowest rank first, leftmost first; the new count, or 0 when there is no memory. */
@@ -225,29 +235,23 @@ static size_t merge_all(struct phy_bpe_work *work, uint32_t *ids, size_t count)
     const struct phy_bpe *bpe = work->bpe;
     if (!reserve_links(work, count))
         return 0;
-    uint32_t *before = work->links, *after = work->links + work->link_capacity;
-    work->heap_count = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        before[i] = i ? i - 1 : NO_LINK;
-        after[i] = i + 1 < count ? i + 1 : NO_LINK;
-        if (i + 1 < count)
-            push_pair(work, ids[i], ids[i + 1], i);
-    }
+    link_symbols(work, ids, count);
     while (work->heap_count) {
         uint64_t top = heap_pop(work);
-        uint32_t at = (uint32_t)top, rank = (uint32_t)(top >> 32);
-        if (ids[at] == PHY_NO_TOKEN || after[at] == NO_LINK)
+        uint32_t at = (uint32_t)top, to = bpe->merged[top >> 32];
+        const struct phy_bpe_link *left = &work->links[at];
+        if (left->id == PHY_NO_TOKEN || left->after == NO_LINK)
             continue;
         /* The pair may have changed since; it still counts if it gives the same token (as in Hugging Face's loop). */
-        uint32_t now = phy_pair_map_get(&bpe->merges, ids[at], ids[after[at]]);
-        if (now != PHY_PAIR_NONE && bpe->merged[now] == bpe->merged[rank]) {
-            merge_at(work, ids, before, after, at, bpe->merged[rank]);
+        uint32_t now = phy_pair_map_get(&bpe->merges, left->id, work->links[left->after].id);
+        if (now != PHY_PAIR_NONE && bpe->merged[now] == to) {
+            merge_at(work, at, to);
             work->merges_done++;
         }
     }
     size_t kept = 0;
-    for (uint32_t i = 0; i != NO_LINK; i = after[i])
-        ids[kept++] = ids[i];
+    for (uint32_t i = 0; i != NO_LINK; i = work->links[i].after)
+        ids[kept++] = work->links[i].id;
     return kept;
 }
 
