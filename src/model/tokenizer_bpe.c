@@ -9,8 +9,8 @@
 
 /* A word of more symbols is not worth remembering; and where the memory of words starts anew. */
 enum { CACHED_SYMBOLS_MAX = 48, CACHED_WORDS_MAX = 1 << 16 };
-/* Merges between two questions to the host. */
-enum { MERGES_BETWEEN_QUESTIONS = 1 << 20 };
+/* Characters or merges between two questions to the host. */
+enum { BETWEEN_QUESTIONS = 1 << 20 };
 
 static const uint32_t NO_LINK = UINT32_MAX;
 
@@ -229,7 +229,25 @@ static void link_symbols(struct phy_bpe_work *work, const uint32_t *ids, size_t 
     }
 }
 
-/* Merge ids (count >= 2) in place, lowest rank first, leftmost first; the new count, or 0 when there is no memory. */
+/* Asks the host now and then. */
+static bool must_stop(struct phy_bpe_work *work)
+{
+    if (++work->since_asked < BETWEEN_QUESTIONS)
+        return false;
+    work->since_asked = 0;
+    work->stopped = work->stopped || phy_cancelled(work->host);
+    return work->stopped;
+}
+
+/* A word's work has failed: the host stopped it, or there is no memory. */
+static enum phy_status fail_word(const struct phy_bpe_work *work)
+{
+    if (work->stopped)
+        return phy_fail(work->host, PHY_ERR_INTERRUPTED, "%s: interrupted", work->name);
+    return phy_fail_memory(work->host, "a word's symbols", work->word.count * sizeof *work->links);
+}
+
+/* Merge ids (count >= 2) in place, lowest rank first, leftmost first; the new count, or 0 for fail_word. */
 static size_t merge_all(struct phy_bpe_work *work, uint32_t *ids, size_t count)
 {
     const struct phy_bpe *bpe = work->bpe;
@@ -246,7 +264,8 @@ static size_t merge_all(struct phy_bpe_work *work, uint32_t *ids, size_t count)
         uint32_t now = phy_pair_map_get(&bpe->merges, left->id, work->links[left->after].id);
         if (now != PHY_PAIR_NONE && bpe->merged[now] == to) {
             merge_at(work, at, to);
-            work->merges_done++;
+            if (must_stop(work))
+                return 0;
         }
     }
     size_t kept = 0;
@@ -427,7 +446,7 @@ static enum phy_status put_unknown_char(struct piece *piece, const char *text, s
             ok = put_unk(work, piece->out);
         piece->unk_waits = true;
     }
-    return ok ? PHY_OK : phy_fail_memory(work->host, "a word's symbols", work->word.count);
+    return ok ? PHY_OK : fail_word(work);
 }
 
 static enum phy_status put_char(struct piece *piece, const char *text, size_t bytes, uint32_t code)
@@ -439,7 +458,7 @@ static enum phy_status put_char(struct piece *piece, const char *text, size_t by
     bool ok = !piece->unk_waits || put_unk(piece->work, piece->out);
     piece->unk_waits = false;
     ok = ok && put_symbol(piece->work, id, code, code, piece->out);
-    return ok ? PHY_OK : phy_fail_memory(piece->work->host, "a word's symbols", piece->work->word.count);
+    return ok ? PHY_OK : fail_word(piece->work);
 }
 
 enum phy_status phy_bpe_encode(struct phy_bpe_work *work, const char *text, size_t bytes, struct phy_ids *out)
@@ -455,13 +474,10 @@ enum phy_status phy_bpe_encode(struct phy_bpe_work *work, const char *text, size
         enum phy_status status = put_char(&piece, text + at, length, code);
         if (status != PHY_OK)
             return status;
-        if (work->merges_done > MERGES_BETWEEN_QUESTIONS) {
-            work->merges_done = 0;
-            if (phy_cancelled(work->host))
-                return phy_fail(work->host, PHY_ERR_INTERRUPTED, "%s: interrupted", work->name);
-        }
+        if (must_stop(work))
+            return fail_word(work);
     }
     if ((piece.unk_waits && !put_unk(work, out)) || !end_word(work, out))
-        return phy_fail_memory(work->host, "a word's symbols", work->word.count);
+        return fail_word(work);
     return PHY_OK;
 }

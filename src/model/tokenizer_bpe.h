@@ -69,7 +69,8 @@ struct phy_bpe_work {
     struct phy_ids cached; /* records: symbol count, id count, symbols, ids */
     uint32_t *cache_slots; /* (slot_count) place of a record plus 1, 0 when free */
     size_t cache_slot_count, cache_count;
-    uint64_t merges_done; /* since the host was asked last */
+    uint64_t since_asked; /* characters and merges since the host was asked last */
+    bool stopped;         /* the host wants no more */
 };
 
 void phy_bpe_work_free(struct phy_bpe_work *work);

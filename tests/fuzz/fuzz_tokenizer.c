@@ -38,7 +38,8 @@ static void check_round(const struct phy_tokenizer *t, const char *text, size_t 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char sample[] = "The  don't 123\n\xE2\x96\x81<s>e\xCC\x81\xCC\xA3\xE4\xB8\xAD aaaaaaaaaaaaaaaaaaaaaaaaaaab";
+    static const char sample[] =
+        "The  don't 123\n\xE2\x96\x81<s>e\xCC\x81\xCC\xA3\xE4\xB8\xAD aaaaaaaaaaaaaaaaaaaaaaaaaaab";
     unsigned errors;
     struct phy_host host = fuzz_host(&errors);
     struct phy_tokenizer *t;
@@ -48,8 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         bytes--;
     if (!bytes)
         bytes = size;
-    enum phy_status status =
-        phy_tokenizer_parse(&t, json, bytes, "f", &(struct phy_tokenizer_params){.host = &host});
+    enum phy_status status = phy_tokenizer_parse(&t, json, bytes, "f", &(struct phy_tokenizer_params){.host = &host});
     FUZZ_CHECK(is_known(status) && errors == (status != PHY_OK) && !t == (status != PHY_OK));
     if (status != PHY_OK)
         return 0;

@@ -88,8 +88,8 @@ static struct phy_surgery_params params_for(const char *donor, const char *outpu
 }
 
 /* The model is slow, so that of the defaults is kept. */
-static unsigned char *expected_shard(size_t shard, const struct phy_flow_params *flow, const struct phy_target_params *which,
-                                     size_t *bytes, struct model_counts *counts)
+static unsigned char *expected_shard(size_t shard, const struct phy_flow_params *flow,
+                                     const struct phy_target_params *which, size_t *bytes, struct model_counts *counts)
 {
     static unsigned char *kept[2];
     static size_t kept_bytes[2];
@@ -171,7 +171,7 @@ static void writes_what_the_model_says_and_copies_the_rest(void **state)
     assert_false(donor_same_file("donor/physarium/surgery.json", "out/physarium/surgery.json"));
     assert_false(exists("out/physarium/journal"));
     assert_false(exists(".out.physarium-partial"));
-    static const char *const reports[] = {"surgery.json", "surgery.md", "surgery.html",
+    static const char *const reports[] = {"surgery.json",  "surgery.md",    "surgery.html",
                                           "coverage.json", "tensors.jsonl", "run.json"};
     for (size_t i = 0; i < 6; i++) {
         char path[64];
@@ -227,7 +227,8 @@ static void a_file_becomes_a_file_with_its_reports_beside_it(void **state)
     struct model_counts counts = {0};
     size_t bytes, got_bytes;
     assert_int_equal(phy_surgery_run(&params, &result), PHY_OK);
-    unsigned char *expected = model_shard("single.safetensors", "single.safetensors", 0, &defaults, NULL, &bytes, &counts);
+    unsigned char *expected =
+        model_shard("single.safetensors", "single.safetensors", 0, &defaults, NULL, &bytes, &counts);
     unsigned char *got = donor_read("out.safetensors", &got_bytes);
     assert_int_equal(got_bytes, bytes);
     assert_memory_equal(got, expected, bytes);
@@ -307,8 +308,8 @@ static void a_weight_that_is_not_finite_is_named_and_nothing_is_left(void **stat
     donor_write_safetensors("bad.safetensors", tensors, 2, 5, 3);
     unsigned char *file = donor_read("bad.safetensors", &bytes);
     float inf = 1.0f / 0.0f, large = 0x1p64f;
-    memcpy(file + bytes - 4 * (700 * 599 - 3), &inf, 4);      /* row 1, column 3 */
-    memcpy(file + bytes - 4 * (700 * 299 - 650), &large, 4);  /* row 301, column 650: in a later tile */
+    memcpy(file + bytes - 4 * (700 * 599 - 3), &inf, 4);     /* row 1, column 3 */
+    memcpy(file + bytes - 4 * (700 * 299 - 650), &large, 4); /* row 301, column 650: in a later tile */
     donor_write("bad.safetensors", file, bytes);
     for (int threads = 1; threads <= 4; threads++) {
         host = recording_host(&record);
@@ -317,8 +318,9 @@ static void a_weight_that_is_not_finite_is_named_and_nothing_is_left(void **stat
         params.memory_bytes = UINT64_C(16) << 20;
         assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_FORMAT);
         assert_int_equal(record.errors, 1);
-        assert_non_null(strstr(record.error, "bad.safetensors: tensor 1 \"model.layers.0.mlp.up_proj.weight\": the weight at "
-                                             "row 1, column 3 is not finite"));
+        assert_non_null(strstr(record.error,
+                               "bad.safetensors: tensor 1 \"model.layers.0.mlp.up_proj.weight\": the weight at "
+                               "row 1, column 3 is not finite"));
         assert_false(exists("out.safetensors"));
         assert_false(exists(".out.safetensors.physarium-partial"));
     }
@@ -381,7 +383,9 @@ static void an_error_of_any_call_leaves_work_that_resumes(void **state)
         int error;
         const char *says;
     } kinds[] = {
-        {PHY_IO_WRITE, ENOSPC, "--resume"}, {PHY_IO_FSYNC, EIO, "--resume"}, {PHY_IO_CLOSE, EDQUOT, "--resume"},
+        {PHY_IO_WRITE, ENOSPC, "--resume"},
+        {PHY_IO_FSYNC, EIO, "--resume"},
+        {PHY_IO_CLOSE, EDQUOT, "--resume"},
         {PHY_IO_READ, EIO, ""},
     };
     unsigned struck = 0;
@@ -423,7 +427,8 @@ static void a_file_size_limit_is_an_error_with_a_sentence(void **state)
         setrlimit(RLIMIT_FSIZE, &limit);
         struct phy_surgery_params params = params_for("donor", "out");
         enum phy_status status = phy_surgery_run(&params, NULL);
-        _exit(status == PHY_ERR_IO && strstr(record.error, "File too large") && strstr(record.error, "--resume") ? 0 : 1);
+        _exit(status == PHY_ERR_IO && strstr(record.error, "File too large") && strstr(record.error, "--resume") ? 0
+                                                                                                                 : 1);
     }
     int code;
     assert_int_equal(waitpid(child, &code, 0), child);
