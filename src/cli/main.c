@@ -7,8 +7,7 @@
 
 /* One line for each command; NULL ends the table. */
 static const struct phy_command *const commands[] = {
-    &cmd_inspect, &cmd_import, &cmd_surgery, &cmd_coverage, &cmd_tokenize,
-    NULL,
+    &cmd_inspect, &cmd_import, &cmd_surgery, &cmd_coverage, &cmd_tokenize, NULL,
 };
 
 static void print_help(FILE *to)

@@ -217,7 +217,7 @@ static void unsupported_components_are_refused_by_name(void **state)
         expect_refusal(&others[i]);
 }
 
-static void deep_nesting_and_long_lists_meet_a_limit(void **state)
+static void deep_nesting_is_malformed_and_long_lists_meet_a_limit(void **state)
 {
     (void)state;
     size_t bytes = 1 << 20;
@@ -225,7 +225,7 @@ static void deep_nesting_and_long_lists_meet_a_limit(void **state)
     memset(json, '[', bytes);
     memcpy(json, "{\"normalizer\": ", 15);
     json[bytes] = 0;
-    expect_refusal(&(struct bad_file){json, PHY_ERR_LIMIT, "nested too deep"});
+    expect_refusal(&(struct bad_file){json, PHY_ERR_FORMAT, "nested too deep"});
     memcpy(json, "{\"normalizer\": [", 16);
     for (size_t i = 16; i + 1 < bytes; i += 2)
         memcpy(json + i, "1,", 2);
@@ -368,7 +368,7 @@ static void constructs_that_differ_are_refused(void **state)
 static void patterns_without_end_are_stopped(void **state)
 {
     (void)state;
-    static const char *const patterns[] = {"(a+)+b", "(a|a)*b",   "(a*)*b",    "(a|aa)+$b",
+    static const char *const patterns[] = {"(a+)+b", "(a|a)*b",   "(a*)*b",     "(a|aa)+$b",
                                            "a*b|a",  "(a*b|a)*c", ".*.*.*.*x$", "(?=(a+)+b)a"};
     size_t bytes = 1 << 17;
     char *text = malloc(bytes);
@@ -395,7 +395,7 @@ static void added_tokens_are_found_longest_first_with_their_spaces(void **state)
     (void)state;
     struct phy_tokenizer *t =
         load_file("bytes.tokenizer.json"); /* <s>, "don" as a word of its own, "  " that takes spaces */
-    uint32_t s, don, spaces;
+    uint32_t s = 0, don = 0, spaces = 0;
     assert_true(phy_tokenizer_find(t, "<s>", 3, &s) && phy_tokenizer_find(t, "don", 3, &don) &&
                 phy_tokenizer_find(t, "  ", 2, &spaces));
     assert_true(phy_tokenizer_is_special(t, s) && !phy_tokenizer_is_special(t, don));
@@ -614,7 +614,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_and_contradictory_files_are_refused_with_a_fact),
         cmocka_unit_test(unsupported_components_are_refused_by_name),
-        cmocka_unit_test(deep_nesting_and_long_lists_meet_a_limit),
+        cmocka_unit_test(deep_nesting_is_malformed_and_long_lists_meet_a_limit),
         cmocka_unit_test(every_truncated_prefix_is_rejected),
         cmocka_unit_test(failed_allocations_are_reported_once_and_leak_nothing),
         cmocka_unit_test(absent_and_unreadable_files_are_io_errors),
