@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Speed of the matmul forms: bytes of weights per second for few rows of x, floating-point operations for many. One thread;
- * forms take turns, so that a busy moment meets them all. Medians after a warm-up.
+/* Speed of the matmul forms: bytes of weights per second for few rows of x, floating-point operations for many. One
+ * thread; forms take turns, so that a busy moment meets them all. Medians after a warm-up.
  *
  * usage: bench_matmul [ROUNDS] */
 #include <stdio.h>
@@ -80,7 +80,7 @@ static int measure(const struct shape *shape, int rounds)
 
 int main(int argc, char **argv)
 {
-    static const struct shape shapes[] = {{1536, 576, 1},    {1536, 576, 8},   {1536, 576, 64},   {1536, 576, 512},
+    static const struct shape shapes[] = {{1536, 576, 1},   {1536, 576, 8},   {1536, 576, 64},   {1536, 576, 512},
                                           {18944, 3584, 1}, {3584, 3584, 64}, {3584, 18944, 64}, {3584, 3584, 512}};
     int rounds = argc > 1 ? atoi(argv[1]) : 11;
     rounds = rounds < 1 ? 1 : rounds > MOST_ROUNDS ? MOST_ROUNDS : rounds;
