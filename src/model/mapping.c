@@ -17,7 +17,6 @@ static struct slot {
     atomic_bool torn;
 } slots[SLOT_COUNT];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static bool handler_installed;
 static struct sigaction previous;
 static uintptr_t page_bytes;
 
@@ -44,17 +43,18 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     }
 }
 
+/* Ours, again if the program has put its own in its place since. */
 static int install_handler(void)
 {
-    if (handler_installed)
+    struct sigaction now, action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    if (sigaction(SIGBUS, NULL, &now) != 0)
+        return errno;
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_bus_error)
         return 0;
     page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
-    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    previous = now;
     sigemptyset(&action.sa_mask);
-    if (sigaction(SIGBUS, &action, &previous) != 0)
-        return errno;
-    handler_installed = true;
-    return 0;
+    return sigaction(SIGBUS, &action, NULL) == 0 ? 0 : errno;
 }
 
 int phy_mapping_open(struct phy_mapping *out, int fd, size_t bytes)

@@ -13,9 +13,9 @@ struct phy_mapping {
     int slot; /* in the table that the signal handler looks at */
 };
 
-/* Map the first `bytes` bytes of fd. Returns 0 or an errno value (EMFILE: more than 512 maps at a time). The first map
- * installs a SIGBUS handler that hands every fault outside our maps to the handler there was before.
- * Thread-safe. */
+/* Map the first `bytes` bytes of fd. Returns 0 or an errno value (EMFILE: more than 512 maps at a time). Each
+ * makes sure that our SIGBUS handler is in place, which hands every fault outside our maps to the handler that it
+ * found; a program that sets its own while a map is open loses the protection until the next is opened. Thread-safe. */
 int phy_mapping_open(struct phy_mapping *out, int fd, size_t bytes);
 void phy_mapping_close(struct phy_mapping *mapping);
 /* True once a page of it was gone: what was computed from it is worthless. */

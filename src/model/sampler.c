@@ -75,6 +75,8 @@ uint32_t phy_sampler_choose(struct phy_sampler *sampler, const float *logits, si
             sampler->candidates[count++] =
                 (struct phy_candidate){.logit = logits[v], .id = (uint32_t)v, .weight = weight};
     }
+    if (count == 0) /* logits that are no numbers */
+        return top;
     if (p->top_k || p->top_p < 1.0)
         qsort(sampler->candidates, count, sizeof *sampler->candidates, by_weight);
     if (p->top_k && p->top_k < count) {

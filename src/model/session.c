@@ -2,10 +2,12 @@
 /* The forward pass: embedding, layers (norm, attention, norm, FFN), final norm, head; float32 activations. */
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "format/checkpoint_files.h"
 #include "model/ffn.h"
 #include "model/model_parts.h"
 
@@ -189,6 +191,28 @@ static void embed(struct phy_session *s, const uint32_t *tokens, size_t count)
     }
 }
 
+/* The end of a file that was cut inside a page reads as zeros without a signal, so its length counts too. */
+static bool is_cut(const struct phy_model *model, size_t shard)
+{
+    struct stat found;
+    return phy_mapping_torn(&model->mappings[shard]) ||
+           fstat(phy_checkpoint_shard_fd(model->checkpoint, shard), &found) != 0 ||
+           (uint64_t)found.st_size < model->mappings[shard].bytes;
+}
+
+static enum phy_status check_mappings(const struct phy_model *model)
+{
+    for (size_t i = 0; i < model->mapping_count; i++) {
+        if (is_cut(model, i)) {
+            struct phy_shard_info shard;
+            phy_checkpoint_shard(model->checkpoint, i, &shard);
+            return phy_fail(model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use",
+                            shard.name);
+        }
+    }
+    return PHY_OK;
+}
+
 /* Logits of rows [row, count) of the chunk, a few at a time, to the sink. */
 static enum phy_status score(struct phy_session *s, uint32_t first, size_t row, size_t count, phy_logits_sink *sink,
                              void *user)
@@ -199,22 +223,12 @@ static enum phy_status score(struct phy_session *s, uint32_t first, size_t row, 
         size_t rows = count - row < HEAD_CHUNK ? count - row : HEAD_CHUNK;
         norm_rows(s, s->h, s->x + row * c->hidden_size, model->final_norm, rows);
         phy_model_multiply(model, &model->head, s->h, rows, s->logits, NULL);
+        enum phy_status status = check_mappings(model);
+        if (status != PHY_OK)
+            return status;
         for (size_t i = 0; i < rows; i++) {
             if (!sink(user, first + (uint32_t)(row + i), s->logits + i * c->vocab_size))
                 return PHY_ERR_INTERRUPTED;
-        }
-    }
-    return PHY_OK;
-}
-
-static enum phy_status check_mappings(const struct phy_model *model)
-{
-    for (size_t i = 0; i < model->mapping_count; i++) {
-        if (phy_mapping_torn(&model->mappings[i])) {
-            struct phy_shard_info shard;
-            phy_checkpoint_shard(model->checkpoint, i, &shard);
-            return phy_fail(model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use",
-                            shard.name);
         }
     }
     return PHY_OK;
