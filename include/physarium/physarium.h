@@ -3,14 +3,19 @@
 #ifndef PHYSARIUM_PHYSARIUM_H
 #define PHYSARIUM_PHYSARIUM_H
 
+#include "calibrate.h"
 #include "checkpoint.h"
 #include "coverage.h"
 #include "device.h"
+#include "eval.h"
+#include "generate.h"
 #include "host.h"
 #include "import.h"
+#include "model.h"
 #include "status.h"
 #include "surgery.h"
 #include "targets.h"
+#include "tokenizer.h"
 #include "version.h"
 
 #endif

@@ -18,6 +18,7 @@ struct phy_command {
 };
 
 extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_coverage, cmd_devices;
+extern const struct phy_command cmd_tokenize, cmd_generate, cmd_logits, cmd_eval, cmd_calibrate;
 
 /* ---- options ---- */
 
@@ -55,6 +56,14 @@ struct phy_common_options {
 bool phy_parse_options(const struct phy_command *command, int argc, char **argv, const struct phy_option *options,
                        struct phy_common_options *common, const char **positional, size_t capacity,
                        size_t *positional_count, int *exit_code);
+
+/* ---- what is read ---- */
+
+/* The whole of a file, or of standard input for "-", free(*text); false with errno set. */
+bool phy_read_file(const char *path, char **text, size_t *bytes);
+
+/* "1,2,3" to ids; false when it is anything else. `ids` has room for every comma and one more. */
+bool phy_parse_ids(const char *text, uint32_t *ids, size_t *count);
 
 /* ---- the terminal ---- */
 

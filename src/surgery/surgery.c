@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "format/checkpoint_files.h"
+#include "surgery/donor_digest.h"
 #include "surgery/identity.h"
 #include "surgery/sidecars.h"
 #include "surgery/surgery_run.h"
@@ -94,41 +95,18 @@ static enum phy_status check_params(struct phy_run *run)
 
 /* ---- what is read ---- */
 
-/* XXH3 of each header, and of all headers and sizes together: the donor's digest. */
 static enum phy_status digest_headers(struct phy_run *run)
 {
     const size_t count = phy_checkpoint_shard_count(run->donor);
-    XXH3_state_t *all = XXH3_createState(), *one = XXH3_createState();
-    unsigned char *chunk = phy_alloc(CHUNK_BYTES, 1), size[8];
     run->header_xxh3 = phy_zalloc(count, sizeof *run->header_xxh3);
-    enum phy_status status =
-        all && one && chunk && run->header_xxh3 ? PHY_OK : phy_fail_memory(&run->host, "digests", CHUNK_BYTES);
-    if (status == PHY_OK)
-        XXH3_64bits_reset(all);
-    for (size_t i = 0; status == PHY_OK && i < count; i++) {
+    if (!run->header_xxh3)
+        return phy_fail_memory(&run->host, "digests", count * sizeof *run->header_xxh3);
+    for (size_t i = 0; i < count; i++) {
         struct phy_shard_info shard;
         phy_checkpoint_shard(run->donor, i, &shard);
-        phy_store_u64(size, shard.file_bytes);
-        XXH3_64bits_update(all, size, sizeof size);
-        XXH3_64bits_reset(one);
-        for (uint64_t at = 0; status == PHY_OK && at < shard.header_bytes;) {
-            size_t bytes = (size_t)phy_min_u64(shard.header_bytes - at, CHUNK_BYTES);
-            status = phy_checkpoint_read(run->donor, i, at, chunk, bytes);
-            if (status != PHY_OK)
-                break;
-            XXH3_64bits_update(all, chunk, bytes);
-            XXH3_64bits_update(one, chunk, bytes);
-            at += bytes;
-        }
-        run->header_xxh3[i] = XXH3_64bits_digest(one);
         run->total_bytes += shard.file_bytes;
     }
-    if (status == PHY_OK)
-        snprintf(run->donor_digest, sizeof run->donor_digest, "%016llx", (unsigned long long)XXH3_64bits_digest(all));
-    phy_free(chunk);
-    XXH3_freeState(all);
-    XXH3_freeState(one);
-    return status;
+    return phy_donor_digest(run->donor, run->donor_digest, run->header_xxh3, &run->host);
 }
 
 static enum phy_status open_donor(struct phy_run *run)

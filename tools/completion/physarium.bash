@@ -28,7 +28,7 @@ _physarium() {
     local targets='--include --exclude --layers'
     local options=''
     case $command in
-    '') options='--help --version inspect import surgery coverage devices' ;;
+    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits' ;;
     inspect) options="--follow-symlinks $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
@@ -40,6 +40,13 @@ _physarium() {
         options+=" $targets --follow-symlinks $common"
         ;;
     devices) options=$common ;;
+    tokenize) options="--prompt --file --decode --no-special --special-as-text $common" ;;
+    generate)
+        options="--prompt --count --temperature --top-k --top-p --seed --no-special --ignore-eos --device --threads $common"
+        ;;
+    eval) options="--text --ids --baseline --ctx --stride --html --device --threads $common" ;;
+    calibrate) options="--text --ids --output --alpha --ctx --device --threads $common" ;;
+    logits) options="--ids --output --device --threads $common" ;;
     esac
 
     case $previous in
@@ -57,8 +64,9 @@ _physarium() {
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
-    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers) return ;;
-    -o | --output | --calibration)
+    --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
+        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha) return ;;
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;

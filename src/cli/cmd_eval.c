@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "physarium/eval.h"
+#include "text_ids.h"
+
+struct eval_options {
+    const char *model, *baseline, *text, *ids, *device, *html;
+    uint64_t context, stride, threads;
+};
+
+static void add_estimate(cJSON *to, const char *name, struct phy_estimate e)
+{
+    char error[64];
+    snprintf(error, sizeof error, "%s_error", name);
+    cJSON_AddNumberToObject(to, name, e.value);
+    cJSON_AddNumberToObject(to, error, e.error);
+}
+
+static void print_json(const struct phy_eval_result *r, const struct phy_model_info *info)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddNumberToObject(root, "schema", 1);
+    cJSON_AddStringToObject(root, "device", info->device);
+    cJSON_AddNumberToObject(root, "context", r->context);
+    cJSON_AddNumberToObject(root, "stride", r->stride);
+    cJSON_AddNumberToObject(root, "windows", (double)r->window_count);
+    cJSON_AddNumberToObject(root, "tokens", (double)r->token_count);
+    cJSON_AddNumberToObject(root, "tokens_dropped", (double)r->dropped);
+    add_estimate(root, "nll", r->nll);
+    add_estimate(root, "perplexity", r->perplexity);
+    if (r->has_baseline) {
+        add_estimate(root, "baseline_nll", r->baseline_nll);
+        add_estimate(root, "baseline_perplexity", r->baseline_perplexity);
+        add_estimate(root, "delta_perplexity", r->delta_perplexity);
+        add_estimate(root, "kl_bits", r->kl_bits);
+        cJSON_AddNumberToObject(root, "kl_bits_p99", r->kl_bits_p99);
+        cJSON_AddNumberToObject(root, "kl_bits_max", r->kl_bits_max);
+        cJSON_AddBoolToObject(root, "kl_exact", true);
+        add_estimate(root, "top1_agreement", r->top1_agreement);
+    }
+    cJSON *windows = cJSON_AddArrayToObject(root, "window_nll");
+    for (size_t i = 0; i < r->window_count; i++)
+        cJSON_AddItemToArray(windows, cJSON_CreateNumber(r->window_nll[i]));
+    char *text = cJSON_Print(root);
+    puts(text ? text : "{}");
+    free(text);
+    cJSON_Delete(root);
+}
+
+static void print_table(const struct phy_eval_result *r, const struct phy_model_info *info)
+{
+    printf("%zu tokens in %zu windows of %u, on %s\n", r->token_count, r->window_count, r->context, info->device);
+    printf("perplexity        %10.4f +- %.4f\n", r->perplexity.value, r->perplexity.error);
+    if (!r->has_baseline)
+        return;
+    printf("baseline          %10.4f +- %.4f\n", r->baseline_perplexity.value, r->baseline_perplexity.error);
+    printf("difference        %10.4f +- %.4f (paired)\n", r->delta_perplexity.value, r->delta_perplexity.error);
+    printf("KL(baseline||it)  %10.6f +- %.6f bits; 99th percentile %.4f, largest %.4f\n", r->kl_bits.value,
+           r->kl_bits.error, r->kl_bits_p99, r->kl_bits_max);
+    printf("top-1 agreement   %10.2f +- %.2f %%\n", 100 * r->top1_agreement.value, 100 * r->top1_agreement.error);
+}
+
+/* The last part of a path: pages hold no absolute ones. */
+static const char *last_part(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    return path + begin;
+}
+
+static enum phy_status write_page(const struct eval_options *o, const struct phy_eval_result *result,
+                                  const struct phy_text_ids *tokens, const struct phy_model_info *info,
+                                  const struct phy_host *host)
+{
+    struct phy_tokenizer *tokenizer;
+    enum phy_status status = phy_tokenizer_open(&tokenizer, o->model, &(struct phy_tokenizer_params){.host = host});
+    if (status == PHY_OK)
+        status = phy_eval_write_html(&(struct phy_eval_page){
+            .result = result,
+            .tokenizer = tokenizer,
+            .tokens = tokens->ids,
+            .token_count = tokens->count,
+            .model_name = last_part(o->model),
+            .baseline_name = o->baseline ? last_part(o->baseline) : NULL,
+            .device = info->device,
+            .output = o->html,
+            .host = host,
+        });
+    phy_tokenizer_close(&tokenizer);
+    return status;
+}
+
+static enum phy_status evaluate(const struct eval_options *o, const struct phy_host *host, bool json)
+{
+    struct phy_model_params model_params = {.device = o->device, .threads = (uint32_t)o->threads, .host = host};
+    struct phy_model *model = NULL, *baseline = NULL;
+    struct phy_eval_result result = {0};
+    struct phy_model_info info;
+    struct phy_text_ids tokens;
+    enum phy_status status = phy_text_ids_read(&tokens, o->model, o->text, o->ids, host);
+    if (status == PHY_OK)
+        status = phy_model_open(&model, o->model, &model_params);
+    if (status == PHY_OK && o->baseline)
+        status = phy_model_open(&baseline, o->baseline, &model_params);
+    if (status == PHY_OK) {
+        phy_model_describe(model, &info);
+        struct phy_eval_params params = {
+            .model = model,
+            .baseline = baseline,
+            .tokens = tokens.ids,
+            .token_count = tokens.count,
+            .context = (uint32_t)o->context,
+            .stride = (uint32_t)o->stride,
+            .has_bos = tokens.has_bos,
+            .bos = tokens.bos,
+            .host = host,
+        };
+        status = phy_eval_run(&params, &result);
+    }
+    if (status == PHY_OK && o->html)
+        status = write_page(o, &result, &tokens, &info, host);
+    if (status == PHY_OK && json)
+        print_json(&result, &info);
+    else if (status == PHY_OK)
+        print_table(&result, &info);
+    phy_eval_result_free(&result);
+    phy_model_close(&baseline);
+    phy_model_close(&model);
+    free(tokens.ids);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    struct phy_common_options common = {0};
+    struct eval_options o = {0};
+    size_t positional;
+    int code;
+    const struct phy_option options[] = {
+        {.name = "--baseline", .kind = PHY_OPTION_TEXT, .target = &o.baseline},
+        {.name = "--text", .kind = PHY_OPTION_TEXT, .target = &o.text},
+        {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &o.ids},
+        {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &o.context},
+        {.name = "--stride", .kind = PHY_OPTION_U64, .target = &o.stride},
+        {.name = "--html", .kind = PHY_OPTION_TEXT, .target = &o.html},
+        {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
+        {.name = NULL},
+    };
+    if (!phy_parse_options(&cmd_eval, argc, argv, options, &common, &o.model, 1, &positional, &code))
+        return code;
+    if (positional != 1 || !o.text == !o.ids || o.context > UINT32_MAX || o.stride > UINT32_MAX || o.threads > 4096)
+        return phy_usage_error("eval", "needs a model directory and one of --text and --ids");
+    struct phy_terminal terminal;
+    phy_terminal_open(&terminal, common.quiet);
+    code = phy_status_exit_code(evaluate(&o, &terminal.host, common.json));
+    phy_terminal_close(&terminal);
+    return phy_finish_stdout(code);
+}
+
+const struct phy_command cmd_eval = {
+    .name = "eval",
+    .run = run,
+    .summary = "perplexity, and divergence from a baseline",
+    .help =
+        "usage: physarium eval MODEL --text FILE [--baseline DIR] [OPTIONS]\n"
+        "\n"
+        "Perplexity of the model in directory MODEL on a text, in windows that each begin with an empty cache; with a\n"
+        "baseline also KL(baseline || model) in bits over the whole vocabulary, its 99th percentile, and how often "
+        "both\n"
+        "name the same likeliest token. Every figure has its standard error.\n"
+        "\n"
+        "      --text FILE       UTF-8 text; - is standard input\n"
+        "      --ids FILE        or token ids, little-endian uint32\n"
+        "      --baseline DIR    the model to compare with, of the same vocabulary\n"
+        "      --ctx N           inputs of a window (default 256)\n"
+        "      --stride N        tokens from window to window (default: windows do not overlap)\n"
+        "      --html FILE       a page: KL by position, and the tokens where the models differ most\n"
+        "      --device SPEC     cpu, cpu:ref, cpu:avx2 or cpu:avx512 (default cpu: the best)\n"
+        "      --threads N       CPU threads (default: all processors)\n"
+        "      --json            all figures as one object on stdout\n"
+        "  -q, --quiet           errors and warnings only\n",
+};

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+bool phy_read_file(const char *path, char **text, size_t *bytes)
+{
+    FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    size_t capacity = 1 << 16;
+    *bytes = 0;
+    *text = from ? malloc(capacity) : NULL;
+    while (*text) {
+        *bytes += fread(*text + *bytes, 1, capacity - *bytes, from);
+        if (*bytes < capacity)
+            break;
+        char *larger = realloc(*text, capacity *= 2);
+        if (!larger) {
+            free(*text);
+            *text = NULL;
+            errno = ENOMEM;
+        } else {
+            *text = larger;
+        }
+    }
+    int error = *text && ferror(from) ? EIO : *text ? 0 : errno;
+    if (from && from != stdin)
+        fclose(from);
+    if (error && *text)
+        free(*text);
+    errno = error;
+    return !error;
+}
+
+bool phy_parse_ids(const char *text, uint32_t *ids, size_t *count)
+{
+    *count = 0;
+    while (*text) {
+        char *end;
+        errno = 0;
+        unsigned long long id = strtoull(text, &end, 10);
+        if (*text < '0' || *text > '9' || errno || id > UINT32_MAX || (*end && *end != ',') || (*end && !end[1]))
+            return false;
+        ids[(*count)++] = (uint32_t)id;
+        text = *end ? end + 1 : end;
+    }
+    return true;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "text_ids.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A tokenizer whose template puts exactly one token before an empty text has a BOS token. */
+static enum phy_status find_bos(struct phy_text_ids *out, const struct phy_tokenizer *tokenizer)
+{
+    struct phy_id_list list;
+    enum phy_status status = phy_tokenizer_encode(tokenizer, "", 0, NULL, &list);
+    if (status != PHY_OK)
+        return status;
+    out->has_bos = list.count > 0;
+    if (out->has_bos)
+        out->bos = list.ids[0];
+    phy_id_list_free(&list);
+    return PHY_OK;
+}
+
+static enum phy_status encode(struct phy_text_ids *out, const struct phy_tokenizer *tokenizer, const char *text,
+                              size_t bytes)
+{
+    struct phy_id_list list;
+    enum phy_status status =
+        phy_tokenizer_encode(tokenizer, text, bytes, &(struct phy_encode_params){.no_special = true}, &list);
+    if (status != PHY_OK)
+        return status;
+    out->ids = malloc((list.count + 1) * sizeof *out->ids);
+    if (out->ids) {
+        memcpy(out->ids, list.ids, list.count * sizeof *out->ids);
+        out->count = list.count;
+    } else {
+        status = PHY_ERR_MEMORY;
+    }
+    phy_id_list_free(&list);
+    return status;
+}
+
+static enum phy_status unpack(struct phy_text_ids *out, const char *name, const char *raw, size_t bytes)
+{
+    if (bytes % 4) {
+        fprintf(stderr, "%s: %zu bytes are not a whole number of uint32 values\n", name, bytes);
+        return PHY_ERR_FORMAT;
+    }
+    out->ids = malloc(bytes + 4);
+    if (!out->ids)
+        return PHY_ERR_MEMORY;
+    out->count = bytes / 4;
+    for (size_t i = 0; i < out->count; i++) {
+        const unsigned char *p = (const unsigned char *)raw + 4 * i;
+        out->ids[i] = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    }
+    return PHY_OK;
+}
+
+enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, const char *text, const char *ids,
+                                  const struct phy_host *host)
+{
+    char *content = NULL;
+    size_t bytes = 0;
+    struct phy_tokenizer *tokenizer = NULL;
+    const char *name = text ? text : ids;
+    *out = (struct phy_text_ids){0};
+    if (!phy_read_file(name, &content, &bytes)) {
+        fprintf(stderr, "%s: %s\n", name, strerror(errno));
+        return PHY_ERR_IO;
+    }
+    enum phy_status status = phy_tokenizer_open(&tokenizer, model, &(struct phy_tokenizer_params){.host = host});
+    if (status == PHY_OK)
+        status = find_bos(out, tokenizer);
+    if (status == PHY_OK)
+        status = text ? encode(out, tokenizer, content, bytes) : unpack(out, name, content, bytes);
+    phy_tokenizer_close(&tokenizer);
+    free(content);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where eval and calibrate take their tokens from: a text and the model's tokenizer, or ids. */
+#ifndef PHY_CLI_TEXT_IDS_H
+#define PHY_CLI_TEXT_IDS_H
+
+#include "cli.h"
+#include "physarium/tokenizer.h"
+
+struct phy_text_ids {
+    uint32_t *ids;
+    size_t count;
+    bool has_bos; /* the tokenizer begins every sequence with `bos` */
+    uint32_t bos;
+};
+
+/* Tokens of the file `text` by `model`'s tokenizer, or the little-endian uint32 values of the file `ids`; the other is
+ * NULL. Special tokens are not added; has_bos says whether the model wants one. free(out->ids). The failure has been
+ * said. */
+enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, const char *text, const char *ids,
+                                  const struct phy_host *host);
+
+#endif

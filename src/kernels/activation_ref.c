@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "kernels/activation_forms.h"
+
+void phy_gate_ref(enum phy_activation activation, float *gate, const float *up, size_t count)
+{
+    const double sqrt_2_over_pi = 0.79788456080286535588;
+    for (size_t i = 0; i < count; i++) {
+        double x = (double)gate[i], act;
+        if (activation == PHY_ACT_SILU)
+            act = x / (1.0 + exp(-x));
+        else
+            act = 0.5 * x * (1.0 + tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
+        gate[i] = (float)(act * (double)up[i]);
+    }
+}
+
+double phy_log_sum_ref(const float *x, size_t count, uint32_t *top)
+{
+    size_t best = 0;
+    double sum = 0;
+    for (size_t i = 1; i < count; i++) {
+        if (x[i] > x[best])
+            best = i;
+    }
+    for (size_t i = 0; i < count; i++)
+        sum += exp((double)x[i] - (double)x[best]);
+    *top = (uint32_t)best;
+    return (double)x[best] + log(sum);
+}
+
+double phy_kl_ref(const float *p, double p_log, const float *q, double q_log, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        double p_i = (double)p[i] - p_log, q_i = (double)q[i] - q_log;
+        sum += exp(p_i) * (p_i - q_i);
+    }
+    return sum;
+}

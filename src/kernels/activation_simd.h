@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Body of the SIMD forms of activation.h, included after vec_<form>.h. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/vec_math.h"
+
+/* SiLU(z) = z / (1 + e^-z), and tanh-GELU is x SiLU(2y)/(2y) with y = sqrt(2/pi)(x + 0.044715 x^3), because
+ * (1 + tanh y) / 2 = 1 / (1 + e^-2y). */
+INLINE vec act(enum phy_activation activation, vec x)
+{
+    vec exponent = x;
+    if (activation == PHY_ACT_GELU_TANH) {
+        vec cubic = vec_fma(vec_mul(vec_mul(x, x), x), vec_set1(0.044715f), x);
+        exponent = vec_mul(cubic, vec_set1(1.5957691216057308f)); /* 2 sqrt(2/pi) */
+    }
+    return vec_div(x, vec_add(vec_set1(1.0f), vec_exp(vec_sub(vec_zero(), exponent))));
+}
+
+INLINE void gate_typed(enum phy_activation activation, float *gate, const float *up, size_t count)
+{
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        vec_store(gate + i, vec_mul(act(activation, vec_load(gate + i)), vec_load(up + i)));
+    if (i < count) {
+        float g[LANES] = {0}, u[LANES] = {0};
+        memcpy(g, gate + i, (count - i) * sizeof *g);
+        memcpy(u, up + i, (count - i) * sizeof *u);
+        vec_store(g, vec_mul(act(activation, vec_load(g)), vec_load(u)));
+        memcpy(gate + i, g, (count - i) * sizeof *g);
+    }
+}
+
+void FORM(phy_gate)(enum phy_activation activation, float *gate, const float *up, size_t count)
+{
+    if (activation == PHY_ACT_SILU)
+        gate_typed(PHY_ACT_SILU, gate, up, count);
+    else
+        gate_typed(PHY_ACT_GELU_TANH, gate, up, count);
+}
+
+/* Elements added in float32 before the sum goes on in float64. */
+enum { SUM_BLOCK = 64 * LANES };
+
+double FORM(phy_log_sum)(const float *x, size_t count, uint32_t *top)
+{
+    float largest = x[0];
+    size_t i = 0;
+    if (count >= LANES) {
+        vec most = vec_load(x);
+        for (i = LANES; i + LANES <= count; i += LANES)
+            most = vec_max(most, vec_load(x + i));
+        float lanes[LANES];
+        vec_store(lanes, most);
+        for (size_t l = 0; l < LANES; l++)
+            largest = lanes[l] > largest ? lanes[l] : largest;
+    }
+    for (; i < count; i++)
+        largest = x[i] > largest ? x[i] : largest;
+    size_t best = 0;
+    while (best + 1 < count && x[best] != largest)
+        best++;
+    *top = (uint32_t)best;
+
+    double sum = 0;
+    vec shift = vec_set1(largest);
+    size_t whole = count - count % LANES;
+    for (i = 0; i < whole;) {
+        size_t end = i + SUM_BLOCK < whole ? i + SUM_BLOCK : whole;
+        vec part = vec_zero();
+        for (; i < end; i += LANES)
+            part = vec_add(part, vec_exp(vec_sub(vec_load(x + i), shift)));
+        sum += (double)vec_sum(part);
+    }
+    for (; i < count; i++)
+        sum += exp((double)x[i] - (double)largest);
+    return (double)largest + log(sum);
+}
+
+double FORM(phy_kl)(const float *p, double p_log, const float *q, double q_log, size_t count)
+{
+    double sum = 0;
+    /* Both constants in two parts: where p is nearly 1 the log ratio is a small difference of large numbers. */
+    const float p_high = (float)p_log, difference_high = (float)(q_log - p_log);
+    const vec shift = vec_set1(p_high), shift_rest = vec_set1((float)(p_log - (double)p_high)),
+              difference = vec_set1(difference_high),
+              difference_rest = vec_set1((float)(q_log - p_log - (double)difference_high));
+    size_t whole = count - count % LANES, i = 0;
+    while (i < whole) {
+        size_t end = i + SUM_BLOCK < whole ? i + SUM_BLOCK : whole;
+        vec part = vec_zero();
+        for (; i < end; i += LANES) {
+            vec p_i = vec_load(p + i);
+            vec log_p = vec_sub(vec_sub(p_i, shift), shift_rest);
+            vec log_ratio = vec_add(vec_add(vec_sub(p_i, vec_load(q + i)), difference), difference_rest);
+            part = vec_fma(vec_exp(log_p), log_ratio, part);
+        }
+        sum += (double)vec_sum(part);
+    }
+    for (; i < count; i++)
+        sum += exp((double)p[i] - p_log) * ((double)p[i] - (double)q[i] + (q_log - p_log));
+    return sum;
+}

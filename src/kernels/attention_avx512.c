@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/attention_forms.h"
+#include "kernels/vec_avx512.h"
+
+#include "kernels/attention_simd.h"

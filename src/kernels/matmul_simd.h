@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Body of the SIMD forms, included after vec_<form>.h and
+ *
+ *   UNIT_VECS, TILE_COUNT   matmul's register tile: UNIT_VECS vectors of rows x TILE_COUNT rows of x
+ */
+#include <string.h>
+
+#include "kernels/vec_math.h"
+
+INLINE vec load_codes(const void *w, enum phy_float_type type, size_t index)
+{
+    switch (type) {
+    case PHY_FLOAT_BF16:
+        return vec_widen_bf16((const uint16_t *)w + index);
+    case PHY_FLOAT_F16:
+        return vec_widen_f16((const uint16_t *)w + index);
+    default:
+        return vec_load((const float *)w + index);
+    }
+}
+
+/* The last `bytes` of a row, zero-padded to a vector: nothing beyond the matrix is read. */
+INLINE vec load_codes_tail(const void *w, enum phy_float_type type, size_t index, size_t left)
+{
+    float buffer[LANES] = {0};
+    size_t width = type == PHY_FLOAT_F32 ? 4 : 2;
+    memcpy(buffer, (const char *)w + index * width, left * width);
+    return load_codes(buffer, type, 0);
+}
+
+INLINE vec load_floats_tail(const float *x, size_t left)
+{
+    float buffer[LANES] = {0};
+    memcpy(buffer, x, left * sizeof *x);
+    return vec_load(buffer);
+}
+
+/* Columns of one chain of additions in each lane: as long as in a panel, so that both families err alike. */
+enum { BLOCK_COLS = PHY_MATMUL_PANEL_COLS * LANES };
+
+/* `rows` rows of w times `count` rows of x; both are constants where this is inlined. */
+INLINE void dot_rows(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t n,
+                     size_t count)
+{
+    const size_t cols = product->cols, whole = cols - cols % LANES;
+    const size_t width = type == PHY_FLOAT_F32 ? 4 : 2;
+    vec sum[4 * 4];
+    const char *w[4];
+    UNROLL
+    for (size_t i = 0; i < rows; i++)
+        w[i] = (const char *)product->w + (r + i) * cols * width;
+    UNROLL
+    for (size_t i = 0; i < rows * count; i++)
+        sum[i] = vec_zero();
+    size_t k = 0;
+    while (k < whole) {
+        const size_t end = whole - k > BLOCK_COLS ? k + BLOCK_COLS : whole;
+        vec part[4 * 4];
+        UNROLL
+        for (size_t i = 0; i < rows * count; i++)
+            part[i] = vec_zero();
+        for (; k < end; k += LANES) {
+            UNROLL
+            for (size_t i = 0; i < rows; i++) {
+                vec wk = load_codes(w[i], type, k);
+                UNROLL
+                for (size_t j = 0; j < count; j++)
+                    part[i * count + j] = vec_fma(wk, vec_load(product->x + (n + j) * cols + k), part[i * count + j]);
+            }
+        }
+        UNROLL
+        for (size_t i = 0; i < rows * count; i++)
+            sum[i] = vec_add(sum[i], part[i]);
+    }
+    if (k < cols) {
+        UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            vec wk = load_codes_tail(w[i], type, k, cols - k);
+            UNROLL
+            for (size_t j = 0; j < count; j++)
+                sum[i * count + j] =
+                    vec_fma(wk, load_floats_tail(product->x + (n + j) * cols + k, cols - k), sum[i * count + j]);
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        UNROLL
+        for (size_t j = 0; j < count; j++)
+            product->y[(n + j) * product->y_stride + r + i] = vec_sum(sum[i * count + j]);
+    }
+}
+
+/* Four rows of w at a time: four streams from memory. The order of a row's sum depends on neither n nor the share. */
+INLINE void matvec_typed(const struct phy_matmul *product, enum phy_float_type type, size_t row_begin, size_t row_end)
+{
+    size_t r = row_begin;
+    for (; r + 4 <= row_end; r += 4) {
+        size_t n = 0;
+        for (; n + 4 <= product->count; n += 4)
+            dot_rows(product, type, r, 4, n, 4);
+        for (; n < product->count; n++)
+            dot_rows(product, type, r, 4, n, 1);
+    }
+    for (; r < row_end; r++) {
+        for (size_t n = 0; n < product->count; n++)
+            dot_rows(product, type, r, 1, n, 1);
+    }
+}
+
+void FORM(phy_matvec)(const struct phy_matmul *product, size_t row_begin, size_t row_end)
+{
+    switch (product->type) {
+    case PHY_FLOAT_BF16:
+        matvec_typed(product, PHY_FLOAT_BF16, row_begin, row_end);
+        break;
+    case PHY_FLOAT_F16:
+        matvec_typed(product, PHY_FLOAT_F16, row_begin, row_end);
+        break;
+    default:
+        matvec_typed(product, PHY_FLOAT_F32, row_begin, row_end);
+        break;
+    }
+}
+
+enum { UNIT_ROWS = UNIT_VECS * LANES };
+
+/* LANES columns from k of LANES rows from r, widened and turned: lanes[k] holds a column. Rows from `rows` on are zero.
+ */
+INLINE void load_columns(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k,
+                         size_t cols, vec lanes[LANES])
+{
+    for (size_t i = 0; i < LANES; i++) {
+        size_t at = (r + i) * product->cols + k;
+        if (i >= rows)
+            lanes[i] = vec_zero();
+        else
+            lanes[i] = cols >= LANES ? load_codes(product->w, type, at) : load_codes_tail(product->w, type, at, cols);
+    }
+    vec_transpose(lanes);
+}
+
+/* panel[k][UNIT_ROWS] = widened w[r + i][k0 + k]; rows past the end are zero. */
+INLINE void pack_panel(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k0,
+                       size_t cols, float *panel)
+{
+    for (size_t i = 0; i < UNIT_ROWS; i += LANES) {
+        for (size_t k = 0; k < cols; k += LANES) {
+            vec lanes[LANES];
+            load_columns(product, type, r + i, rows > i ? rows - i : 0, k0 + k, cols - k, lanes);
+            for (size_t l = 0; l < LANES && k + l < cols; l++)
+                vec_store(panel + (k + l) * UNIT_ROWS + i, lanes[l]);
+        }
+    }
+}
+
+/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
+ */
+INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
+                 size_t k0, size_t cols)
+{
+    vec sum[TILE_COUNT][UNIT_VECS];
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++)
+            sum[j][v] = vec_zero();
+    }
+    const float *x = product->x + n * product->cols + k0;
+    for (size_t k = 0; k < cols; k++) {
+        vec w[UNIT_VECS];
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++)
+            w[v] = vec_load(panel + k * UNIT_ROWS + v * LANES);
+        UNROLL
+        for (size_t j = 0; j < count; j++) {
+            vec xk = vec_set1(x[j * product->cols + k]);
+            UNROLL
+            for (size_t v = 0; v < UNIT_VECS; v++)
+                sum[j][v] = vec_fma(w[v], xk, sum[j][v]);
+        }
+    }
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        float *y = product->y + (n + j) * product->y_stride + r;
+        if (rows == UNIT_ROWS) {
+            UNROLL
+            for (size_t v = 0; v < UNIT_VECS; v++)
+                vec_store(y + v * LANES, k0 ? vec_add(vec_load(y + v * LANES), sum[j][v]) : sum[j][v]);
+            continue;
+        }
+        float lanes[UNIT_ROWS];
+        float *to = rows == UNIT_ROWS ? y : lanes;
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++) {
+            vec before = k0 && to == y ? vec_load(y + v * LANES) : vec_zero();
+            vec_store(to + v * LANES, vec_add(before, sum[j][v]));
+        }
+        for (size_t i = 0; to != y && i < rows; i++)
+            y[i] = k0 ? y[i] + lanes[i] : lanes[i];
+    }
+}
+
+INLINE void matmul_typed(const struct phy_matmul *product, enum phy_float_type type, size_t row_begin, size_t row_end,
+                         float *panel)
+{
+    for (size_t r = row_begin; r < row_end; r += UNIT_ROWS) {
+        size_t rows = row_end - r < UNIT_ROWS ? row_end - r : UNIT_ROWS;
+        for (size_t k0 = 0; k0 < product->cols; k0 += PHY_MATMUL_PANEL_COLS) {
+            size_t left = product->cols - k0, cols = left < PHY_MATMUL_PANEL_COLS ? left : PHY_MATMUL_PANEL_COLS;
+            pack_panel(product, type, r, rows, k0, cols, panel);
+            size_t n = 0;
+            for (; n + TILE_COUNT <= product->count; n += TILE_COUNT)
+                tile(product, panel, r, rows, n, TILE_COUNT, k0, cols);
+            for (; n + 4 <= product->count; n += 4)
+                tile(product, panel, r, rows, n, 4, k0, cols);
+            for (; n < product->count; n++)
+                tile(product, panel, r, rows, n, 1, k0, cols);
+        }
+    }
+}
+
+void FORM(phy_matmul)(const struct phy_matmul *product, size_t row_begin, size_t row_end, float *panel)
+{
+    switch (product->type) {
+    case PHY_FLOAT_BF16:
+        matmul_typed(product, PHY_FLOAT_BF16, row_begin, row_end, panel);
+        break;
+    case PHY_FLOAT_F16:
+        matmul_typed(product, PHY_FLOAT_F16, row_begin, row_end, panel);
+        break;
+    default:
+        matmul_typed(product, PHY_FLOAT_F32, row_begin, row_end, panel);
+        break;
+    }
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* float32 vectors of AVX-512 under the names that the *_simd.h bodies use. FORM(name) is the exported name of this
+ * form. */
+#ifndef PHY_KERNELS_VEC_AVX512_H
+#define PHY_KERNELS_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m512 vec;
+enum { LANES = 16 };
+#define FORM(name) name##_avx512
+
+#define vec_zero() _mm512_setzero_ps()
+#define vec_set1(x) _mm512_set1_ps(x)
+#define vec_load(p) _mm512_loadu_ps(p)
+#define vec_store(p, v) _mm512_storeu_ps(p, v)
+#define vec_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define vec_add(a, b) _mm512_add_ps(a, b)
+#define vec_sub(a, b) _mm512_sub_ps(a, b)
+#define vec_mul(a, b) _mm512_mul_ps(a, b)
+#define vec_div(a, b) _mm512_div_ps(a, b)
+#define vec_max(a, b) _mm512_max_ps(a, b)
+#define vec_min(a, b) _mm512_min_ps(a, b)
+#define vec_sum(v) _mm512_reduce_add_ps(v)
+#define vec_round(v) _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+
+/* 2^n of an integral vector, n in -126 .. 127 */
+static inline vec vec_pow2(vec n)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+
+/* LANES codes at p, unaligned, widened exactly */
+static inline vec vec_widen_bf16(const uint16_t *p)
+{
+    __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+static inline vec vec_widen_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/* r[i] lane j becomes r[j] lane i: 4 x 4 blocks by 32- and 64-bit unpacks, then the blocks. */
+static inline __attribute__((always_inline)) void vec_transpose(vec r[16])
+{
+    __m512d t[16];
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i += 4)
+    {
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+        t[i] = _mm512_unpacklo_pd(a, c);
+        t[i + 1] = _mm512_unpackhi_pd(a, c);
+        t[i + 2] = _mm512_unpacklo_pd(b, d);
+        t[i + 3] = _mm512_unpackhi_pd(b, d);
+    }
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+    {
+        __m512 a = _mm512_castpd_ps(t[i]), b = _mm512_castpd_ps(t[i + 4]);
+        __m512 c = _mm512_castpd_ps(t[i + 8]), d = _mm512_castpd_ps(t[i + 12]);
+        __m512 ab_even = _mm512_shuffle_f32x4(a, b, 0x88), ab_odd = _mm512_shuffle_f32x4(a, b, 0xDD);
+        __m512 cd_even = _mm512_shuffle_f32x4(c, d, 0x88), cd_odd = _mm512_shuffle_f32x4(c, d, 0xDD);
+        r[i] = _mm512_shuffle_f32x4(ab_even, cd_even, 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(ab_even, cd_even, 0xDD);
+        r[i + 4] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88);
+        r[i + 12] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0xDD);
+    }
+}
+
+#endif

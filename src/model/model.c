@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "physarium/model.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked_math.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "format/checkpoint_files.h"
+#include "model/model_parts.h"
+
+enum { CONFIG_MAX_BYTES = 4 << 20 };
+
+/* ---- products ---- */
+
+struct job {
+    struct phy_model *model;
+    struct phy_matmul product;
+    const float *bias;
+    size_t share; /* rows for each index */
+};
+
+static void run_share(void *user, size_t index, unsigned worker)
+{
+    const struct job *job = user;
+    size_t begin = index * job->share, end = begin + job->share;
+    if (end > job->product.rows)
+        end = job->product.rows;
+    if (job->product.count <= PHY_MATVEC_MAX_COUNT)
+        job->model->matmul->matvec(&job->product, begin, end);
+    else
+        job->model->matmul->matmul(&job->product, begin, end,
+                                   job->model->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float)));
+    for (size_t n = 0; job->bias && n < job->product.count; n++) {
+        for (size_t r = begin; r < end; r++)
+            job->product.y[n * job->product.y_stride + r] += job->bias[r];
+    }
+}
+
+void phy_model_multiply(struct phy_model *model, const struct phy_matrix *w, const float *x, size_t count, float *y,
+                        const float *bias)
+{
+    struct job job = {
+        .model = model,
+        .product = {.w = w->data,
+                    .type = w->type,
+                    .rows = w->rows,
+                    .cols = w->cols,
+                    .x = x,
+                    .count = count,
+                    .y = y,
+                    .y_stride = w->rows},
+        .bias = bias,
+    };
+    /* About four shares for each thread, so that one that is held up costs little, in whole register tiles. */
+    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : model->matmul->row_unit;
+    size_t shares = (size_t)phy_pool_threads(model->pool) * 4;
+    job.share = (w->rows / shares + unit) / unit * unit;
+    phy_pool_run(model->pool, (w->rows + job.share - 1) / job.share, run_share, &job);
+}
+
+void phy_widen(float *to, const void *from, enum phy_float_type type, size_t count)
+{
+    /* One row of the identity times the values: the reference product is the one place that widens. */
+    static const float one = 1.0f;
+    struct phy_matmul product = {
+        .w = from, .type = type, .rows = count, .cols = 1, .x = &one, .count = 1, .y = to, .y_stride = count};
+    phy_matmul_variants[0].matvec(&product, 0, count);
+}
+
+/* ---- opening ---- */
+
+static enum phy_status read_config(struct phy_model *model)
+{
+    size_t count = phy_checkpoint_sidecar_count(model->checkpoint);
+    for (size_t i = 0; i < count; i++) {
+        struct phy_sidecar sidecar;
+        phy_checkpoint_sidecar(model->checkpoint, i, &sidecar);
+        if (sidecar.is_directory || strcmp(sidecar.path, "config.json") != 0)
+            continue;
+        if (sidecar.bytes > CONFIG_MAX_BYTES)
+            return phy_fail(model->host, PHY_ERR_LIMIT, "config.json: %llu bytes, at most %d are read",
+                            (unsigned long long)sidecar.bytes, CONFIG_MAX_BYTES);
+        int fd;
+        enum phy_status status = phy_checkpoint_sidecar_open(model->checkpoint, i, &fd);
+        if (status != PHY_OK)
+            return status;
+        char *text = phy_alloc(sidecar.bytes + 1, 1);
+        int error = text ? phy_pread_all(fd, text, sidecar.bytes, 0) : ENOMEM;
+        phy_close(fd);
+        if (!error) {
+            text[sidecar.bytes] = 0;
+            status = phy_model_config_parse(&model->config, text, sidecar.bytes, "config.json", model->host);
+        } else if (text) {
+            status = phy_fail(model->host, PHY_ERR_IO, "config.json: %s", strerror(error));
+        } else {
+            status = phy_fail_memory(model->host, "config.json", sidecar.bytes);
+        }
+        phy_free(text);
+        return status;
+    }
+    return phy_fail(model->host, PHY_ERR_FORMAT, "%s: config.json: missing", model->label);
+}
+
+static enum phy_status choose_kernels(struct phy_model *model, const struct phy_model_params *params)
+{
+    const char *device = params && params->device ? params->device : "cpu";
+    struct phy_cpu_features have = phy_cpu_detect();
+    model->matmul = NULL;
+    if (strcmp(device, "cpu") == 0)
+        model->matmul = phy_matmul_variant_best(&have);
+    else if (strncmp(device, "cpu:", 4) == 0)
+        model->matmul = phy_matmul_variant_named(device + 4);
+    if (!model->matmul)
+        return phy_fail(model->host, PHY_ERR_DEVICE,
+                        "device \"%.64s\": a model runs on cpu, cpu:ref, cpu:avx2 or cpu:avx512", device);
+    if (!phy_cpu_meets(&have, &model->matmul->needs))
+        return phy_fail(model->host, PHY_ERR_DEVICE, "device %s: this processor (%s) does not have the instructions",
+                        device, phy_cpu_model());
+    model->attention = phy_attention_variant_named(model->matmul->name);
+    model->activation = phy_activation_variant_named(model->matmul->name);
+    snprintf(model->device, sizeof model->device, "cpu:%s", model->matmul->name);
+    unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
+    size_t panel_bytes;
+    model->pool = phy_pool_create(threads);
+    if (phy_mul_size(threads, PHY_MATMUL_PANEL_BYTES, &panel_bytes))
+        model->panels = phy_alloc_aligned(panel_bytes);
+    if (!model->pool || !model->panels)
+        return phy_fail(model->host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
+    return PHY_OK;
+}
+
+static enum phy_status prepare(struct phy_model *model)
+{
+    const struct phy_model_config *c = &model->config;
+    bool gemma = c->architecture == PHY_ARCH_GEMMA3;
+    model->embedding_scale = gemma ? (float)sqrt((double)c->hidden_size) : 1.0f;
+    model->norm_offset = gemma ? 1.0f : 0.0f;
+    model->inverse_frequency = phy_alloc(c->head_dim, sizeof(float));
+    model->sliding_inverse_frequency = phy_alloc(c->head_dim, sizeof(float));
+    if (!model->inverse_frequency || !model->sliding_inverse_frequency)
+        return phy_fail_memory(model->host, "rope frequencies", c->head_dim * sizeof(float));
+    phy_rope_frequencies(&c->rope, c->head_dim, model->inverse_frequency);
+    phy_rope_frequencies(&c->sliding_rope, c->head_dim, model->sliding_inverse_frequency);
+    return PHY_OK;
+}
+
+enum phy_status phy_model_open(struct phy_model **out, const char *directory, const struct phy_model_params *params)
+{
+    const struct phy_host *host = params ? params->host : NULL;
+    *out = NULL;
+    struct phy_model *model = phy_zalloc(1, sizeof *model);
+    if (!model)
+        return phy_fail_memory(host, "a model", sizeof *model);
+    model->host = host;
+    model->label = phy_strndup(directory, strlen(directory));
+    enum phy_status status = model->label ? PHY_OK : phy_fail_memory(host, "a path", strlen(directory));
+    if (status == PHY_OK)
+        status = phy_checkpoint_open(&model->checkpoint, directory, &(struct phy_checkpoint_params){.host = host});
+    if (status == PHY_OK && phy_checkpoint_container(model->checkpoint) == PHY_CONTAINER_GGUF)
+        status =
+            phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: a GGUF file; physarium import makes a directory of it", directory);
+    if (status == PHY_OK && !phy_checkpoint_is_directory(model->checkpoint))
+        status = phy_fail(host, PHY_ERR_FORMAT, "%s: a single file has no config.json; name the directory", directory);
+    if (status == PHY_OK)
+        status = read_config(model);
+    if (status == PHY_OK)
+        status = choose_kernels(model, params);
+    if (status == PHY_OK)
+        status = phy_model_load_weights(model);
+    if (status == PHY_OK)
+        status = prepare(model);
+    if (status != PHY_OK)
+        phy_model_close(&model);
+    *out = model;
+    return status;
+}
+
+void phy_model_close(struct phy_model **model)
+{
+    struct phy_model *m = *model;
+    if (!m)
+        return;
+    phy_model_free_weights(m);
+    phy_checkpoint_close(&m->checkpoint);
+    phy_pool_destroy(m->pool);
+    phy_free(m->panels);
+    phy_free(m->inverse_frequency);
+    phy_free(m->sliding_inverse_frequency);
+    phy_free(m->label);
+    phy_free(m);
+    *model = NULL;
+}
+
+static uint64_t matrix_bytes(const struct phy_matrix *m)
+{
+    return (uint64_t)m->rows * m->cols * phy_float_bytes(m->type);
+}
+
+void phy_model_describe(const struct phy_model *model, struct phy_model_info *out)
+{
+    const struct phy_model_config *c = &model->config;
+    *out = (struct phy_model_info){
+        .model_type = c->model_type,
+        .device = model->device,
+        .vocab_size = c->vocab_size,
+        .hidden_size = c->hidden_size,
+        .intermediate_size = c->intermediate_size,
+        .layer_count = c->layer_count,
+        .head_count = c->head_count,
+        .kv_head_count = c->kv_head_count,
+        .head_dim = c->head_dim,
+        .max_positions = c->max_positions,
+        .bos = c->bos,
+        .eos = c->eos,
+        .eos_count = c->eos_count,
+        .weight_bytes = matrix_bytes(&model->head),
+    };
+    for (uint32_t i = 0; i < c->layer_count; i++) {
+        const struct phy_layer *l = &model->layers[i];
+        const struct phy_matrix *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        for (size_t m = 0; m < sizeof all / sizeof *all; m++)
+            out->weight_bytes += matrix_bytes(all[m]);
+    }
+}

@@ -1,0 +1,6 @@
+phy_test(pool SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_pool.c)
+phy_test(model_config SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_model_config.c)
+phy_test(session SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_session.c)
+phy_test(sampler SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_sampler.c)
+phy_test(eval SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_eval.c)
+phy_test(calibrate SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_calibrate.c)
