@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # `physarium tokenize`: what it prints and how it exits, held against the file beside this one.
-set -uo pipefail
+set -euo pipefail
 
 expected=$1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp -r "$PHY_SOURCE/tests/golden/tokenizer/tiny-llama3" "$scratch/donor"
-cd "$scratch" || exit 1
+cd "$scratch"
 printf 'the\0x\n' >text.txt
 printf 'a\xff' >latin.txt
 mkdir empty unigram hostile deep
@@ -17,8 +17,9 @@ echo '{"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}' >hostile/tok
 
 try() {
     echo "\$ physarium $*"
-    "$PHYSARIUM" "$@" 2>&1
-    echo "[exit $?]"
+    local status=0
+    "$PHYSARIUM" "$@" 2>&1 || status=$?
+    echo "[exit $status]"
 }
 {
     try tokenize donor -p 'The capital of France is'
