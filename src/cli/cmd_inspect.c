@@ -68,47 +68,6 @@ static bool is_target(const struct report *report, size_t i, size_t *next)
 
 /* ---- for programs ---- */
 
-/* The character at *s, which moves on; a byte that is not UTF-8 (only a file's own name can hold one) is U+FFFD. */
-static uint32_t take_character(const unsigned char **s, const unsigned char *end)
-{
-    uint32_t code = *(*s)++;
-    if (code < 0x80)
-        return code;
-    int more = code >= 0xF0 && code <= 0xF4 ? 3 : code >= 0xE0 && code < 0xF0 ? 2 : code >= 0xC2 && code < 0xE0 ? 1 : 0;
-    if (more == 0 || end - *s < more)
-        return 0xFFFD;
-    code &= 0x3Fu >> more;
-    for (int i = 0; i < more; i++) {
-        if (((*s)[i] & 0xC0) != 0x80)
-            return 0xFFFD;
-        code = code << 6 | ((*s)[i] & 0x3Fu);
-    }
-    if ((code >= 0xD800 && code <= 0xDFFF) || code > 0x10FFFF)
-        return 0xFFFD;
-    *s += more;
-    return code;
-}
-
-/* ASCII only, so that no character of a name can do anything to a terminal or a log. */
-static void print_json_string(const char *text, size_t bytes)
-{
-    const unsigned char *s = (const unsigned char *)text, *end = s + bytes;
-    putchar('"');
-    while (s < end) {
-        uint32_t code = take_character(&s, end);
-        if (code >= 0x10000)
-            printf("\\u%04" PRIx32 "\\u%04" PRIx32, 0xD800 + ((code - 0x10000) >> 10),
-                   0xDC00 + ((code - 0x10000) & 0x3FF));
-        else if (code < 0x20 || code >= 0x7F)
-            printf("\\u%04" PRIx32, code);
-        else if (code == '"' || code == '\\')
-            printf("\\%c", (int)code);
-        else
-            putchar((int)code);
-    }
-    putchar('"');
-}
-
 static void print_shape(const struct phy_tensor_info *tensor)
 {
     putchar('[');
@@ -124,7 +83,7 @@ static void print_json_shards(const struct phy_checkpoint *checkpoint)
     for (size_t i = 0; i < phy_checkpoint_shard_count(checkpoint); i++) {
         phy_checkpoint_shard(checkpoint, i, &shard);
         fputs(i ? ",\n  {\"name\": " : "\n  {\"name\": ", stdout);
-        print_json_string(shard.name, strlen(shard.name));
+        phy_print_json_string(shard.name, strlen(shard.name));
         printf(", \"file_bytes\": %" PRIu64 ", \"header_bytes\": %" PRIu64 ", \"tensor_count\": %zu}", shard.file_bytes,
                shard.header_bytes, shard.tensor_end - shard.tensor_begin);
     }
@@ -142,14 +101,14 @@ static void print_json_tensors(const struct report *report)
     for (size_t i = 0; i < phy_checkpoint_tensor_count(checkpoint); i++) {
         phy_checkpoint_tensor(checkpoint, i, &tensor);
         fputs(i ? ",\n  {\"name\": " : "\n  {\"name\": ", stdout);
-        print_json_string(tensor.name, tensor.name_bytes);
+        phy_print_json_string(tensor.name, tensor.name_bytes);
         printf(", \"dtype\": \"%s\", \"shape\": ", tensor.dtype);
         print_shape(&tensor);
         printf(", \"at\": %" PRIu64 ", \"bytes\": %" PRIu64, tensor.at, tensor.bytes);
         if (directory) {
             phy_checkpoint_shard(checkpoint, tensor.shard, &shard);
             fputs(", \"shard\": ", stdout);
-            print_json_string(shard.name, strlen(shard.name));
+            phy_print_json_string(shard.name, strlen(shard.name));
         }
         fputs(is_target(report, i, &next) ? ", \"target\": true}" : ", \"target\": false}", stdout);
     }

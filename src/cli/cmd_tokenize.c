@@ -16,32 +16,6 @@ struct request {
 
 /* ---- printing ---- */
 
-/* ASCII only, so that no character can do anything to a terminal or a log. `text` is UTF-8. */
-static void print_json_string(const char *text, size_t bytes)
-{
-    const unsigned char *s = (const unsigned char *)text, *end = s + bytes;
-    putchar('"');
-    while (s < end) {
-        uint32_t code = *s++;
-        if (code >= 0x80) {
-            int more = code >= 0xF0 ? 3 : code >= 0xE0 ? 2 : 1;
-            code &= 0x3Fu >> more;
-            for (; more && s < end; more--)
-                code = code << 6 | (*s++ & 0x3Fu);
-        }
-        if (code >= 0x10000)
-            printf("\\u%04" PRIx32 "\\u%04" PRIx32, 0xD800 + ((code - 0x10000) >> 10),
-                   0xDC00 + ((code - 0x10000) & 0x3FF));
-        else if (code < 0x20 || code >= 0x7F)
-            printf("\\u%04" PRIx32, code);
-        else if (code == '"' || code == '\\')
-            printf("\\%c", (int)code);
-        else
-            putchar((int)code);
-    }
-    putchar('"');
-}
-
 static void print_ids(const struct phy_id_list *list, const char *separator)
 {
     for (size_t i = 0; i < list->count; i++)
@@ -57,7 +31,7 @@ static void print_json(const struct phy_tokenizer *tokenizer, const struct phy_i
         size_t bytes;
         const char *piece = phy_tokenizer_piece(tokenizer, list->ids[i], &bytes);
         fputs(i ? ", " : "", stdout);
-        print_json_string(piece, bytes);
+        phy_print_json_string(piece, bytes);
     }
     fputs("]}\n", stdout);
 }
@@ -65,7 +39,7 @@ static void print_json(const struct phy_tokenizer *tokenizer, const struct phy_i
 static void print_decoded_json(const struct phy_decoded *text, const struct phy_decoded *raw)
 {
     fputs("{\"text\": ", stdout);
-    print_json_string(text->text, text->bytes);
+    phy_print_json_string(text->text, text->bytes);
     fputs(", \"bytes_hex\": \"", stdout);
     for (size_t i = 0; i < raw->bytes; i++)
         printf("%02x", (unsigned char)raw->text[i]);

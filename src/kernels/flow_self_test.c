@@ -38,7 +38,7 @@ uint64_t phy_flow_self_test_digest(const void *data, size_t bytes)
 static float number(uint32_t h, int low, uint32_t count)
 {
     uint32_t exponent = (uint32_t)(low + 127) + (h >> 8) % count;
-    return phy_float_of((h & 0x80000000u) | exponent << 23 | (hash(h) & 0x007FFFFFu));
+    return phy_float_of_bits((h & 0x80000000u) | exponent << 23 | (hash(h) & 0x007FFFFFu));
 }
 
 /* Operands i in one of eight ranges; `try` is part of the hash. */
@@ -53,7 +53,7 @@ static void draw(uint32_t i, uint32_t try, float *a, float *b, float *c)
         break;
     case 3: /* neighbours: a - b loses most of its bits */
         *a = number(ha, -60, 120);
-        *b = phy_float_of(phy_bits_of(*a) ^ (hb & 0xFFFu));
+        *b = phy_float_of_bits(phy_bits_of_float(*a) ^ (hb & 0xFFFu));
         *c = *a;
         break;
     case 4: /* c = -(a*b): zero when a*b is rounded first, its rounding error when it is fused */
@@ -62,20 +62,20 @@ static void draw(uint32_t i, uint32_t try, float *a, float *b, float *c)
         *c = -(*a * *b);
         break;
     case 5: /* the reciprocal's first step */
-        *a = phy_float_of(phy_bits_of(number(ha, 0, 25)) & 0x7FFFFFFFu);
-        *b = phy_float_of(0x7EF311C7u - phy_bits_of(*a));
+        *a = phy_float_of_bits(phy_bits_of_float(number(ha, 0, 25)) & 0x7FFFFFFFu);
+        *b = phy_float_of_bits(0x7EF311C7u - phy_bits_of_float(*a));
         *c = 2.0f;
         break;
     case 6: /* and its second */
-        *a = phy_float_of(phy_bits_of(number(ha, 0, 25)) & 0x7FFFFFFFu);
-        *b = phy_float_of(0x7EF311C7u - phy_bits_of(*a));
+        *a = phy_float_of_bits(phy_bits_of_float(number(ha, 0, 25)) & 0x7FFFFFFFu);
+        *b = phy_float_of_bits(0x7EF311C7u - phy_bits_of_float(*a));
         *b = *b * (2.0f - *a * *b);
         *c = 2.0f;
         break;
     case 7: /* few mantissa bits, exponents up to 24 apart: ties, which go to even */
         *a = number(ha, 0, 2);
-        *b = phy_float_of(phy_bits_of(number(hb, -24, 4)) & 0xFFC00000u);
-        *c = phy_float_of(phy_bits_of(number(hc, -1, 4)) & 0xFFF00000u);
+        *b = phy_float_of_bits(phy_bits_of_float(number(hb, -24, 4)) & 0xFFC00000u);
+        *c = phy_float_of_bits(phy_bits_of_float(number(hc, -1, 4)) & 0xFFF00000u);
         break;
     }
 }
@@ -100,11 +100,11 @@ static bool operands_allowed(float a, float b, float c)
 static float convertible(uint32_t i)
 {
     uint32_t h = hash_of(100, i);
-    float x = phy_float_of(phy_bits_of(number(h, -8, 31)) & 0x7FFFFFFFu);
+    float x = phy_float_of_bits(phy_bits_of_float(number(h, -8, 31)) & 0x7FFFFFFFu);
     if (i % 8 > 1)
         return x;
     x = (float)(uint32_t)x;
-    return i % 8 == 0 || x == 0 ? x : phy_float_of(phy_bits_of(x) - 1);
+    return i % 8 == 0 || x == 0 ? x : phy_float_of_bits(phy_bits_of_float(x) - 1);
 }
 
 __attribute__((noinline)) static void fill_operands(struct phy_flow_operands *operands)
@@ -117,10 +117,10 @@ __attribute__((noinline)) static void fill_operands(struct phy_flow_operands *op
         while (!operands_allowed(a, b, c));
         uint32_t h = hash_of(101, i);
         operands[i] = (struct phy_flow_operands){
-            .a = phy_bits_of(a),
-            .b = phy_bits_of(b),
-            .c = phy_bits_of(c),
-            .x = phy_bits_of(convertible(i)),
+            .a = phy_bits_of_float(a),
+            .b = phy_bits_of_float(b),
+            .c = phy_bits_of_float(c),
+            .x = phy_bits_of_float(convertible(i)),
             .u = (h & 0x00FFFFFFu) >> (h >> 24) % 24,
         };
     }
@@ -130,15 +130,16 @@ __attribute__((noinline)) static void fill_outcomes(const struct phy_flow_operan
                                                     struct phy_flow_outcomes *outcomes)
 {
     for (uint32_t i = 0; i < count; i++) {
-        float a = phy_float_of(operands[i].a), b = phy_float_of(operands[i].b), c = phy_float_of(operands[i].c);
+        float a = phy_float_of_bits(operands[i].a), b = phy_float_of_bits(operands[i].b),
+              c = phy_float_of_bits(operands[i].c);
         outcomes[i] = (struct phy_flow_outcomes){
-            .add = phy_bits_of(a + b),
-            .sub = phy_bits_of(a - b),
-            .mul = phy_bits_of(a * b),
-            .mul_add = phy_bits_of(a * b + c),
-            .mul_sub = phy_bits_of(c - a * b),
-            .to_uint = (uint32_t)phy_float_of(operands[i].x),
-            .to_float = phy_bits_of((float)operands[i].u),
+            .add = phy_bits_of_float(a + b),
+            .sub = phy_bits_of_float(a - b),
+            .mul = phy_bits_of_float(a * b),
+            .mul_add = phy_bits_of_float(a * b + c),
+            .mul_sub = phy_bits_of_float(c - a * b),
+            .to_uint = (uint32_t)phy_float_of_bits(operands[i].x),
+            .to_float = phy_bits_of_float((float)operands[i].u),
         };
     }
 }
@@ -249,9 +250,9 @@ static uint32_t extreme_bits(uint32_t stream, uint32_t i)
 /* Towards zero; |x| < 2^15. Below 2^-14 a binary16 is a subnormal of 2^-24 steps. */
 static uint16_t to_f16(float x)
 {
-    uint32_t bits = phy_bits_of(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7FFFFFFFu;
+    uint32_t bits = phy_bits_of_float(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7FFFFFFFu;
     if (magnitude < 0x38800000u)
-        return (uint16_t)(sign | (uint32_t)(phy_float_of(magnitude) * 0x1p24f));
+        return (uint16_t)(sign | (uint32_t)(phy_float_of_bits(magnitude) * 0x1p24f));
     return (uint16_t)(sign | (magnitude - 0x38000000u) >> 13);
 }
 
@@ -269,8 +270,8 @@ void phy_flow_self_test_inputs(const struct phy_flow_self_test_tile *tile, void 
 {
     uint32_t stream = stream_of(tile);
     for (uint32_t i = 0; i < tile->rows * tile->cols; i++) {
-        uint32_t bits = holds_extremes(tile) ? extreme_bits(stream, i) : phy_bits_of(bell(stream, i));
-        uint16_t half = tile->type == PHY_FLOAT_F16 ? to_f16(phy_float_of(bits)) : (uint16_t)(bits >> 16);
+        uint32_t bits = holds_extremes(tile) ? extreme_bits(stream, i) : phy_bits_of_float(bell(stream, i));
+        uint16_t half = tile->type == PHY_FLOAT_F16 ? to_f16(phy_float_of_bits(bits)) : (uint16_t)(bits >> 16);
         if (tile->type == PHY_FLOAT_F32)
             memcpy((char *)codes + 4 * (size_t)i, &bits, 4);
         else
@@ -278,7 +279,8 @@ void phy_flow_self_test_inputs(const struct phy_flow_self_test_tile *tile, void 
     }
     for (uint32_t c = 0; tile->column_scaled && c < tile->cols; c++)
         column_scale[c] =
-            c % 16 == 5 ? 0.0f : phy_float_of(phy_bits_of(number(hash_of(stream + 8, c), -6, 12)) & 0x7FFFFFFFu);
+            c % 16 == 5 ? 0.0f
+                        : phy_float_of_bits(phy_bits_of_float(number(hash_of(stream + 8, c), -6, 12)) & 0x7FFFFFFFu);
 }
 
 const char *phy_flow_self_test_judge_tile(const struct phy_flow_self_test_tile *tile, const void *codes,

@@ -10,6 +10,7 @@
 #endif
 
 #include "kernels/flow_tile.h"
+#include "quant/small_float.h"
 
 /* The floating-point environment of the calling thread, by our two settings. Both round to nearest even, with every
  * exception masked. The barriers keep loads and stores, and so the arithmetic between them, on their side. */
@@ -57,35 +58,6 @@ void phy_flow_tile_avx2(const struct phy_flow_tile *tile, const struct phy_flow_
 void phy_flow_tile_avx512(const struct phy_flow_tile *tile, const struct phy_flow_params *params, void *scratch,
                           struct phy_flow_tile_result *result);
 
-static inline uint32_t phy_bits_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static inline float phy_float_of(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* IEEE binary16 magnitude (15 bits) widened exactly to binary32 bits. A binary16 subnormal is a normal binary32. */
-static inline uint32_t phy_f16_magnitude_bits(uint32_t code)
-{
-    uint32_t exponent = code >> 10, mantissa = code & 0x3FFu;
-    if (exponent == 0x1F)
-        return 0x7F800000u | mantissa << 13;
-    if (exponent)
-        return (exponent + 112) << 23 | mantissa << 13;
-    if (!mantissa)
-        return 0;
-    /* 2^-24 * mantissa: put the leading one at bit 10. */
-    uint32_t shift = (uint32_t)__builtin_clz(mantissa) - 21;
-    return (113 - shift) << 23 | ((mantissa << shift & 0x3FFu) << 13);
-}
-
 /* bits(|w|) of one code. */
 static inline uint32_t phy_flow_magnitude_bits(const void *codes, enum phy_float_type type, size_t index)
 {
@@ -97,7 +69,7 @@ static inline uint32_t phy_flow_magnitude_bits(const void *codes, enum phy_float
         return (half & 0x7FFFu) << 16;
     case PHY_FLOAT_F16:
         memcpy(&half, (const char *)codes + index * 2, 2);
-        return phy_f16_magnitude_bits(half & 0x7FFFu);
+        return phy_bits_of_float(phy_f16_widen(half & 0x7FFFu));
     default:
         memcpy(&word, (const char *)codes + index * 4, 4);
         return word & 0x7FFFFFFFu;
@@ -112,14 +84,14 @@ static inline uint32_t phy_flow_food_bits(const struct phy_flow_tile *tile, uint
         return 0;
     if (!tile->column_scale)
         return bits;
-    bits = phy_bits_of(phy_float_of(bits) * scale);
+    bits = phy_bits_of_float(phy_float_of_bits(bits) * scale);
     return bits < 0x00800000u ? 0 : bits;
 }
 
 /* 1/y for normal y > 0: a magic-constant start and two Newton steps, each operation rounded on its own. */
 static inline float phy_flow_recip(float y)
 {
-    float x = phy_float_of(0x7EF311C7u - phy_bits_of(y));
+    float x = phy_float_of_bits(0x7EF311C7u - phy_bits_of_float(y));
     x = x * (2.0f - y * x);
     return x * (2.0f - y * x);
 }

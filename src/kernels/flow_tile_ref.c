@@ -18,8 +18,8 @@ static float supply(uint32_t sum, float gain, uint32_t count)
 /* food[] becomes food / tile mean, at most 32. peak_bits are not zero. */
 static void normalise(float *food, uint32_t rows, uint32_t cols, uint32_t peak_bits)
 {
-    float scale = phy_float_of((254u - (peak_bits >> 23)) << 23); /* peak * scale is in [1, 2) */
-    uint32_t total = 0;                                           /* < 2^31 */
+    float scale = phy_float_of_bits((254u - (peak_bits >> 23)) << 23); /* peak * scale is in [1, 2) */
+    uint32_t total = 0;                                                /* < 2^31 */
     for (uint32_t r = 0; r < rows; r++) {
         uint32_t row_sum = 0; /* < 2^31 */
         for (uint32_t c = 0; c < cols; c++) {
@@ -58,7 +58,7 @@ static void widen(const struct phy_flow_tile *tile, float *food, struct phy_flow
     for (uint32_t r = 0; r < tile->rows; r++) {
         for (uint32_t c = 0; c < tile->cols; c++) {
             uint32_t bits = phy_flow_food_bits(tile, r, c, tile->column_scale ? tile->column_scale[c] : 1.0f);
-            food[r * tile->cols + c] = phy_float_of(bits);
+            food[r * tile->cols + c] = phy_float_of_bits(bits);
             if (bits > result->peak_bits)
                 result->peak_bits = bits;
         }

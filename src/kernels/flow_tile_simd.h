@@ -158,8 +158,8 @@ static float inverse_mean(const struct network *n, float scale)
 /* Food becomes food / tile mean, at most 32; every D is 1; and the sums of that flux. */
 static ALWAYS_INLINE void start(const struct network *n, uint32_t peak_bits, bool folded)
 {
-    const vf scale = vf_set(phy_float_of((254u - (peak_bits >> 23)) << 23)); /* peak * scale is in [1, 2) */
-    const vf inverse = vf_set(inverse_mean(n, phy_float_of((254u - (peak_bits >> 23)) << 23)));
+    const vf scale = vf_set(phy_float_of_bits((254u - (peak_bits >> 23)) << 23)); /* peak * scale is in [1, 2) */
+    const vf inverse = vf_set(inverse_mean(n, phy_float_of_bits((254u - (peak_bits >> 23)) << 23)));
     memset(n->col_sum, 0, n->strips * LANES * sizeof *n->col_sum);
     for (uint32_t group = 0; group < n->groups; group++) {
         float *cell = cell_at(n, group * GROUP, 0);

@@ -3,40 +3,19 @@
 #include <string.h>
 
 #include "kernels/matmul_forms.h"
-
-static float widen_f16(uint16_t code)
-{
-    uint32_t magnitude = code & 0x7FFFu, bits;
-    if (magnitude >= 0x7C00u)
-        bits = 0x7F800000u | (magnitude & 0x3FFu) << 13;
-    else if (magnitude >= 0x400u)
-        bits = (magnitude << 13) + (112u << 23);
-    else { /* a binary16 subnormal: magnitude * 2^-24, exact in binary32 */
-        float value = (float)magnitude * 5.9604644775390625e-8f;
-        memcpy(&bits, &value, 4);
-    }
-    bits |= (uint32_t)(code & 0x8000u) << 16;
-    float out;
-    memcpy(&out, &bits, 4);
-    return out;
-}
+#include "quant/small_float.h"
 
 static float widen(const struct phy_matmul *product, size_t index)
 {
-    uint16_t half;
-    uint32_t bits;
+    const char *w = product->w;
     float out;
     switch (product->type) {
     case PHY_FLOAT_BF16:
-        memcpy(&half, (const char *)product->w + index * 2, 2);
-        bits = (uint32_t)half << 16;
-        memcpy(&out, &bits, 4);
-        return out;
+        return phy_bf16_widen(phy_load_u16(w + index * 2));
     case PHY_FLOAT_F16:
-        memcpy(&half, (const char *)product->w + index * 2, 2);
-        return widen_f16(half);
+        return phy_f16_widen(phy_load_u16(w + index * 2));
     default:
-        memcpy(&out, (const char *)product->w + index * 4, 4);
+        memcpy(&out, w + index * 4, 4);
         return out;
     }
 }

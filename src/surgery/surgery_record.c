@@ -169,7 +169,7 @@ static enum phy_status picture_tile(const struct phy_run *run, struct record_par
             .gain = run->gain, .beta = run->params.beta, .iterations = run->params.iterations, .block = block};
         phy_flow_variant_best(&have)->run(&tile, &flow, scratch, &result);
         for (size_t i = 0; i < cells; i++)
-            parts->food[i] = phy_float_of(phy_flow_magnitude_bits(codes, m.type, i));
+            parts->food[i] = phy_float_of_bits(phy_flow_magnitude_bits(codes, m.type, i));
         *out = (struct phy_report_tile){.tensor = info.name,
                                         .row = choice->row,
                                         .col = choice->col,
