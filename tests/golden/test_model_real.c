@@ -85,6 +85,52 @@ static void check_prompt(struct phy_session *session, const cJSON *prompt, size_
     free(greedy);
 }
 
+struct text {
+    char bytes[1024];
+    size_t count;
+};
+
+static bool take_text(void *user, const char *bytes, size_t count)
+{
+    struct text *text = user;
+    assert_true(text->count + count < sizeof text->bytes);
+    memcpy(text->bytes + text->count, bytes, count);
+    text->bytes[text->count += count] = 0;
+    return true;
+}
+
+/* The prompt's text to the golden ids, and the golden text from them. */
+static void check_text(struct phy_session *session, const struct phy_tokenizer *tokenizer, const cJSON *prompt)
+{
+    size_t count, greedy_count;
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(prompt, "text"));
+    uint32_t *ids = numbers_of(cJSON_GetObjectItem(prompt, "ids"), &count),
+             *greedy = numbers_of(cJSON_GetObjectItem(prompt, "greedy"), &greedy_count);
+    struct phy_id_list encoded;
+    struct text out = {.count = 0};
+    struct phy_generate_result result;
+    assert_int_equal(phy_tokenizer_encode(tokenizer, text, strlen(text), NULL, &encoded), PHY_OK);
+    assert_int_equal(encoded.count, count);
+    assert_memory_equal(encoded.ids, ids, count * sizeof *ids);
+    phy_session_truncate(session, 0);
+    struct phy_generate_params params = {.session = session,
+                                         .tokenizer = tokenizer,
+                                         .prompt = encoded.ids,
+                                         .prompt_count = encoded.count,
+                                         .max_tokens = (uint32_t)greedy_count,
+                                         .ignore_eos = true,
+                                         .sink = take_text,
+                                         .user = &out};
+    assert_int_equal(phy_generate_run(&params, &result), PHY_OK);
+    assert_int_equal(result.count, greedy_count);
+    assert_memory_equal(result.tokens, greedy, greedy_count * sizeof *greedy);
+    assert_string_equal(out.bytes, cJSON_GetStringValue(cJSON_GetObjectItem(prompt, "greedy_text")));
+    phy_generate_result_free(&result);
+    phy_id_list_free(&encoded);
+    free(ids);
+    free(greedy);
+}
+
 static void check_windows(struct phy_model *model, const cJSON *windows)
 {
     struct phy_eval_params params = {.model = model};
@@ -130,6 +176,12 @@ static void check_model(const char *name)
     phy_model_describe(model, &info);
     const cJSON *golden = cJSON_GetObjectItem(goldens, name), *prompt;
     cJSON_ArrayForEach(prompt, cJSON_GetObjectItem(golden, "prompts")) check_prompt(session, prompt, info.vocab_size);
+    struct phy_tokenizer *tokenizer;
+    if (phy_tokenizer_open(&tokenizer, path, NULL) == PHY_OK)
+        check_text(session, tokenizer, cJSON_GetObjectItem(cJSON_GetObjectItem(golden, "prompts"), "apollo"));
+    else
+        printf("skipped: texts, %s has no tokenizer.json\n", name);
+    phy_tokenizer_close(&tokenizer);
     phy_session_destroy(&session);
     check_windows(model, cJSON_GetObjectItem(golden, "windows"));
     phy_model_close(&model);
