@@ -115,7 +115,7 @@ struct phy_coverage {
     size_t damage_count;
     uint64_t difference_count; /* all of them */
     uint64_t damaged_tensors;
-    double seconds;
+    double seconds, compare_seconds; /* in all; reading and comparing both */
 };
 
 /* Compare a donor and an output byte by byte. No report is trusted: what they say is compared with what was found.

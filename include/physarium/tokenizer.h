@@ -28,7 +28,7 @@ struct phy_tokenizer_params {
  *   PHY_ERR_IO           the file is absent or unreadable
  *   PHY_ERR_FORMAT       not JSON, or it contradicts itself
  *   PHY_ERR_UNSUPPORTED  a component that is not supported; the log names it
- *   PHY_ERR_LIMIT        nested too deep, too many components, or longer than 1 GiB
+ *   PHY_ERR_LIMIT        too many components, or longer than 1 GiB
  *   PHY_ERR_MEMORY       host allocation failed; what is taken is at most a small multiple of the file
  *
  * Thread-safety: a loaded tokenizer is only read: any number of threads may use it at a time. */

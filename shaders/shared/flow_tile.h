@@ -26,7 +26,7 @@
 /* Storage buffers of set 0. */
 #define PHY_FLOW_BINDING_CODES 0   /* (rows, row_words) words, row-major; 16-bit codes in pairs, low half first */
 #define PHY_FLOW_BINDING_SCALES 1  /* (cols) bits of float32; any buffer when not SCALED */
-#define PHY_FLOW_BINDING_MASKS 2   /* (tiles, BLOCK^2 / 32) words: see phy_vk_mask_byte in src/vk/flow_mask.h */
+#define PHY_FLOW_BINDING_MASKS 2   /* (tiles, BLOCK^2 / 32) words: see struct vk_mask_tile in src/vk/vk.h */
 #define PHY_FLOW_BINDING_RESULTS 3 /* (tiles, 4) words: killed, weights that are not zero, peak bits, 0 */
 #define PHY_FLOW_RESULT_WORDS 4
 
@@ -42,17 +42,15 @@
     PHY_UINT cols;                                                                                                     \
     PHY_UINT row_words;                                                                                                \
     PHY_UINT tiles_across;                                                                                             \
-    PHY_UINT first_tile;                                                                                               \
     PHY_UINT iterations;                                                                                               \
     PHY_FLOAT half_gain;                                                                                               \
-    PHY_UINT reserved;                                                                                                 \
     PHY_FLOAT mean_factor[4];
 
 #ifndef PHY_GLSL
 struct phy_flow_push {
     PHY_FLOW_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_flow_push) == 48, "the shader's block has no padding and is within 128 bytes");
+static_assert(sizeof(struct phy_flow_push) == 40, "the shader's block has no padding and is within 128 bytes");
 #endif
 
 #endif

@@ -99,12 +99,13 @@ static void print_people(const struct phy_coverage *coverage)
 {
     static const char *const sources[] = {"as the options say", "as the output's surgery.json says",
                                           "by the default names"};
-    double seconds = coverage->seconds > 0 ? coverage->seconds : 1e-9;
+    double seconds = coverage->compare_seconds > 0 ? coverage->compare_seconds : 1e-9;
     printf("targets       %" PRIu64 " tensors: %zu layers, %zu projections, %s\n", coverage->target.tensors,
            coverage->layer_count, coverage->projection_count, sources[coverage->targets_from]);
     printf("compared      %zu weight files, %zu tensors, %zu other files: %.2f GB in %.1f s, %.2f GB/s\n\n",
            coverage->shard_count, coverage->tensor_count, coverage->sidecar_count,
-           (double)coverage->bytes_compared / 1e9, coverage->seconds, (double)coverage->bytes_compared / 1e9 / seconds);
+           (double)coverage->bytes_compared / 1e9, coverage->compare_seconds,
+           (double)coverage->bytes_compared / 1e9 / seconds);
     print_table(coverage);
     printf("\nkilled        %.2f%% of the targets, %.2f%% of the full model's ",
            percent(coverage->target.killed, coverage->target.elements),
@@ -245,10 +246,10 @@ const struct phy_command cmd_coverage = {
         "      --recompute        run the flow again and compare every byte; its parameters are what surgery.json\n"
         "                         says, unless given:\n"
         "      --device SPEC      cpu[:ref|:avx2|:avx512], vulkan[:N|:NAME] or all (default cpu)\n"
-        "      --gain G           strength of the answer\n"
-        "      --beta N           its exponent\n"
-        "      --iterations N     steps of the flow\n"
-        "      --block N          side of a tile\n"
+        "      --gain G           1/16 to 64\n"
+        "      --beta B           1, 2, 3 or 4\n"
+        "      --iterations N     1 to 1000\n"
+        "      --block N          tile side 32, 64, 128 or 256\n"
         "      --calibration FILE column scales\n"
         "\n"
         "      --threads N        CPU threads (default: all processors)\n"

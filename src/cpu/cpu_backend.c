@@ -77,8 +77,9 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     if (phy_mul_size(cpu->base.slot_count, PHY_FLOW_SCRATCH_BYTES, &scratch_bytes))
         cpu->scratch = phy_alloc_aligned(scratch_bytes);
     if (!cpu->scratch) {
+        uint32_t wanted = cpu->base.slot_count;
         destroy(&cpu->base);
-        return phy_fail(host, PHY_ERR_MEMORY, "out of memory: scratch for %u threads", cpu->base.slot_count);
+        return phy_fail(host, PHY_ERR_MEMORY, "out of memory: scratch for %u threads", wanted);
     }
     snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%s", variant->name);
     snprintf(cpu->base.description, sizeof cpu->base.description, "%s", phy_cpu_model());

@@ -107,6 +107,8 @@ static cJSON *rope_of(const struct import_model *model, double theta, enum impor
 
 static bool is_full_attention(const struct import_model *model, uint64_t layer)
 {
+    if (model->sliding_layers)
+        return !model->sliding_layers[layer];
     return model->architecture->family != IMPORT_GEMMA3 || (layer + 1) % model->sliding_pattern == 0;
 }
 
@@ -127,7 +129,8 @@ static void add_layer_types(struct object *o, const struct import_model *model)
 
 static void add_gemma3(struct object *o, const struct import_model *model)
 {
-    add_u64(o, "_sliding_window_pattern", model->sliding_pattern);
+    if (model->sliding_pattern)
+        add_u64(o, "_sliding_window_pattern", model->sliding_pattern);
     add_bool(o, "attention_bias", false);
     add_cap(o, "attn_logit_softcapping", model->attention_softcap);
     add_cap(o, "final_logit_softcapping", model->final_softcap);

@@ -26,7 +26,7 @@
 struct import_run {
     const struct phy_import_params *params;
     const struct phy_host *host;
-    const char *file; /* last part of the input's path is not enough: messages name it as it was given */
+    const char *file; /* the input as it was given, which is how messages name it */
     int fd;
     struct stat seen;
     struct phy_gguf *gguf;
@@ -226,6 +226,7 @@ enum phy_status phy_import_run(const struct phy_import_params *params, struct ph
         fill_result(&run, now_seconds() - started, result);
     phy_import_tokenizer_free(&run.tokenizer);
     phy_free(run.model.tensors);
+    phy_free(run.model.sliding_layers);
     phy_gguf_close(&run.gguf);
     if (run.fd >= 0)
         close(run.fd);

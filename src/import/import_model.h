@@ -83,7 +83,8 @@ struct import_model {
     bool has_beta_fast, has_beta_slow, has_attention_factor;
 
     /* gemma3 */
-    uint64_t sliding_window, sliding_pattern;
+    uint64_t sliding_window, sliding_pattern;                                /* pattern 0: listed in sliding_layers */
+    uint8_t *sliding_layers;                                                 /* (layers) 1 for a sliding one; or NULL */
     double local_rope_theta, query_scalar, attention_softcap, final_softcap; /* caps: 0 for none */
 
     bool groups[GROUP_COUNT]; /* which optional tensors there are */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/checked_math.h"
 #include "base/log.h"
 #include "import/import_model.h"
 
@@ -253,7 +254,7 @@ static enum phy_status read_rope_scaling(struct import_model *model)
             status = phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED, "a factor of %g is not supported",
                                        model->rope_attention_factor);
     }
-    if (!model->rope_factor)
+    if (model->rope_factor == 0)
         model->rope_factor = legacy;
     bool scaled = model->rope_factor != 0 && model->rope_factor != 1;
     if (status) {
@@ -277,20 +278,42 @@ static enum phy_status read_rope_scaling(struct import_model *model)
 
 /* ---- gemma3 ---- */
 
-static enum phy_status read_gemma3(struct import_model *model)
+/* Every n-th layer is full, or a list says for each layer whether it slides. */
+static enum phy_status read_sliding_pattern(struct import_model *model)
 {
     size_t index;
     struct phy_gguf_key key;
     model->sliding_pattern = 6; /* five sliding layers, then a full one: a constant of the architecture */
+    if (!phy_import_find(model, ".attention.sliding_window_pattern", &index))
+        return PHY_OK;
+    phy_gguf_key(model->gguf, index, &key);
+    if (key.type != PHY_GGUF_ARRAY)
+        return required(model, ".attention.sliding_window_pattern", &model->sliding_pattern);
+    if (key.count != model->layers)
+        return phy_gguf_fail_key(model->gguf, index, PHY_ERR_FORMAT, "%llu values for %llu layers",
+                                 (unsigned long long)key.count, (unsigned long long)model->layers);
+    model->sliding_pattern = 0;
+    model->sliding_layers = phy_alloc((size_t)model->layers, 1);
+    if (!model->sliding_layers)
+        return phy_fail_memory(model->host, "layers", (size_t)model->layers);
+    enum phy_status status = PHY_OK;
+    for (uint64_t done = 0; done < model->layers && !status;) {
+        int64_t slides[256];
+        size_t take = (size_t)phy_min_u64(model->layers - done, 256);
+        status = phy_gguf_load_i64(model->gguf, index, done, take, slides);
+        for (size_t i = 0; i < take && !status; i++)
+            model->sliding_layers[done + i] = slides[i] != 0;
+        done += take;
+    }
+    return status;
+}
+
+static enum phy_status read_gemma3(struct import_model *model)
+{
     model->local_rope_theta = 10000;
     enum phy_status status = required(model, ".attention.sliding_window", &model->sliding_window);
-    if (!status && phy_import_find(model, ".attention.sliding_window_pattern", &index)) {
-        phy_gguf_key(model->gguf, index, &key);
-        if (key.type == PHY_GGUF_ARRAY)
-            status = phy_gguf_fail_key(model->gguf, index, PHY_ERR_UNSUPPORTED, "a pattern given layer by layer");
-        else
-            status = required(model, ".attention.sliding_window_pattern", &model->sliding_pattern);
-    }
+    if (!status)
+        status = read_sliding_pattern(model);
     if (!status)
         status = phy_import_double(model, ".rope.freq_base_swa", &model->local_rope_theta);
     if (!status)

@@ -51,13 +51,16 @@ size_t phy_import_token_count(const struct import_tokenizer *tokenizer)
 
 static enum phy_status read_id(const struct import_model *model, const char *key, int64_t *out)
 {
-    uint64_t id = UINT64_MAX;
-    size_t index = 0;
+    uint64_t id = UINT32_MAX;
+    size_t index;
+    int64_t none;
     *out = -1;
+    /* -1, also as 32 unsigned bits, is how writers say that there is none. */
+    if (phy_import_find(model, key, &index) && phy_gguf_get_i64(model->gguf, index, &none) && none == -1)
+        return PHY_OK;
     enum phy_status status = phy_import_u64(model, key, &id);
-    if (status || id == UINT64_MAX)
+    if (status || id == UINT32_MAX)
         return status;
-    phy_import_find(model, key, &index);
     if (id >= model->sizes[SIZE_VOCAB])
         return phy_gguf_fail_key(model->gguf, index, PHY_ERR_FORMAT, "there is no token %llu: the vocabulary has %llu",
                                  (unsigned long long)id, (unsigned long long)model->sizes[SIZE_VOCAB]);
@@ -331,6 +334,10 @@ static enum phy_status read_flags(struct import_tokenizer *t, const struct impor
     t->bos = ids->bos;
     t->eos = ids->eos;
     t->unknown = ids->unknown;
+    for (size_t id = 0; t->unknown < 0 && id < t->vocabulary.count; id++) {
+        if (t->types[id] == TOKEN_UNKNOWN)
+            t->unknown = (int64_t)id;
+    }
     return PHY_OK;
 }
 

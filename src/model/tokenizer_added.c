@@ -251,6 +251,8 @@ bool phy_find_added(const struct phy_tokenizer *tokenizer, const struct phy_matc
         if (token->rstrip)
             /* A long run of white space that holds tokens is walked once. */
             end = white_end = end < white_end ? white_end : strip_right(text, bytes, end);
+        if (begin >= end)
+            continue; /* nothing but white space that the token before has taken: no token, as in Hugging Face's */
         if (kept < begin)
             ok = put_stretch(out, kept, begin, PHY_NO_TOKEN);
         ok = ok && put_stretch(out, begin, end, list.items[i].token);

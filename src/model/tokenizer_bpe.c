@@ -9,8 +9,8 @@
 
 /* A word of more symbols is not worth remembering; and where the memory of words starts anew. */
 enum { CACHED_SYMBOLS_MAX = 48, CACHED_WORDS_MAX = 1 << 16 };
-/* Merges between two questions to the host. */
-enum { MERGES_BETWEEN_QUESTIONS = 1 << 20 };
+/* Characters or merges between two questions to the host. */
+enum { BETWEEN_QUESTIONS = 1 << 20 };
 
 static const uint32_t NO_LINK = UINT32_MAX;
 
@@ -184,7 +184,7 @@ static bool reserve_links(struct phy_bpe_work *work, size_t count)
     if (count > work->link_capacity) {
         phy_free(work->links);
         work->link_capacity = 0;
-        work->links = phy_alloc(count, 2 * sizeof *work->links);
+        work->links = phy_alloc(count, sizeof *work->links);
         if (!work->links)
             return false;
         work->link_capacity = count;
@@ -204,50 +204,73 @@ static void push_pair(struct phy_bpe_work *work, uint32_t left, uint32_t right, 
 }
 
 /* Merge the pair at `at` into `to`; the right symbol's place becomes PHY_NO_TOKEN. */
-static void merge_at(struct phy_bpe_work *work, uint32_t *ids, uint32_t *before, uint32_t *after, uint32_t at,
-                     uint32_t to)
+static void merge_at(struct phy_bpe_work *work, uint32_t at, uint32_t to)
 {
-    uint32_t right = after[at];
-    ids[at] = to;
-    ids[right] = PHY_NO_TOKEN;
-    after[at] = after[right];
-    if (after[at] != NO_LINK)
-        before[after[at]] = at;
-    if (before[at] != NO_LINK)
-        push_pair(work, ids[before[at]], to, before[at]);
-    if (after[at] != NO_LINK)
-        push_pair(work, to, ids[after[at]], at);
+    struct phy_bpe_link *links = work->links, *left = &links[at], *right = &links[left->after];
+    left->id = to;
+    left->after = right->after;
+    right->id = PHY_NO_TOKEN;
+    if (left->before != NO_LINK)
+        push_pair(work, links[left->before].id, to, left->before);
+    if (left->after != NO_LINK) {
+        links[left->after].before = at;
+        push_pair(work, to, links[left->after].id, at);
+    }
 }
 
-/* Merge ids (count >= 2) in place, lowest rank first, leftmost first; the new count, or 0 when there is no memory. */
+static void link_symbols(struct phy_bpe_work *work, const uint32_t *ids, size_t count)
+{
+    work->heap_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool last = i + 1 == count;
+        work->links[i] = (struct phy_bpe_link){ids[i], i ? i - 1 : NO_LINK, last ? NO_LINK : i + 1};
+        if (!last)
+            push_pair(work, ids[i], ids[i + 1], i);
+    }
+}
+
+/* Asks the host now and then. */
+static bool must_stop(struct phy_bpe_work *work)
+{
+    if (++work->since_asked < BETWEEN_QUESTIONS)
+        return false;
+    work->since_asked = 0;
+    work->stopped = work->stopped || phy_cancelled(work->host);
+    return work->stopped;
+}
+
+/* A word's work has failed: the host stopped it, or there is no memory. */
+static enum phy_status fail_word(const struct phy_bpe_work *work)
+{
+    if (work->stopped)
+        return phy_fail(work->host, PHY_ERR_INTERRUPTED, "%s: interrupted", work->name);
+    return phy_fail_memory(work->host, "a word's symbols", work->word.count * sizeof *work->links);
+}
+
+/* Merge ids (count >= 2) in place, lowest rank first, leftmost first; the new count, or 0 for fail_word. */
 static size_t merge_all(struct phy_bpe_work *work, uint32_t *ids, size_t count)
 {
     const struct phy_bpe *bpe = work->bpe;
     if (!reserve_links(work, count))
         return 0;
-    uint32_t *before = work->links, *after = work->links + work->link_capacity;
-    work->heap_count = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        before[i] = i ? i - 1 : NO_LINK;
-        after[i] = i + 1 < count ? i + 1 : NO_LINK;
-        if (i + 1 < count)
-            push_pair(work, ids[i], ids[i + 1], i);
-    }
+    link_symbols(work, ids, count);
     while (work->heap_count) {
         uint64_t top = heap_pop(work);
-        uint32_t at = (uint32_t)top, rank = (uint32_t)(top >> 32);
-        if (ids[at] == PHY_NO_TOKEN || after[at] == NO_LINK)
+        uint32_t at = (uint32_t)top, to = bpe->merged[top >> 32];
+        const struct phy_bpe_link *left = &work->links[at];
+        if (left->id == PHY_NO_TOKEN || left->after == NO_LINK)
             continue;
         /* The pair may have changed since; it still counts if it gives the same token (as in Hugging Face's loop). */
-        uint32_t now = phy_pair_map_get(&bpe->merges, ids[at], ids[after[at]]);
-        if (now != PHY_PAIR_NONE && bpe->merged[now] == bpe->merged[rank]) {
-            merge_at(work, ids, before, after, at, bpe->merged[rank]);
-            work->merges_done++;
+        uint32_t now = phy_pair_map_get(&bpe->merges, left->id, work->links[left->after].id);
+        if (now != PHY_PAIR_NONE && bpe->merged[now] == to) {
+            merge_at(work, at, to);
+            if (must_stop(work))
+                return 0;
         }
     }
     size_t kept = 0;
-    for (uint32_t i = 0; i != NO_LINK; i = after[i])
-        ids[kept++] = ids[i];
+    for (uint32_t i = 0; i != NO_LINK; i = work->links[i].after)
+        ids[kept++] = work->links[i].id;
     return kept;
 }
 
@@ -423,7 +446,7 @@ static enum phy_status put_unknown_char(struct piece *piece, const char *text, s
             ok = put_unk(work, piece->out);
         piece->unk_waits = true;
     }
-    return ok ? PHY_OK : phy_fail_memory(work->host, "a word's symbols", work->word.count);
+    return ok ? PHY_OK : fail_word(work);
 }
 
 static enum phy_status put_char(struct piece *piece, const char *text, size_t bytes, uint32_t code)
@@ -435,7 +458,7 @@ static enum phy_status put_char(struct piece *piece, const char *text, size_t by
     bool ok = !piece->unk_waits || put_unk(piece->work, piece->out);
     piece->unk_waits = false;
     ok = ok && put_symbol(piece->work, id, code, code, piece->out);
-    return ok ? PHY_OK : phy_fail_memory(piece->work->host, "a word's symbols", piece->work->word.count);
+    return ok ? PHY_OK : fail_word(piece->work);
 }
 
 enum phy_status phy_bpe_encode(struct phy_bpe_work *work, const char *text, size_t bytes, struct phy_ids *out)
@@ -451,13 +474,10 @@ enum phy_status phy_bpe_encode(struct phy_bpe_work *work, const char *text, size
         enum phy_status status = put_char(&piece, text + at, length, code);
         if (status != PHY_OK)
             return status;
-        if (work->merges_done > MERGES_BETWEEN_QUESTIONS) {
-            work->merges_done = 0;
-            if (phy_cancelled(work->host))
-                return phy_fail(work->host, PHY_ERR_INTERRUPTED, "%s: interrupted", work->name);
-        }
+        if (must_stop(work))
+            return fail_word(work);
     }
     if ((piece.unk_waits && !put_unk(work, out)) || !end_word(work, out))
-        return phy_fail_memory(work->host, "a word's symbols", work->word.count);
+        return fail_word(work);
     return PHY_OK;
 }

@@ -50,6 +50,11 @@ uint32_t phy_bpe_find(const struct phy_bpe *bpe, const char *text, size_t bytes)
 bool phy_bpe_finish(struct phy_bpe *bpe);
 void phy_bpe_free(struct phy_bpe *bpe);
 
+/* A symbol in the merge loop, and its neighbours. */
+struct phy_bpe_link {
+    uint32_t id, before, after;
+};
+
 /* What one encoding at a time needs: the word in work, the merge loop's arrays, and the words seen lately. */
 struct phy_bpe_work {
     const struct phy_bpe *bpe;
@@ -57,14 +62,15 @@ struct phy_bpe_work {
     const char *name; /* of the file, for messages */
     struct phy_ids word;
     uint32_t last_code; /* the last character of the word's last symbol */
-    uint32_t *links;    /* (2, link_capacity) the symbol before, the symbol after */
+    struct phy_bpe_link *links;
     size_t link_capacity;
     uint64_t *heap; /* rank << 32 | position */
     size_t heap_count, heap_capacity;
     struct phy_ids cached; /* records: symbol count, id count, symbols, ids */
     uint32_t *cache_slots; /* (slot_count) place of a record plus 1, 0 when free */
     size_t cache_slot_count, cache_count;
-    uint64_t merges_done; /* since the host was asked last */
+    uint64_t since_asked; /* characters and merges since the host was asked last */
+    bool stopped;         /* the host wants no more */
 };
 
 void phy_bpe_work_free(struct phy_bpe_work *work);

@@ -21,7 +21,7 @@ struct decoding {
     uint64_t left; /* bytes that the steps may still put out: a file cannot blow up a short text */
 };
 
-enum { DECODED_PER_BYTE = 64, DECODED_AT_LEAST = 16 << 20 };
+enum { DECODED_PER_BYTE = 64, DECODED_AT_LEAST = 1 << 20 };
 
 /* What has been put since the last end is a string. */
 static bool end_string(struct strings *s)

@@ -9,8 +9,7 @@
 
 enum phy_status phy_dom_fail(const struct phy_json_token *token, const char *name, const struct phy_host *host)
 {
-    return phy_fail(host, token->too_deep ? PHY_ERR_LIMIT : PHY_ERR_FORMAT, "%s: byte %zu: %s", name, token->at,
-                    token->text);
+    return phy_fail(host, PHY_ERR_FORMAT, "%s: byte %zu: %s", name, token->at, token->text);
 }
 
 void phy_dom_free(struct phy_dom *dom)

@@ -28,8 +28,8 @@ struct phy_dom {
     size_t count, capacity;
 };
 
-/* Report what is wrong with the text: token->kind is PHY_JSON_ERROR.
- *   PHY_ERR_FORMAT or PHY_ERR_LIMIT */
+/* Report what is wrong with the text, PHY_ERR_FORMAT: token->kind is PHY_JSON_ERROR. No tokenizer is nested as deep as
+ * the scanner follows, so that such a file is malformed rather than beyond a limit. */
 enum phy_status phy_dom_fail(const struct phy_json_token *token, const char *name, const struct phy_host *host);
 
 /* Read the value whose first token is `token`, in place of what the tree held before.

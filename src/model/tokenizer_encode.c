@@ -7,7 +7,7 @@
 /* Steps that the patterns may take: a few for each byte is what a sane pattern needs, plus a start for short texts. */
 enum { STEPS_PER_BYTE = 256, STEPS_AT_LEAST = 1 << 26 };
 /* The same for what all normalizers put out together: NFKC makes at most 11 bytes of one. */
-enum { NORMAL_PER_BYTE = 64, NORMAL_AT_LEAST = 16 << 20 };
+enum { NORMAL_PER_BYTE = 64, NORMAL_AT_LEAST = 1 << 20 };
 
 static bool start(struct phy_encode_work *work, const struct phy_tokenizer *t, size_t bytes, struct phy_ids *out)
 {

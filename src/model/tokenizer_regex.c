@@ -11,7 +11,9 @@
 /* Of Oniguruma's classes PCRE2 has other ideas, so they are spelled out. */
 #define WHITE_SPACE "\\p{White_Space}"
 #define NOT_WHITE_SPACE "\\P{White_Space}"
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD_IN_CLASS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+/* Outside of brackets Oniguruma asks a table of Latin-1 that also has superscripts and fractions. */
+#define WORD WORD_IN_CLASS "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 /* Longest repetition x{n}: PCRE2 copies the x. */
 enum { REPEAT_MAX = 1000 };
@@ -136,7 +138,7 @@ static enum phy_status take_escape(struct translation *t, bool in_class)
         {'D', "\\P{Nd}", "\\P{Nd}"},
         {'s', WHITE_SPACE, WHITE_SPACE},
         {'S', NOT_WHITE_SPACE, NOT_WHITE_SPACE},
-        {'w', "[" WORD "]", WORD},
+        {'w', "[" WORD "]", WORD_IN_CLASS},
         {'W', "[^" WORD "]", NULL},
         {'h', "[0-9a-fA-F]", "0-9a-fA-F"},
         {'H', "[^0-9a-fA-F]", NULL},

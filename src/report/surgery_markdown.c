@@ -71,7 +71,7 @@ static void put_globs(struct phy_text *out, const char *label, const char *const
 static void put_parameters(struct phy_text *out, const struct phy_surgery_record *record)
 {
     phy_text_put(out, "## Parameters\n\n| | |\n|---|---|\n| gain | ");
-    phy_text_decimal(out, record->gain, 6);
+    phy_text_number(out, record->gain);
     phy_text_printf(
         out, " |\n| beta | %" PRIu32 " |\n| iterations | %" PRIu32 " |\n| block | %" PRIu32 " |\n| sparsity asked | ",
         record->beta, record->iterations, record->block);

@@ -72,9 +72,8 @@ static void say_what_was_not_done(struct phy_surgery_view *view)
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
              "Quality was not measured: the pruned model was not run, so neither perplexity nor any task is known.");
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
-             "%" PRIu64 " of %" PRIu64 " tensors with %" PRIu64
-             " elements are not targets: they were copied, not pruned or judged.",
-             other_tensors, tally->total_tensors, tally->total_elements - tally->target.elements);
+             "%" PRIu64 " of %" PRIu64 " tensors are not targets: they were copied, not pruned or judged.",
+             other_tensors, tally->total_tensors);
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
              "Nothing was made smaller: zeros are stored like other weights, in files of the same size.");
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,

@@ -93,6 +93,18 @@ void phy_text_decimal(struct phy_text *text, double value, int decimals)
         phy_text_printf(text, ".%0*llu", decimals, (unsigned long long)(fixed % scale));
 }
 
+void phy_text_number(struct phy_text *text, double value)
+{
+    phy_text_decimal(text, value, 9);
+    if (text->failed || !isfinite(value) || fabs(value) >= 1e9)
+        return;
+    while (text->data[text->bytes - 1] == '0')
+        text->bytes--;
+    if (text->data[text->bytes - 1] == '.')
+        text->bytes--;
+    text->data[text->bytes] = 0;
+}
+
 typedef void put_escaped(struct phy_text *text, const char *shown);
 
 /* Put the name by E3 through `put`: in one piece, or a line character by character, which never cuts. */
@@ -160,8 +172,8 @@ static bool is_word(char c)
 static void put_markdown(struct phy_text *text, const char *shown)
 {
     for (const char *p = shown; *p; p++) {
-        /* '_' between letters is no emphasis: q_proj stays readable as it is. A colon would make a bare URL a link. */
-        bool inner = *p == '_' && p > shown && is_word(p[-1]) && is_word(p[1]);
+        /* '_' between letters is no emphasis: q_proj stays readable as it is. "://" would make a bare URL a link. */
+        bool inner = (*p == '_' && p > shown && is_word(p[-1]) && is_word(p[1])) || (*p == ':' && p[1] != '/');
         if (*p == '<' || *p == '>' || *p == '&')
             phy_text_put(text, *p == '<' ? "&lt;" : *p == '>' ? "&gt;" : "&amp;");
         else if (!inner && strchr("\\`*_{}[]#!|~:$", *p))

@@ -24,6 +24,9 @@ void phy_text_count(struct phy_text *text, uint64_t value);
  * more. */
 void phy_text_decimal(struct phy_text *text, double value, int decimals);
 
+/* As decimal, with up to 9 digits after the point and no zeros at the end. */
+void phy_text_number(struct phy_text *text, double value);
+
 /* A name from a file, escaped and cut by rule E3 (docs/checkpoint-rules.md), in the quotes of that rule or without
  * them, or a whole line of text that is only escaped; then by the rules of HTML text and attributes, or of a Markdown
  * table cell. NULL is the empty name. */

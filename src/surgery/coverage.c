@@ -321,8 +321,10 @@ static enum phy_status verdict(const struct audit *a)
 static enum phy_status run_audit(struct audit *a)
 {
     enum phy_status status = open_both(a);
+    double started = phy_seconds_now();
     if (status == PHY_OK)
         status = phy_comparison_run(&a->comparison, a->params->threads, a->host);
+    a->coverage->compare_seconds = phy_seconds_now() - started;
     if (status == PHY_OK)
         status = tell_findings(a);
     if (status == PHY_OK)

@@ -145,7 +145,7 @@ static enum phy_status add_tensor(struct phy_damage_list *list, const struct phy
     const char *rule = !finding->target         ? "it is no target and must be the donor's"
                        : is_zero(donor, bytes)  ? "a zero keeps its bits"
                        : is_zero(output, bytes) ? "a killed weight is +0"
-                                                : "a survivor keeps its bits";
+                                                : "a weight keeps its bits or becomes +0";
     return phy_damage_add(list, &damage, shard->name, &info,
                           "row %" PRIu64 ", column %" PRIu64 ": %s, the donor has %s: %s; %" PRIu64 " of %" PRIu64
                           " weights are damaged",

@@ -98,12 +98,14 @@ static bool take_globs(const cJSON *targets, const char *key, const char *const 
 {
     const cJSON *array = cJSON_GetObjectItemCaseSensitive(targets, key), *item;
     size_t capacity = (size_t)cJSON_GetArraySize(array), used = 0;
-    const char **list = cJSON_IsArray(array) ? phy_alloc(capacity, sizeof *list) : NULL;
+    /* More or longer ones than any command line has would only make us slow. */
+    enum { MOST_GLOBS = 1000, LONGEST_GLOB = 4096 };
+    const char **list = cJSON_IsArray(array) && capacity <= MOST_GLOBS ? phy_alloc(capacity, sizeof *list) : NULL;
     if (!list)
         return false;
     cJSON_ArrayForEach(item, array)
     {
-        if (!cJSON_IsString(item)) {
+        if (!cJSON_IsString(item) || strlen(item->valuestring) > LONGEST_GLOB) {
             phy_free(list);
             return false;
         }

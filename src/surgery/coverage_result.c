@@ -32,6 +32,7 @@ static bool add_head(cJSON *root, const struct phy_coverage *coverage)
            phy_json_count(root, "shards", coverage->shard_count) &&
            phy_json_count(root, "sidecars", coverage->sidecar_count) &&
            phy_json_count(root, "bytes_compared", coverage->bytes_compared) &&
+           phy_json_seconds(root, "compare_seconds", coverage->compare_seconds) &&
            phy_json_seconds(root, "seconds", coverage->seconds);
 }
 

@@ -14,8 +14,9 @@
 #include "surgery/pipeline.h"
 #include "surgery/units.h"
 
-/* Codes of one unit; each thread has room for two of them, the donor's and the output's. */
-enum { UNIT_BYTES = 4 << 20, UNIT_TILES = 4096, MOST_THREADS = 256 };
+/* Codes of one unit; each thread has room for two of them, the donor's and the output's. A device that asks for more
+ * than the most gets several calls for it: memory stays within a few hundred MiB on any machine. */
+enum { UNIT_BYTES = 2 << 20, MOST_UNIT_BYTES = 32 << 20, UNIT_TILES = 4096, MOST_THREADS = 256 };
 
 struct job {
     const struct phy_recompute_params *params;
@@ -31,7 +32,6 @@ struct slot {
     struct job *job;
     struct phy_backend *backend;
     uint32_t slot;
-    size_t unit_bytes;
     unsigned char *codes, *output;
     float *scale;
     struct phy_flow_tile_result *tiles;
@@ -227,55 +227,59 @@ static enum phy_status make_slots(struct slot **out, unsigned *count, struct job
     for (size_t d = 0; d < devices->count; d++) {
         for (uint32_t k = 0; k < devices->backends[d]->slot_count && *count < MOST_THREADS; k++) {
             struct slot *s = &slots[(*count)++];
-            *s = (struct slot){job,
-                               devices->backends[d],
-                               k,
-                               unit_bytes,
-                               phy_alloc_aligned(unit_bytes),
-                               phy_alloc_aligned(unit_bytes),
-                               phy_alloc_aligned(unit_bytes),
-                               phy_alloc(UNIT_TILES, sizeof *s->tiles)};
-            if (!s->codes || !s->output || !s->scale || !s->tiles)
-                return phy_fail_memory(host, "buffers to recompute", unit_bytes * 3);
+            *s = (struct slot){.job = job, .backend = devices->backends[d], .slot = k};
+            s->codes = phy_alloc_aligned(unit_bytes);
+            s->output = phy_alloc_aligned(unit_bytes);
+            s->scale = job->params->calibration ? phy_alloc_aligned(unit_bytes) : NULL;
+            s->tiles = phy_alloc(UNIT_TILES, sizeof *s->tiles);
+            if (!s->codes || !s->output || !s->tiles || (job->params->calibration && !s->scale))
+                return phy_fail_memory(host, "buffers to recompute", unit_bytes * 2);
         }
     }
     return PHY_OK;
+}
+
+static size_t choose_unit_bytes(const struct phy_device_set *devices)
+{
+    size_t unit_bytes = UNIT_BYTES;
+    for (size_t i = 0; i < devices->count; i++) {
+        /* A device is well used from region_weights on; F32 has the widest codes. */
+        uint64_t wanted = phy_min_u64(devices->backends[i]->region_weights, MOST_UNIT_BYTES / 4) * 4;
+        unit_bytes = wanted > unit_bytes ? (size_t)wanted : unit_bytes;
+    }
+    return unit_bytes;
+}
+
+/* Run them to the end; with fewer threads than wanted, if the system gives no more. */
+static void run_slots(struct job *job, struct slot *slots, unsigned count)
+{
+    pthread_t threads[MOST_THREADS];
+    unsigned started = 0;
+    job->running = count;
+    while (started < count && pthread_create(&threads[started], NULL, work, &slots[started]) == 0)
+        started++;
+    pthread_mutex_lock(&job->lock);
+    job->running -= count - started;
+    if (started == 0)
+        job->status = phy_fail(job->params->host, PHY_ERR_MEMORY, "no thread could be started");
+    pthread_mutex_unlock(&job->lock);
+    watch(job);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
 }
 
 enum phy_status phy_recompute_run(struct phy_recompute_result *out, const struct phy_recompute_params *params)
 {
     struct job job = {.params = params, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
     struct slot *slots;
-    unsigned count, started = 0;
-    pthread_t threads[MOST_THREADS];
-    size_t unit_bytes = UNIT_BYTES;
-    for (size_t i = 0; i < params->devices->count; i++) {
-        /* A device is well used from region_weights on; F32 has the widest codes. */
-        uint64_t wanted = phy_min_u64(params->devices->backends[i]->region_weights, UINT64_C(64) << 20) * 4;
-        unit_bytes = wanted > unit_bytes ? (size_t)wanted : unit_bytes;
-    }
+    unsigned count;
+    size_t unit_bytes = choose_unit_bytes(params->devices);
     struct phy_unit_limits limits = {
         .bytes = unit_bytes, .tiles = UNIT_TILES, .block = params->flow.block, .scaled = params->calibration != NULL};
     phy_unit_cursor_start(&job.cursor, params->comparison->donor, params->targets, &limits, 0, 0);
     job.status = make_slots(&slots, &count, &job, unit_bytes);
-    if (job.status != PHY_OK)
-        count = count ? count : 0;
-    bool ready = job.status == PHY_OK;
-    job.running = ready ? count : 0;
-    for (; ready && started < count; started++) {
-        if (pthread_create(&threads[started], NULL, work, &slots[started]) != 0)
-            break;
-    }
-    if (ready && started < count) {
-        pthread_mutex_lock(&job.lock);
-        job.running -= count - started;
-        if (started == 0)
-            job.status = phy_fail(params->host, PHY_ERR_MEMORY, "no thread could be started");
-        pthread_mutex_unlock(&job.lock);
-    }
-    watch(&job);
-    for (unsigned i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
+    if (job.status == PHY_OK)
+        run_slots(&job, slots, count);
     free_slots(slots, count);
     *out = job.result;
     return job.status;

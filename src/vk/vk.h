@@ -59,7 +59,13 @@ struct vk_buffer {
     VkDeviceSize bytes;
 };
 
-enum { VK_SLOT_COUNT = 3, VK_FLOW_PIPELINES = 4 * 3 * 4 * 2 };
+enum { VK_SLOT_COUNT = 3, VK_BLOCK_COUNT = 4, VK_FLOW_PIPELINES = VK_BLOCK_COUNT * 3 * 4 * 2 };
+
+/* 0 .. 3 for a block of 32 .. 256. */
+static inline uint32_t vk_block_index(uint32_t block)
+{
+    return (uint32_t)__builtin_ctz(block) - 5;
+}
 
 /* What one thread works with. */
 struct vk_slot {
@@ -91,14 +97,15 @@ struct vk_backend {
     VkPipelineLayout pipeline_layout;
     VkDescriptorPool descriptor_pool;
     VkShaderModule flow_module;
-    VkPipeline flow_pipelines[VK_FLOW_PIPELINES]; /* made when first needed */
-    const struct vk_shape *shape;
+    VkPipeline flow_pipelines[VK_FLOW_PIPELINES];  /* made when first needed */
+    const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */
     bool staging;
     uint64_t max_piece_weights; /* 0: no limit but the device's */
     uint64_t max_input_bytes;   /* of one piece */
     double tick_ns;             /* 0: the queue has no clock */
+    bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
-    atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about DISPATCH_NS */
+    atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about dispatch_ns, see vk_flow.c */
     atomic_uint_fast64_t compute_ns, dispatches;
     struct vk_slot slots[VK_SLOT_COUNT];
 };
@@ -109,16 +116,16 @@ enum vk_memory { VK_MEMORY_DEVICE, VK_MEMORY_DEVICE_MAPPED, VK_MEMORY_UPLOAD, VK
 
 /* True if the device has memory of its own that the host writes directly (all of it, or a resizable window). */
 bool phy_vk_host_writes_device_memory(const VkPhysicalDeviceMemoryProperties *memory);
-/* Makes the buffer hold at least `bytes`; its content is lost when it grows. PHY_ERR_MEMORY is logged. */
+/* Makes the buffer hold at least `bytes`; its content is lost when it grows.
+ * PHY_ERR_MEMORY is reported. */
 enum phy_status phy_vk_buffer_reserve(struct vk_backend *b, struct vk_buffer *buffer, enum vk_memory kind,
                                       VkDeviceSize bytes);
 void phy_vk_buffer_free(struct vk_backend *b, struct vk_buffer *buffer);
 
 /* ---- vk_pipeline.c ---- */
 
-extern const struct vk_shape phy_vk_shapes[]; /* best first; name NULL ends */
-/* NULL if the device can run none of them, or not the one of that name. */
-const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, const char *name);
+/* The shape for tiles of block x block. NULL if the device can run none of them, or not the one of that name. */
+const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, uint32_t block, const char *name);
 enum phy_status phy_vk_layouts_create(struct vk_backend *b);
 /* The pipeline for these parameters, made if need be. Thread-safe. */
 enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow_params *params,
@@ -126,7 +133,11 @@ enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow
 enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module,
                                        const VkSpecializationInfo *constants, VkPipeline *out);
 enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv, VkShaderModule *out);
-/* The same status and a logged line for what Vulkan answered; marks the backend lost. result is not VK_SUCCESS. */
+/* Logs the sentence, as a warning when warn_only, and returns the status. */
+enum phy_status phy_vk_report(const struct vk_backend *b, enum phy_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Reports what Vulkan answered. PHY_ERR_MEMORY, or PHY_ERR_DEVICE and the backend counts as lost. result is not
+ * VK_SUCCESS. */
 enum phy_status phy_vk_fail(struct vk_backend *b, VkResult result, const char *what);
 
 /* ---- vk_submit.c ---- */
@@ -144,7 +155,7 @@ struct vk_job {
     } codes, scales, masks, results; /* in slot->input, input, output, output; aligned for a storage buffer */
     VkDeviceSize upload_bytes;       /* from staging to input, where there is staging */
 };
-/* Runs it and waits. *device_ns is 0 without a clock. PHY_ERR_DEVICE is logged. */
+/* Runs it and waits. *device_ns is 0 without a clock. PHY_ERR_DEVICE is reported. */
 enum phy_status phy_vk_submit(struct vk_backend *b, struct vk_slot *slot, const struct vk_job *job,
                               uint64_t *device_ns);
 

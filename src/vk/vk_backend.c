@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening and closing a device. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,31 @@
 #include "base/checked_math.h"
 #include "base/log.h"
 #include "vk/vk.h"
+
+enum phy_status phy_vk_report(const struct vk_backend *b, enum phy_status status, const char *format, ...)
+{
+    char line[PHY_LOG_LINE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (!b->warn_only)
+        return phy_fail(b->host, status, "%s", line);
+    phy_warn(b->host, "%s", line);
+    return status;
+}
+
+enum phy_status phy_vk_fail(struct vk_backend *b, VkResult result, const char *what)
+{
+    if (result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
+        result == VK_ERROR_OUT_OF_POOL_MEMORY || result == VK_ERROR_FRAGMENTED_POOL)
+        return phy_vk_report(b, PHY_ERR_MEMORY, "out of memory: %s on device %s", what, b->base.name);
+    atomic_store(&b->lost, true);
+    if (result == VK_ERROR_DEVICE_LOST)
+        return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s) was lost", b->base.name, b->base.description);
+    return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s): %s: Vulkan error %d", b->base.name, b->base.description,
+                         what, (int)result);
+}
 
 static void destroy(struct phy_backend *backend)
 {
@@ -54,8 +80,8 @@ static enum phy_status open_queue(struct vk_backend *b)
 {
     uint32_t clock_bits = 0;
     if (!find_queue_family(b, &clock_bits))
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) has no compute queue", b->base.name,
-                        b->base.description);
+        return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s) has no compute queue", b->base.name,
+                             b->base.description);
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue_info = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                                 .queueFamilyIndex = b->queue_family,
@@ -96,21 +122,23 @@ static enum phy_status open_device(struct vk_backend *b, uint32_t index, const s
     char note[PHY_VK_NOTE_BYTES];
     enum phy_status status = phy_vk_instance_open(&b->instance, note, b->host);
     if (status)
-        return note[0] ? phy_fail(b->host, status, "device %s: %s", b->base.name, note) : status;
+        return note[0] ? phy_vk_report(b, status, "device %s: %s", b->base.name, note) : status;
     if (index >= b->instance.device_count)
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s: there are %u Vulkan devices; physarium devices lists them",
-                        b->base.name, b->instance.device_count);
+        return phy_vk_report(b, PHY_ERR_DEVICE, "device %s: there are %u Vulkan devices; physarium devices lists them",
+                             b->base.name, b->instance.device_count);
     b->physical = b->instance.devices[index];
     vkGetPhysicalDeviceProperties(b->physical, &b->properties);
     vkGetPhysicalDeviceMemoryProperties(b->physical, &b->memory);
     snprintf(b->base.description, sizeof b->base.description, "%s", b->properties.deviceName);
-    b->shape = phy_vk_shape_for(&b->properties, options->shape);
-    if (!b->shape && options->shape)
-        return phy_fail(b->host, PHY_ERR_USAGE, "device %s: cannot run the shader's shape \"%.32s\"", b->base.name,
-                        options->shape);
-    if (!b->shape)
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises",
-                        b->base.name, b->base.description);
+    for (uint32_t i = 0; i < VK_BLOCK_COUNT; i++) {
+        b->shapes[i] = phy_vk_shape_for(&b->properties, 32u << i, options->shape);
+        if (!b->shapes[i] && options->shape)
+            return phy_vk_report(b, PHY_ERR_USAGE, "device %s: cannot run the shader's shape \"%.32s\"", b->base.name,
+                                 options->shape);
+        if (!b->shapes[i])
+            return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s) is below the limits that Vulkan promises",
+                                 b->base.name, b->base.description);
+    }
     b->staging = options->staging || !phy_vk_host_writes_device_memory(&b->memory);
     b->max_piece_weights = options->max_piece_weights;
     set_limits(b);
@@ -132,6 +160,7 @@ enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, 
         return phy_fail_memory(host, "a device", sizeof *b);
     b->base.ops = &ops;
     b->host = host;
+    b->warn_only = options && options->optional;
     pthread_mutex_init(&b->queue_mutex, NULL);
     pthread_mutex_init(&b->pipeline_mutex, NULL);
     snprintf(b->base.name, sizeof b->base.name, "vulkan:%u", index);
@@ -139,15 +168,17 @@ enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, 
     if (status == PHY_OK)
         status = phy_vk_self_test(b, differs);
     if (differs[0])
-        phy_fail(host, status, "device %s (%s) is not bit-exact and is refused: its self-test differs in %s",
-                 b->base.name, b->base.description, differs);
+        phy_vk_report(b, status, "device %s (%s) is not bit-exact and is refused: its self-test differs in %s",
+                      b->base.name, b->base.description, differs);
     if (failed)
         memcpy(failed, differs, sizeof differs);
-    if (status)
+    if (status) {
         destroy(&b->base);
-    else
-        *out = &b->base;
-    return status;
+        return status;
+    }
+    b->warn_only = true;
+    *out = &b->base;
+    return PHY_OK;
 }
 
 void phy_vk_backend_device_time(const struct phy_backend *backend, uint64_t *compute_ns, uint64_t *dispatches)

@@ -156,14 +156,14 @@ static enum phy_status take_back(struct vk_backend *b, const struct vk_slot *slo
         uint64_t tile = down_index * across + across_index;
         struct vk_mask_tile mask = {.words = words + (size_t)i * tile_words,
                                     .block = block,
-                                    .shape = b->shape,
+                                    .shape = b->shapes[vk_block_index(block)],
                                     .rows = (uint32_t)phy_min_u64(block, region->rows - down_index * block),
                                     .cols = (uint32_t)phy_min_u64(block, region->cols - across_index * block)};
         uint32_t cells = mask.rows * mask.cols;
         if (result[1] > cells || result[0] > result[1] || phy_vk_mask_count(&mask) != result[0]) {
             atomic_store(&b->lost, true);
-            return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s): a tile's mask and count contradict each other",
-                            b->base.name, b->base.description);
+            return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s): a tile's mask and count contradict each other",
+                                 b->base.name, b->base.description);
         }
         bool refused = result[2] >= PHY_FLOW_FOOD_LIMIT_BITS;
         region->tiles[tile] = (struct phy_flow_tile_result){
@@ -207,7 +207,7 @@ static void apply(const struct vk_backend *b, const struct phy_flow_params *para
         for (uint64_t c = 0; c < region->cols; c += block, masks += tile_words, result++) {
             struct vk_mask_tile tile = {.words = masks,
                                         .block = block,
-                                        .shape = b->shape,
+                                        .shape = b->shapes[vk_block_index(block)],
                                         .rows = (uint32_t)phy_min_u64(block, region->rows - r),
                                         .cols = (uint32_t)phy_min_u64(block, region->cols - c)};
             char *codes = (char *)region->codes + (r * region->cols + c) * phy_float_bytes(region->type);
@@ -225,7 +225,7 @@ static enum phy_status reserve_masks(struct vk_backend *b, struct vk_slot *slot,
     slot->mask_words = 0;
     slot->masks = phy_alloc(words, sizeof *slot->masks);
     if (!slot->masks)
-        return phy_fail_memory(b->host, "a region's masks", words * sizeof *slot->masks);
+        return phy_vk_report(b, PHY_ERR_MEMORY, "out of memory: a region's masks");
     slot->mask_words = words;
     return PHY_OK;
 }
@@ -236,7 +236,7 @@ enum phy_status phy_vk_flow(struct phy_backend *backend, uint32_t slot_index, co
     struct vk_backend *b = (struct vk_backend *)backend;
     struct vk_slot *slot = &b->slots[slot_index];
     if (atomic_load(&b->lost))
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s was lost before", b->base.name);
+        return PHY_ERR_DEVICE; /* said when it was lost */
     size_t code_bytes = phy_float_bytes(region->type);
     uint32_t *masks = NULL;
     const uint32_t *output_masks = NULL;

@@ -92,7 +92,7 @@ static void describe(struct phy_device_info *info, VkPhysicalDevice device, uint
     const VkPhysicalDeviceLimits *limits = &properties.limits;
     *info = (struct phy_device_info){
         .kind = PHY_DEVICE_VULKAN,
-        .available = phy_vk_shape_for(&properties, NULL) != NULL,
+        .available = phy_vk_shape_for(&properties, PHY_FLOW_MAX_BLOCK, NULL) != NULL,
         .max_invocations = limits->maxComputeWorkGroupInvocations,
         .max_shared_bytes = limits->maxComputeSharedMemorySize,
         .max_storage_range_bytes = limits->maxStorageBufferRange,

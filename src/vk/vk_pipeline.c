@@ -1,46 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "base/log.h"
 #include "vk/vk.h"
 
-const struct vk_shape phy_vk_shapes[] = {
-    {"8x8", 8, 8},
-    {"16x16", 16, 16},
-    {"16x32", 16, 32},
-    {NULL, 0, 0},
+/* Smallest first: flow_tile.comp says what speaks for which. */
+static const struct vk_shape shapes[] = {
+    {"8x8", 8, 8}, {"8x16", 8, 16}, {"16x16", 16, 16}, {"16x32", 16, 32}, {NULL, 0, 0},
 };
-const char *const phy_vk_shape_names[] = {"8x8", "16x16", "16x32", NULL};
+const char *const phy_vk_shape_names[] = {"8x8", "8x16", "16x16", "16x32", NULL};
 
 /* Of line sums, the peak and the counts, in flow_tile.comp. */
 enum { SHARED_BYTES = 3 * 512 * 4 + 16 };
 
-static bool can_run(const VkPhysicalDeviceLimits *limits, const struct vk_shape *shape)
+static bool can_run(const VkPhysicalDeviceLimits *limits, const struct vk_shape *shape, uint32_t block)
 {
-    uint32_t invocations = vk_shape_invocations(shape, PHY_FLOW_MAX_BLOCK);
+    uint32_t invocations = vk_shape_invocations(shape, block);
     return limits->maxComputeWorkGroupInvocations >= invocations && limits->maxComputeWorkGroupSize[0] >= invocations &&
            limits->maxComputeSharedMemorySize >= SHARED_BYTES;
 }
 
-const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, const char *name)
+const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *properties, uint32_t block, const char *name)
 {
-    for (const struct vk_shape *shape = phy_vk_shapes; shape->name; shape++) {
-        if (can_run(&properties->limits, shape) && (!name || strcmp(shape->name, name) == 0))
+    bool cpu = properties->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    if (!name && cpu && block == PHY_FLOW_MAX_BLOCK && can_run(&properties->limits, &shapes[1], block))
+        return &shapes[1];
+    for (const struct vk_shape *shape = shapes; shape->name; shape++) {
+        if (can_run(&properties->limits, shape, block) && (!name || strcmp(shape->name, name) == 0))
             return shape;
     }
     return NULL;
-}
-
-enum phy_status phy_vk_fail(struct vk_backend *b, VkResult result, const char *what)
-{
-    if (result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
-        result == VK_ERROR_OUT_OF_POOL_MEMORY || result == VK_ERROR_FRAGMENTED_POOL)
-        return phy_fail(b->host, PHY_ERR_MEMORY, "out of memory: %s on device %s", what, b->base.name);
-    atomic_store(&b->lost, true);
-    if (result == VK_ERROR_DEVICE_LOST)
-        return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s) was lost", b->base.name, b->base.description);
-    return phy_fail(b->host, PHY_ERR_DEVICE, "device %s (%s): %s: Vulkan error %d", b->base.name, b->base.description,
-                    what, (int)result);
 }
 
 enum phy_status phy_vk_layouts_create(struct vk_backend *b)
@@ -115,13 +103,14 @@ enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule modu
 enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow_params *params,
                                      enum phy_float_type type, bool scaled, VkPipeline *out)
 {
-    uint32_t block_index = (uint32_t)__builtin_ctz(params->block) - 5; /* 32 .. 256 */
+    uint32_t block_index = vk_block_index(params->block);
+    const struct vk_shape *shape = b->shapes[block_index];
     uint32_t index = ((block_index * 3 + (uint32_t)type) * 4 + params->beta - 1) * 2 + scaled;
     uint32_t values[PHY_FLOW_SPEC_COUNT] = {
-        [PHY_FLOW_SPEC_INVOCATIONS] = vk_shape_invocations(b->shape, params->block),
+        [PHY_FLOW_SPEC_INVOCATIONS] = vk_shape_invocations(shape, params->block),
         [PHY_FLOW_SPEC_BLOCK] = params->block,
-        [PHY_FLOW_SPEC_PATCH_ROWS] = b->shape->rows,
-        [PHY_FLOW_SPEC_PATCH_COLS] = b->shape->cols,
+        [PHY_FLOW_SPEC_PATCH_ROWS] = shape->rows,
+        [PHY_FLOW_SPEC_PATCH_COLS] = shape->cols,
         [PHY_FLOW_SPEC_TYPE] = (uint32_t)type,
         [PHY_FLOW_SPEC_BETA] = params->beta,
         [PHY_FLOW_SPEC_SCALED] = scaled,

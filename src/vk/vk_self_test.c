@@ -17,6 +17,13 @@ enum {
     OUTCOME_BYTES = PHY_FLOW_SELF_TEST_OPERANDS * sizeof(struct phy_flow_outcomes),
 };
 
+static atomic_uint spoiled_word = UINT32_MAX;
+
+void phy_vk_spoil_outcome(uint32_t word)
+{
+    atomic_store(&spoiled_word, word);
+}
+
 static enum phy_status run_operations(struct vk_backend *b, VkPipeline pipeline, const char **differs)
 {
     struct vk_slot *slot = &b->slots[0];
@@ -36,6 +43,9 @@ static enum phy_status run_operations(struct vk_backend *b, VkPipeline pipeline,
     uint64_t device_ns;
     phy_flow_self_test_operands(b->staging ? slot->staging.mapped : slot->input.mapped);
     status = phy_vk_submit(b, slot, &job, &device_ns);
+    uint32_t spoiled = atomic_load(&spoiled_word);
+    if (status == PHY_OK && spoiled < OUTCOME_BYTES / 4)
+        ((uint32_t *)slot->output.mapped)[spoiled] ^= 1;
     if (status == PHY_OK)
         *differs = phy_flow_self_test_judge_operations(slot->output.mapped);
     return status;
@@ -91,7 +101,7 @@ enum phy_status phy_vk_self_test(struct vk_backend *b, char failed[PHY_VK_FAILED
         return status;
     float *codes = phy_alloc(PHY_FLOW_SELF_TEST_MAX_CELLS, sizeof *codes);
     if (!codes)
-        return phy_fail_memory(b->host, "the self-test", PHY_FLOW_SELF_TEST_MAX_CELLS * sizeof *codes);
+        return phy_vk_report(b, PHY_ERR_MEMORY, "out of memory: a self-test");
     for (size_t i = 0; i < PHY_FLOW_SELF_TEST_TILES && status == PHY_OK; i++)
         status = test_tile(b, &phy_flow_self_test_tiles[i], codes, failed);
     phy_free(codes);

@@ -55,8 +55,8 @@ differ "the man page" "$(sed -nE 's/^\.SS physarium ([a-z]+).*/\1/p' <<<"$man_pa
 
 common=$(man_section 'Options of every command' | long_options | grep -v -- --version)
 for command in $commands; do
-    # A line that begins with an option describes it; elsewhere options are only spoken of.
-    help=$("$PHYSARIUM" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z-]+' | long_options)
+    # A line that begins with options describes them; elsewhere they are only spoken of.
+    help=$("$PHYSARIUM" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z-]+( [A-Z-]+)?(  --[a-z-]+( [A-Z-]+)?)*' | long_options)
     everywhere=$(sort -u <<<"$help"$'\n'"$common")
     differ "physarium $command --help" "$help"$'\n'--help "$everywhere"
     differ "the man page's section of $command" "$(man_section "physarium $command" | long_options | sort -u - <(echo "$common"))" "$everywhere"

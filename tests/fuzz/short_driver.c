@@ -99,6 +99,8 @@ static void mutate(uint8_t *buffer, size_t *size)
         "GGUF",
         ".safetensors",
         "../",
+        "\"Regex\":\"(a*)*\\\\p{L}\"",
+        "\"type\":\"Split\"",
         " ",
         "\n",
     };

@@ -94,6 +94,31 @@ def zeros(config):
     return {name: (shape, [0.0] * (shape[0] * (shape[1] if len(shape) > 1 else 1))) for name, shape in shapes.items()}
 
 
+def check_kinds(temporary):
+    """Every kind of tokenizer.ggml.pre loads, loses no byte of a text, and cuts it as its pattern says."""
+    text = "It's 2024: don't  PANIC, 12345!\r\n\n x"
+    gpt2 = "It|'s|_2024|:|_don|'t|_|_PANIC|,|_12345|!|RNN|_x"
+    digits = "It|'s|_|2|0|2|4|:|_don|'t|_|_PANIC|,|_|1|2|3|4|5|!|RNN|_x"
+    single = "It|'s|_|2|0|2|4|:|_don|'t|_|_PANIC|,|_|1|2|3|4|5|!RNN|_x"
+    triple = "It|'s|_|202|4|:|_don|'t|_|_PANIC|,|_|123|45|!RNN|_x"
+    default = "It|'|s|_|202|4|:|_don|'|t|_|_PANIC|,|_|123|45|!|RNN|_x"
+    pieces = {"gpt-2": gpt2, "phi-2": gpt2, "smollm": digits, "starcoder": digits, "refact": digits, "codeshell": digits,
+              "llama-bpe": triple, "llama3": triple, "llama-v3": triple, "qwen2": single, "deepseek-r1-qwen": single,
+              "tekken": single, "default": default}
+    for kind, cut in pieces.items():
+        config = json.loads((GOLDEN / "tiny-llama3" / "config.json").read_text())
+        writer = gguf_writer.Writer()
+        arch = gguf_writer.put_config(writer, config)
+        gguf_writer.put_weights(writer, arch, config, zeros(config))
+        gguf_writer.put_tokenizer(writer, json.loads((GOLDEN / "tiny-llama3" / "tokenizer.json").read_text()), kind, False)
+        (temporary / f"{kind}.gguf").write_bytes(writer.bytes())
+        tokenizer = imported(temporary / f"{kind}.gguf", temporary / kind)
+        words = "|".join(w for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
+        expect(f"{kind}: words", words.replace("\u0120", "_").replace("\u010d", "R").replace("\u010a", "N"), cut)
+        expect(kind, tokenizer.decode(tokenizer.encode(text).ids), text)
+    print(f"{len(pieces)} kinds of pre-tokenizer")
+
+
 def main():
     with tempfile.TemporaryDirectory() as temporary:
         temporary = pathlib.Path(temporary)
@@ -107,6 +132,7 @@ def main():
             cases = lines(GOLDEN / name / "tokenizer-cases.jsonl")
             check_encoding(name, imported(temporary / f"{name}.gguf", temporary / name), cases)
             print(f"{name}: {len(cases)} lines")
+        check_kinds(temporary)
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "physarium"
         place = pathlib.Path(os.environ.get("PHY_MODELS") or cache)
         for name, files in REAL.items():

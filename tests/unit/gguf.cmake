@@ -1,15 +1,8 @@
 phy_test(gguf SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_gguf.c)
-
-# The corpus is written anew for this test, by the script that defines it.
-find_program(PHY_PYTHON3 python3)
-set(make_cases ${CMAKE_SOURCE_DIR}/tests/cases/make_cases.py)
-if(PHY_PYTHON3 AND EXISTS ${make_cases})
-  add_test(NAME gguf_cases_corpus COMMAND ${PHY_PYTHON3} ${make_cases} ${CMAKE_BINARY_DIR}/gguf-cases)
-  set_tests_properties(gguf_cases_corpus PROPERTIES FIXTURES_SETUP gguf_cases)
-endif()
+# Over the corpus that checkpoint_cases_written writes.
 add_executable(test_gguf_cases ${CMAKE_CURRENT_LIST_DIR}/test_gguf_cases.c)
 target_link_libraries(test_gguf_cases PRIVATE phy_all PkgConfig::CMOCKA PkgConfig::CJSON)
 target_include_directories(test_gguf_cases PRIVATE ${CMAKE_SOURCE_DIR}/tests)
 target_compile_options(test_gguf_cases PRIVATE -Wno-conversion)
-add_test(NAME gguf_cases COMMAND test_gguf_cases ${CMAKE_BINARY_DIR}/gguf-cases)
-set_tests_properties(gguf_cases PROPERTIES SKIP_RETURN_CODE 77 FIXTURES_REQUIRED gguf_cases)
+add_test(NAME gguf_cases COMMAND test_gguf_cases ${CMAKE_BINARY_DIR}/cases)
+set_tests_properties(gguf_cases PROPERTIES SKIP_RETURN_CODE 77 FIXTURES_REQUIRED checkpoint_cases)

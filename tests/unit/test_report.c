@@ -463,7 +463,13 @@ static void decimals_and_counts_print_exactly(void **state)
     phy_text_decimal(&text, -1.5, 0);
     phy_text_put(&text, " ");
     phy_text_decimal(&text, NAN, 2);
-    assert_string_equal(text.data, "0 18,446,744,073,709,551,615 23.4 0.00 -2 -");
+    phy_text_put(&text, " ");
+    phy_text_number(&text, 5.0);
+    phy_text_put(&text, " ");
+    phy_text_number(&text, 0.0634765625);
+    phy_text_put(&text, " ");
+    phy_text_number(&text, 100.0);
+    assert_string_equal(text.data, "0 18,446,744,073,709,551,615 23.4 0.00 -2 - 5 0.063476563 100");
     phy_text_free(&text);
 }
 

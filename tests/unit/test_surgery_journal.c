@@ -155,7 +155,9 @@ static void results_come_back_from_their_records(void **state)
     assert_string_equal(after->devices[0].description, "slow");
     const struct phy_tile_choice *a = phy_results_choose_tile(before), *b = phy_results_choose_tile(after);
     assert_non_null(a);
-    assert_memory_equal(a, b, sizeof *a);
+    assert_non_null(b); /* member by member: the struct ends in padding */
+    assert_true(a->row == b->row && a->col == b->col && a->target == b->target);
+    assert_true(a->cells == b->cells && a->killed == b->killed);
     for (size_t cut = 0; cut < 100; cut++) /* what is cut short is refused, not read past its end */
         assert_false(phy_results_read(after, payload.data, cut));
     phy_bytes_free(&payload);

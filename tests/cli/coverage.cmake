@@ -1,0 +1,1 @@
+phy_script_test(cli.coverage_says_what_the_bytes_say bash ${CMAKE_CURRENT_LIST_DIR}/coverage_says_what_the_bytes_say.sh)

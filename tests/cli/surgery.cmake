@@ -1,0 +1,6 @@
+phy_script_test(cli.kill_resume bash ${CMAKE_CURRENT_LIST_DIR}/kill_resume.sh 8)
+phy_script_test(cli.surgery_stops_and_says_so bash ${CMAKE_CURRENT_LIST_DIR}/surgery_stops_and_says_so.sh)
+# A hundred points, by hand and in CI: cmake --build build --target check-kill-resume
+add_custom_target(check-kill-resume USES_TERMINAL
+  COMMAND ${CMAKE_COMMAND} -E env PHYSARIUM=$<TARGET_FILE:physarium> PHY_SOURCE=${CMAKE_SOURCE_DIR}
+          bash ${CMAKE_CURRENT_LIST_DIR}/kill_resume.sh 100)
