@@ -59,6 +59,7 @@ enum phy_status phy_vk_matmul_begin(struct vk_matmul *m)
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                             .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     struct vk_slot *slot = &m->b.slots[0];
+    m->dispatched = false;
     VkResult result = atomic_load(&m->b.lost) ? VK_ERROR_DEVICE_LOST : VK_SUCCESS;
     if (result == VK_SUCCESS)
         result = m->b.vk.vkResetCommandPool(m->b.device, slot->pool, 0);
@@ -83,6 +84,21 @@ void phy_vk_matmul_barrier(struct vk_matmul *m, VkPipelineStageFlags from, VkAcc
     m->b.vk.vkCmdPipelineBarrier(m->b.slots[0].commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
+/* One dispatch; those before it have finished. Most could overlap, but they write the same buffer. */
+static void dispatch(struct vk_matmul *m, VkDescriptorSet set, const void *push, uint32_t push_bytes, uint32_t across,
+                     uint32_t down)
+{
+    VkCommandBuffer commands = m->b.slots[0].commands;
+    if (m->dispatched)
+        phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
+                              VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                              VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    m->dispatched = true;
+    m->b.vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->layout, 0, 1, &set, 0, NULL);
+    m->b.vk.vkCmdPushConstants(commands, m->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
+    m->b.vk.vkCmdDispatch(commands, across, down, 1);
+}
+
 /* One matrix, its activations at these places of the arena (floats). The dispatches of a slow device are cut so that
  * each leaves it to others, and its watchdog content, after about a tenth of a second. */
 static enum phy_status record_product(struct vk_matmul *m, const struct vk_matrix *matrix, size_t count, uint64_t x_at,
@@ -90,7 +106,6 @@ static enum phy_status record_product(struct vk_matmul *m, const struct vk_matri
 {
     uint32_t index = tile_index(count);
     const struct vk_tile *tile = &m->tiles[index];
-    VkCommandBuffer commands = m->b.slots[0].commands;
     VkPipeline handle;
     enum phy_status status = pipeline(m, matrix->type, index, &handle);
     if (status)
@@ -98,11 +113,9 @@ static enum phy_status record_product(struct vk_matmul *m, const struct vk_matri
     const uint32_t unit = tile->row_lanes * tile->rows;
     uint64_t units = m->products_per_dispatch / ((uint64_t)matrix->cols * count * unit);
     units = units ? phy_min_u64(units, 65535) : 1;
-    m->b.vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, handle);
+    m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, handle);
     for (uint32_t i = 0; i < matrix->slice_count; i++) {
         const struct vk_slice *slice = &m->slices[matrix->first_slice + i];
-        m->b.vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->layout, 0, 1, &slice->set, 0,
-                                        NULL);
         for (uint64_t row = 0; row < slice->rows; row += units * unit) {
             uint32_t end = (uint32_t)phy_min_u64(row + units * unit, slice->rows);
             const struct phy_matmul_push push = {
@@ -115,9 +128,8 @@ static enum phy_status record_product(struct vk_matmul *m, const struct vk_matri
                 .y_at = (uint32_t)(y_at + slice->first_row),
                 .y_stride = y_stride,
             };
-            m->b.vk.vkCmdPushConstants(commands, m->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-            m->b.vk.vkCmdDispatch(commands, (end - (uint32_t)row + unit - 1) / unit,
-                                  (uint32_t)phy_ceil_div(count, (uint64_t)tile->count_lanes * tile->count), 1);
+            dispatch(m, slice->set, &push, sizeof push, (end - (uint32_t)row + unit - 1) / unit,
+                     (uint32_t)phy_ceil_div(count, (uint64_t)tile->count_lanes * tile->count));
         }
     }
     return PHY_OK;
@@ -309,21 +321,14 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
 
 static enum phy_status record_gate(struct vk_matmul *m, const struct phy_ffn_gate_push *push, size_t count)
 {
-    VkCommandBuffer commands = m->b.slots[0].commands;
     enum phy_status status = PHY_OK;
     if (!m->gate_pipeline)
         status = phy_vk_pipeline_create(&m->b, m->gate_module, m->layout, NULL, &m->gate_pipeline);
     if (status)
         return status;
-    phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
-                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-    m->b.vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->gate_pipeline);
-    m->b.vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->layout, 0, 1, &m->gate_set, 0, NULL);
-    m->b.vk.vkCmdPushConstants(commands, m->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof *push, push);
-    m->b.vk.vkCmdDispatch(commands, (push->stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS,
-                          (uint32_t)count, 1);
-    phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
-                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT);
+    m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->gate_pipeline);
+    dispatch(m, m->gate_set, push, sizeof *push,
+             (push->stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS, (uint32_t)count);
     return PHY_OK;
 }
 

@@ -50,6 +50,7 @@ struct vk_matmul {
     uint32_t chunk_count;
     struct vk_buffer arena;            /* activations: x, then results */
     struct vk_buffer upload, readback; /* where not unified */
+    bool dispatched;                   /* commands that write the arena were recorded */
     uint64_t products_per_dispatch;    /* what takes about a tenth of a second */
 };
 
