@@ -9,6 +9,7 @@
 #include "host.h"
 #include "model.h"
 #include "status.h"
+#include "tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +37,7 @@ struct phy_eval_params {
 /* One scored token. */
 struct phy_eval_token {
     size_t index;        /* of the token in the text */
+    uint32_t position;   /* of the token in its window, from 1 */
     double nll;          /* nats */
     double baseline_nll; /* 0 without a baseline, as the next two */
     double kl_bits;
@@ -62,6 +64,23 @@ struct phy_eval_result {
  *   PHY_ERR_LIMIT   a context beyond the model's
  *   PHY_ERR_INTERRUPTED, and the errors of phy_session_forward */
 PHY_API enum phy_status phy_eval_run(const struct phy_eval_params *params, struct phy_eval_result *out);
+/* What eval.html shows: figures, KL (or nll) by position in the window, and the tokens where the models differ most, in
+ * context. */
+struct phy_eval_page {
+    const struct phy_eval_result *result;
+    const struct phy_tokenizer *tokenizer;
+    const uint32_t *tokens; /* (token_count) of the text, as given to phy_eval_run */
+    size_t token_count;
+    const char *model_name, *baseline_name; /* baseline_name NULL without one */
+    const char *device;
+    const char *output; /* file; written beside and renamed */
+    const struct phy_host *host;
+};
+
+/* One self-contained page, light and dark.
+ *   PHY_ERR_IO, PHY_ERR_MEMORY */
+PHY_API enum phy_status phy_eval_write_html(const struct phy_eval_page *page);
+
 PHY_API void phy_eval_result_free(struct phy_eval_result *result);
 
 #ifdef __cplusplus

@@ -17,7 +17,7 @@ enum phy_log_level {
     PHY_LOG_NOTE,    /* what is going on */
 };
 
-/* How far a long operation is. `unit` is "bytes", "weights" or "tensors"; total 0 means unknown. */
+/* How far a long operation is. `unit` is "bytes", "weights", "tensors" or "gains"; total 0 means unknown. */
 struct phy_progress {
     const char *stage; /* "surgery", "import" ... valid during the call only */
     const char *unit;

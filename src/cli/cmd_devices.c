@@ -79,7 +79,7 @@ static bool print_json(const struct phy_device_list *list)
         ok = put_device(array, &list->devices[i]);
     ok = ok && (list->vulkan_note[0] ? cJSON_AddStringToObject(root, "vulkan_note", list->vulkan_note)
                                      : cJSON_AddNullToObject(root, "vulkan_note"));
-    char *text = ok ? cJSON_Print(root) : NULL;
+    char *text = ok ? cJSON_PrintUnformatted(root) : NULL;
     if (text)
         printf("%s\n", text);
     ok = text != NULL;

@@ -2,12 +2,13 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "physarium/eval.h"
 #include "text_ids.h"
 
 struct eval_options {
-    const char *model, *baseline, *text, *ids, *device;
+    const char *model, *baseline, *text, *ids, *device, *html;
     uint64_t context, stride, threads;
 };
 
@@ -63,6 +64,40 @@ static void print_table(const struct phy_eval_result *r, const struct phy_model_
     printf("top-1 agreement   %10.2f +- %.2f %%\n", 100 * r->top1_agreement.value, 100 * r->top1_agreement.error);
 }
 
+/* The last part of a path: pages hold no absolute ones. */
+static const char *last_part(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    return path + begin;
+}
+
+static enum phy_status write_page(const struct eval_options *o, const struct phy_eval_result *result,
+                                  const struct phy_text_ids *tokens, const struct phy_model_info *info,
+                                  const struct phy_host *host)
+{
+    struct phy_tokenizer *tokenizer;
+    enum phy_status status = phy_tokenizer_open(&tokenizer, o->model, &(struct phy_tokenizer_params){.host = host});
+    if (status == PHY_OK)
+        status = phy_eval_write_html(&(struct phy_eval_page){
+            .result = result,
+            .tokenizer = tokenizer,
+            .tokens = tokens->ids,
+            .token_count = tokens->count,
+            .model_name = last_part(o->model),
+            .baseline_name = o->baseline ? last_part(o->baseline) : NULL,
+            .device = info->device,
+            .output = o->html,
+            .host = host,
+        });
+    phy_tokenizer_close(&tokenizer);
+    return status;
+}
+
 static enum phy_status evaluate(const struct eval_options *o, const struct phy_host *host, bool json)
 {
     struct phy_model_params model_params = {.device = o->device, .threads = (uint32_t)o->threads, .host = host};
@@ -90,6 +125,8 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
         };
         status = phy_eval_run(&params, &result);
     }
+    if (status == PHY_OK && o->html)
+        status = write_page(o, &result, &tokens, &info, host);
     if (status == PHY_OK && json)
         print_json(&result, &info);
     else if (status == PHY_OK)
@@ -113,6 +150,7 @@ static int run(int argc, char **argv)
         {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &o.ids},
         {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &o.context},
         {.name = "--stride", .kind = PHY_OPTION_U64, .target = &o.stride},
+        {.name = "--html", .kind = PHY_OPTION_TEXT, .target = &o.html},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
         {.name = NULL},
@@ -145,6 +183,7 @@ const struct phy_command cmd_eval = {
         "      --baseline DIR    the model to compare with, of the same vocabulary\n"
         "      --ctx N           inputs of a window (default 256)\n"
         "      --stride N        tokens from window to window (default: windows do not overlap)\n"
+        "      --html FILE       a page: KL by position, and the tokens where the models differ most\n"
         "      --device SPEC     cpu, cpu:ref, cpu:avx2 or cpu:avx512 (default cpu: the best)\n"
         "      --threads N       CPU threads (default: all processors)\n"
         "      --json            all figures as one object on stdout\n"

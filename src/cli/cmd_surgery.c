@@ -61,10 +61,9 @@ static bool parse_layers(const char *text, struct phy_target_params *targets)
     return true;
 }
 
-static int print_json(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
+static int print_json(const struct phy_surgery_result *result)
 {
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "output", params->output);
     cJSON_AddBoolToObject(json, "already_finished", result->already_finished);
     cJSON_AddNumberToObject(json, "total_elements", (double)result->total_elements);
     cJSON_AddNumberToObject(json, "target_elements", (double)result->target_elements);
@@ -73,6 +72,8 @@ static int print_json(const struct phy_surgery_params *params, const struct phy_
     cJSON_AddNumberToObject(json, "zero_before_elements", (double)result->zero_before);
     if (result->target_elements)
         cJSON_AddNumberToObject(json, "kill_rate_target", (double)result->killed / (double)result->target_elements);
+    if (result->total_elements)
+        cJSON_AddNumberToObject(json, "kill_rate_model", (double)result->killed / (double)result->total_elements);
     cJSON_AddNumberToObject(json, "gain", result->gain);
     cJSON_AddNumberToObject(json, "seconds", result->seconds);
     cJSON_AddBoolToObject(json, "device_lost", result->device_lost);
@@ -174,7 +175,7 @@ static int run(int argc, char **argv)
     code = phy_status_exit_code(phy_surgery_run(&params, &result));
     phy_terminal_close(&terminal);
     if (code == 0 && common.json)
-        code = print_json(&params, &result);
+        code = print_json(&result);
     else if (code == 0 && !common.quiet && !result.already_finished)
         code = print_summary(&params, &result);
 done:

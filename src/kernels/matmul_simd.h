@@ -111,27 +111,31 @@ void FORM(phy_matvec)(const struct phy_matmul *product, size_t row_begin, size_t
 
 enum { UNIT_ROWS = UNIT_VECS * LANES };
 
+/* LANES columns from k of LANES rows from r, widened and turned: lanes[k] holds a column. Rows from `rows` on are zero.
+ */
+INLINE void load_columns(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k,
+                         size_t cols, vec lanes[LANES])
+{
+    for (size_t i = 0; i < LANES; i++) {
+        size_t at = (r + i) * product->cols + k;
+        if (i >= rows)
+            lanes[i] = vec_zero();
+        else
+            lanes[i] = cols >= LANES ? load_codes(product->w, type, at) : load_codes_tail(product->w, type, at, cols);
+    }
+    vec_transpose(lanes);
+}
+
 /* panel[k][UNIT_ROWS] = widened w[r + i][k0 + k]; rows past the end are zero. */
 INLINE void pack_panel(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k0,
                        size_t cols, float *panel)
 {
-    for (size_t i = 0; i < UNIT_ROWS; i++) {
-        if (i >= rows) {
-            for (size_t k = 0; k < cols; k++)
-                panel[k * UNIT_ROWS + i] = 0;
-            continue;
-        }
-        size_t at = (r + i) * product->cols + k0, k = 0;
-        float lanes[LANES];
-        for (; k + LANES <= cols; k += LANES) {
-            vec_store(lanes, load_codes(product->w, type, at + k));
-            for (size_t l = 0; l < LANES; l++)
-                panel[(k + l) * UNIT_ROWS + i] = lanes[l];
-        }
-        if (k < cols) {
-            vec_store(lanes, load_codes_tail(product->w, type, at + k, cols - k));
-            for (size_t l = 0; k + l < cols; l++)
-                panel[(k + l) * UNIT_ROWS + i] = lanes[l];
+    for (size_t i = 0; i < UNIT_ROWS; i += LANES) {
+        for (size_t k = 0; k < cols; k += LANES) {
+            vec lanes[LANES];
+            load_columns(product, type, r + i, rows > i ? rows - i : 0, k0 + k, cols - k, lanes);
+            for (size_t l = 0; l < LANES && k + l < cols; l++)
+                vec_store(panel + (k + l) * UNIT_ROWS + i, lanes[l]);
         }
     }
 }
@@ -166,10 +170,13 @@ INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r,
     for (size_t j = 0; j < count; j++) {
         float *y = product->y + (n + j) * product->y_stride + r;
         float lanes[UNIT_ROWS];
+        float *to = rows == UNIT_ROWS ? y : lanes;
         UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++)
-            vec_store(lanes + v * LANES, sum[j][v]);
-        for (size_t i = 0; i < rows; i++)
+        for (size_t v = 0; v < UNIT_VECS; v++) {
+            vec before = k0 && to == y ? vec_load(y + v * LANES) : vec_zero();
+            vec_store(to + v * LANES, vec_add(before, sum[j][v]));
+        }
+        for (size_t i = 0; to != y && i < rows; i++)
             y[i] = k0 ? y[i] + lanes[i] : lanes[i];
     }
 }

@@ -49,4 +49,26 @@ static inline vec vec_widen_f16(const uint16_t *p)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
+/* r[i] lane j becomes r[j] lane i: 4 x 4 blocks by 32- and 64-bit unpacks, then the halves. */
+static inline __attribute__((always_inline)) void vec_transpose(vec r[8])
+{
+    __m256 t[8];
+    _Pragma("GCC unroll 2") for (int i = 0; i < 8; i += 4)
+    {
+        __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(r[i], r[i + 1]));
+        __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(r[i], r[i + 1]));
+        __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(r[i + 2], r[i + 3]));
+        __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(r[i + 2], r[i + 3]));
+        t[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+        t[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+        t[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+        t[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    }
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+    {
+        r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+
 #endif

@@ -43,4 +43,32 @@ static inline vec vec_widen_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+/* r[i] lane j becomes r[j] lane i: 4 x 4 blocks by 32- and 64-bit unpacks, then the blocks. */
+static inline __attribute__((always_inline)) void vec_transpose(vec r[16])
+{
+    __m512d t[16];
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i += 4)
+    {
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+        t[i] = _mm512_unpacklo_pd(a, c);
+        t[i + 1] = _mm512_unpackhi_pd(a, c);
+        t[i + 2] = _mm512_unpacklo_pd(b, d);
+        t[i + 3] = _mm512_unpackhi_pd(b, d);
+    }
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+    {
+        __m512 a = _mm512_castpd_ps(t[i]), b = _mm512_castpd_ps(t[i + 4]);
+        __m512 c = _mm512_castpd_ps(t[i + 8]), d = _mm512_castpd_ps(t[i + 12]);
+        __m512 ab_even = _mm512_shuffle_f32x4(a, b, 0x88), ab_odd = _mm512_shuffle_f32x4(a, b, 0xDD);
+        __m512 cd_even = _mm512_shuffle_f32x4(c, d, 0x88), cd_odd = _mm512_shuffle_f32x4(c, d, 0xDD);
+        r[i] = _mm512_shuffle_f32x4(ab_even, cd_even, 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(ab_even, cd_even, 0xDD);
+        r[i + 4] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88);
+        r[i + 12] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0xDD);
+    }
+}
+
 #endif

@@ -103,6 +103,7 @@ static enum phy_status run_window(struct evaluation *e, size_t begin, size_t fre
         for (size_t i = row; i < count; i++) {
             struct phy_eval_token *token = &e->out->tokens[e->scored++];
             token->index = begin + first + i + 1 - bos;
+            token->position = first + (uint32_t)i + 1;
             e->out->window_nll[e->window_index] += token->nll;
             e->out->baseline_window_nll[e->window_index] += token->baseline_nll;
         }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* surgery.html: one file, no script, nothing fetched. Colours come from the custom properties at the top, once for
+/* surgery.html: one file, no script, nothing fetched. Colours come from the custom properties of html_style.c, once for
  * light and once for dark; every coloured cell also has its number. Every name from a file goes through
  * phy_text_html_name. */
 #include <inttypes.h>
@@ -9,53 +9,12 @@
 
 #include "base/alloc.h"
 #include "physarium/version.h"
+#include "report/html_style.h"
 #include "report/picture.h"
 #include "report/surgery_parts.h"
 
 /* A heat map beyond this is no picture any more; the numbers are in coverage.json. */
 enum { HEAT_LAYERS = 512, HEAT_PROJECTIONS = 24, HEAT_STEPS = 8 };
-
-static const char style[] =
-    ":root{color-scheme:light "
-    "dark;--bg:#fbfbf9;--card:#fff;--ink:#1b1f24;--soft:#5a6570;--line:#d9dde1;--accent:#1f6f8b;"
-    "--band:#1f6f8b2e;--bad:#a8321a;"
-    "--s0:#f1f6f4;--s1:#d9ebe6;--s2:#b8dcd5;--s3:#8dc6c1;--s4:#5aa9ab;--s5:#338791;--s6:#1d6577;--s7:#0f4459;"
-    "--t0:#1b1f24;--t1:#1b1f24;--t2:#1b1f24;--t3:#1b1f24;--t4:#10161a;--t5:#fff;--t6:#fff;--t7:#fff}\n"
-    "@media(prefers-color-scheme:dark){:root{--bg:#14181b;--card:#1c2226;--ink:#e7ebee;--soft:#9aa6b0;--line:#333c43;"
-    "--accent:#6cc3d8;--band:#6cc3d82e;--bad:#ff9a80;"
-    "--s0:#1d282c;--s1:#1f363d;--s2:#21474f;--s3:#245b64;--s4:#2b737c;--s5:#3f9199;--s6:#69b3b6;--s7:#a5d8d3;"
-    "--t0:#e7ebee;--t1:#e7ebee;--t2:#e7ebee;--t3:#e7ebee;--t4:#fff;--t5:#0c1214;--t6:#0c1214;--t7:#0c1214}}\n"
-    "*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif}\n"
-    "main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:28px;margin:0 0 "
-    "4px;letter-spacing:-.01em}\n"
-    "h2{font-size:19px;margin:40px 0 8px}p{margin:6px 0 12px;max-width:74ch}.soft{color:var(--soft)}\n"
-    ".facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:12px;margin:24px 0 0}\n"
-    ".fact{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px}\n"
-    ".fact b{display:block;font-size:26px;line-height:1.2;font-weight:600;font-variant-numeric:tabular-nums}\n"
-    ".fact span{color:var(--soft);font-size:13px}.wide{overflow-x:auto}\n"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}\n"
-    "th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}\n"
-    "th{color:var(--soft);font-weight:600;font-size:13px}th:first-child,td.l,th.l{text-align:left}\n"
-    "td.m{font-family:ui-monospace,monospace;font-size:13px}tr.all td,tr.all th{border-top:2px solid var(--line)}\n"
-    ".heat{width:100%;border-collapse:separate;border-spacing:2px}.heat th,.heat td{border:0;padding:3px "
-    "8px;text-align:center}\n"
-    ".heat td{border-radius:3px;min-width:58px}.heat th[scope=row]{text-align:right;width:64px}.heat "
-    ".sum{font-weight:600}\n"
-    ".legend{display:flex;flex-wrap:wrap;gap:2px;margin:10px 0 0;font-size:12px;font-variant-numeric:tabular-nums}\n"
-    ".legend span{padding:2px 8px;border-radius:3px}\n"
-    ".c0{background:var(--s0);color:var(--t0)}.c1{background:var(--s1);color:var(--t1)}"
-    ".c2{background:var(--s2);color:var(--t2)}.c3{background:var(--s3);color:var(--t3)}"
-    ".c4{background:var(--s4);color:var(--t4)}.c5{background:var(--s5);color:var(--t5)}"
-    ".c6{background:var(--s6);color:var(--t6)}.c7{background:var(--s7);color:var(--t7)}\n"
-    "svg{display:block;width:100%;height:auto}.plot{min-width:640px}svg text{fill:var(--soft);font:12px "
-    "system-ui,sans-serif}\n"
-    ".grid{stroke:var(--line)}.curve{fill:none;stroke:var(--accent);stroke-width:2}.band{fill:var(--band)}\n"
-    ".dot{fill:var(--accent)}.half{stroke:var(--bad);stroke-dasharray:4 3}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(260px,1fr));gap:20px}\n"
-    "figure{margin:0}figcaption{color:var(--soft);font-size:13px;margin-top:6px}\n"
-    "img{display:block;width:100%;image-rendering:pixelated;border:1px solid var(--line);border-radius:4px}\n"
-    ".bad{color:var(--bad);font-weight:600}li{margin:3px 0;max-width:90ch}\n"
-    "footer{margin-top:48px;color:var(--soft);font-size:13px}\n";
 
 /* ---- small pieces ---- */
 
@@ -113,7 +72,7 @@ static void put_head(struct phy_text *out, const struct phy_surgery_view *view)
                       "<title>Surgery report: ");
     phy_text_html_name(out, view->record->output_name, PHY_NAME_BARE);
     phy_text_put(out, "</title>\n<style>\n");
-    phy_text_put(out, style);
+    phy_text_put(out, phy_report_style);
     phy_text_put(out, "</style></head>\n<body><main>\n<h1>Surgery report</h1>\n<p class=soft>Donor ");
     phy_text_html_name(out, view->record->donor_name, PHY_NAME_QUOTED);
     phy_text_put(out, ", output ");

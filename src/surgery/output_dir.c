@@ -286,7 +286,13 @@ static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
     if (lock_descriptor(out->journal_fd) != 0)
         return phy_fail(host, PHY_ERR_USAGE, "%s: another run is writing this output: its journal is locked",
                         out->path);
-    return PHY_OK;
+    /* So that a power cut leaves the journal where a resume finds it. */
+    int error = phy_fsync_directory(out->reports_fd);
+    if (!error)
+        error = phy_fsync_directory(out->partial_fd);
+    if (!error)
+        error = phy_fsync_directory(out->parent_fd);
+    return error ? phy_output_fail(out, "", error) : PHY_OK;
 }
 
 enum phy_status phy_output_begin(struct phy_output *out)
@@ -306,6 +312,8 @@ enum phy_status phy_output_begin(struct phy_output *out)
                 phy_output_discard(out);
             return status;
         }
+        if (status == PHY_ERR_IO && !renamed_away && !out->found_partial)
+            phy_output_discard(out); /* ours, new and locked: an error of the disk, not another run's lock */
         close_partial(out);
         if (!renamed_away)
             return status;

@@ -69,22 +69,35 @@ static bool files_are_there(const struct phy_run *run)
     return true;
 }
 
-static uint64_t count_of(const cJSON *object, const char *name)
+/* 0 for what is not a number. */
+static double number_of(const cJSON *object, const char *name)
 {
-    double value = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return value >= 0 ? (uint64_t)value : 0;
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    return cJSON_IsNumber(item) ? item->valuedouble : 0.0;
 }
 
-/* The counts that the finished run reported. Every part of a count is below 2^53, so a double holds it. */
+static uint64_t count_of(const cJSON *object, const char *name)
+{
+    double value = number_of(object, name);
+    return value >= 0 && value < 0x1p63 ? (uint64_t)value : 0;
+}
+
+/* The counts that the finished run reported. A model has far fewer than 2^53 weights, so a double holds each. */
 static void read_counts(int reports_fd, struct phy_surgery_result *result)
 {
-    char *text = read_text(reports_fd, "coverage.json");
+    char *text = read_text(reports_fd, "surgery.json");
     cJSON *json = text ? cJSON_Parse(text) : NULL;
-    result->total_elements = count_of(json, "total_elements");
-    result->target_elements = count_of(json, "target_elements");
-    result->processed = count_of(json, "processed_elements");
-    result->killed = count_of(json, "killed_elements");
-    result->zero_before = count_of(json, "zero_before_elements");
+    const cJSON *counts = cJSON_GetObjectItemCaseSensitive(json, "result");
+    const cJSON *parameters = cJSON_GetObjectItemCaseSensitive(json, "parameters");
+    const cJSON *run = cJSON_GetObjectItemCaseSensitive(json, "run");
+    result->total_elements = count_of(counts, "total_elements");
+    result->target_elements = count_of(counts, "target_elements");
+    result->processed = count_of(counts, "processed_elements");
+    result->killed = count_of(counts, "killed_elements");
+    result->zero_before = count_of(counts, "zero_before_elements");
+    result->gain = number_of(parameters, "gain");
+    result->seconds = number_of(run, "seconds");
+    result->device_lost = count_of(run, "tiles_redone_on_cpu") > 0;
     cJSON_Delete(json);
     phy_free(text);
 }
@@ -254,7 +267,7 @@ enum phy_status phy_run_take_up(struct phy_run *run)
     if (error)
         return phy_fail(&run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s: its journal cannot be read: %s",
                         run->output.partial_path, strerror(error));
-    if (!run->params.resume && run->params.force)
+    if (run->params.force && (!run->params.resume || replay.other_run))
         return start_afresh(run);
     if (!run->params.resume || replay.other_run)
         return refuse_partial(run, &replay);

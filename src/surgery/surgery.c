@@ -328,20 +328,38 @@ static enum phy_status verify_output(struct phy_run *run)
     return same ? PHY_OK : phy_output_fail(&run->output, "headers read back are not the donor's", EIO);
 }
 
+/* A donor that changed makes what was written worthless: no resume could take it up. */
+static enum phy_status check_unchanged(struct phy_run *run)
+{
+    enum phy_status status = phy_checkpoint_unchanged(run->donor);
+    if (status == PHY_OK && run->calibrated)
+        status = phy_checkpoint_unchanged(run->calibration.file);
+    run->discard = run->discard || status != PHY_OK;
+    return status;
+}
+
 static enum phy_status finish(struct phy_run *run)
 {
     double started = phy_seconds_now();
-    enum phy_status status = phy_checkpoint_unchanged(run->donor);
+    enum phy_status status = check_unchanged(run);
     if (status == PHY_OK)
         status = verify_output(run);
     run->results->stage_seconds[PHY_STAGE_VERIFY] += phy_seconds_now() - started;
     if (status == PHY_OK)
         status = phy_run_write_reports(run);
     if (status == PHY_OK) /* the last read of the donor was for the reports */
-        status = phy_checkpoint_unchanged(run->donor);
+        status = check_unchanged(run);
     if (status == PHY_OK)
         status = phy_output_publish(&run->output);
     return status;
+}
+
+/* A failure before a byte of weights was done, which neither a disk nor the user stopped: the partial directory would
+ * only be in the way of the next run. A weight that is refused is never taken up either. */
+static bool nothing_kept(const struct phy_run *run, enum phy_status status)
+{
+    return status != PHY_OK && status != PHY_ERR_IO && status != PHY_ERR_INTERRUPTED && run->results->shard == 0 &&
+           run->results->at == 0;
 }
 
 /* With the partial directory held: to the end. */
@@ -352,16 +370,13 @@ static enum phy_status work(struct phy_run *run)
         return status;
     run->results->stage_seconds[PHY_STAGE_CHECK] += phy_seconds_now() - run->started;
     status = make_files(run);
-    if (status == PHY_OK) {
+    if (status == PHY_OK)
         status = find_gain(run);
-        /* What cannot work was refused before a byte of output was there to be kept. */
-        run->discard = run->discard || (status == PHY_ERR_USAGE && !run->output.found_partial);
-    }
     if (status == PHY_OK)
         status = copy_sidecars(run);
     if (status == PHY_OK)
         status = stream(run);
-    run->discard = run->discard || status == PHY_ERR_FORMAT; /* no resume can help */
+    run->discard = run->discard || status == PHY_ERR_FORMAT || nothing_kept(run, status);
     if (status == PHY_ERR_INTERRUPTED)
         phy_fail(&run->host, status, "%s: interrupted; the same command with --resume goes on from here",
                  run->output.path);

@@ -107,7 +107,7 @@ struct vk_backend {
     double tick_ns;             /* 0: the queue has no clock */
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
-    atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about DISPATCH_NS */
+    atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about dispatch_ns, see vk_flow.c */
     atomic_uint_fast64_t compute_ns, dispatches;
     struct vk_slot slots[VK_SLOT_COUNT];
 };
@@ -126,8 +126,8 @@ enum vk_memory { VK_MEMORY_DEVICE, VK_MEMORY_DEVICE_MAPPED, VK_MEMORY_UPLOAD, VK
 
 /* True if the device has memory of its own that the host writes directly (all of it, or a resizable window). */
 bool phy_vk_host_writes_device_memory(const VkPhysicalDeviceMemoryProperties *memory);
-/* Makes the buffer hold at least `bytes`; its content is lost when it grows. PHY_ERR_MEMORY is
- * reported. */
+/* Makes the buffer hold at least `bytes`; its content is lost when it grows.
+ * PHY_ERR_MEMORY is reported. */
 enum phy_status phy_vk_buffer_reserve(struct vk_backend *b, struct vk_buffer *buffer, enum vk_memory kind,
                                       VkDeviceSize bytes);
 void phy_vk_buffer_free(struct vk_backend *b, struct vk_buffer *buffer);

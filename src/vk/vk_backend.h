@@ -10,7 +10,8 @@ enum { PHY_VK_NOTE_BYTES = 512, PHY_VK_FAILED_BYTES = 128 };
 
 /* The devices, in the loader's order, without running anything on them. `name` is "vulkan:N" for index N; self_tested
  * and bit_exact are false. *out is the caller's: phy_free. When there is none, *out is NULL, *count 0 and `note` says
- * why and what to install. PHY_ERR_MEMORY  host allocation failed */
+ * why and what to install.
+ *   PHY_ERR_MEMORY  host allocation failed */
 enum phy_status phy_vk_list(struct phy_device_info **out, size_t *count, char note[PHY_VK_NOTE_BYTES],
                             const struct phy_host *host);
 
@@ -23,9 +24,11 @@ struct phy_vk_options {
 
 /* Open device `index` of phy_vk_list and run its self-test. options may be NULL. `failed` (PHY_VK_FAILED_BYTES, or
  * NULL) receives the operation that differed, or "". host must outlive the backend: what goes wrong later is a warning
- * there, and the status of the call. PHY_ERR_DEVICE       no loader, driver or such device; lost; below the limits that
- * the shader needs; not bit-exact PHY_ERR_MEMORY       host or device allocation failed PHY_ERR_USAGE        no shape
- * of that name, or the device cannot run it */
+ * there, and the status of the call.
+ *
+ *   PHY_ERR_DEVICE  no loader, driver or such device; lost; below the shader's limits; not bit-exact
+ *   PHY_ERR_MEMORY  host or device allocation failed
+ *   PHY_ERR_USAGE   no shape of that name, or the device cannot run it */
 enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, const struct phy_vk_options *options,
                                       char *failed, const struct phy_host *host);
 
@@ -45,7 +48,8 @@ unsigned phy_vk_validation_messages(void);
 /* Test seam: the submission after `after` more successful ones, and every later one in the process, reports a lost
  * device; UINT64_MAX turns it off. */
 void phy_vk_lose_device_after(uint64_t after);
-/* Test seam: later self-tests see the lowest bit of this word of an operation's outcome flipped; UINT32_MAX turns it off. */
+/* Test seam: later self-tests see the lowest bit of this word of an operation's outcome flipped; UINT32_MAX turns it
+ * off. */
 void phy_vk_spoil_outcome(uint32_t word);
 
 #endif

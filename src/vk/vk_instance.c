@@ -9,9 +9,9 @@
 
 static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
 
-/* volk's global pointers are written when an instance opens; they are the loader's and serve every instance. */
+/* volk's global pointers are written once: they are the loader's and serve every instance. */
 static pthread_mutex_t volk_mutex = PTHREAD_MUTEX_INITIALIZER;
-static bool volk_ready;
+static bool volk_ready, volk_loaded;
 static atomic_uint validation_messages;
 
 bool phy_vk_validation_asked(void)
@@ -96,7 +96,9 @@ static VkResult create_instance(struct vk_instance *out, bool validate, const st
     if (result)
         return result;
     pthread_mutex_lock(&volk_mutex);
-    volkLoadInstanceOnly(out->handle);
+    if (!volk_loaded)
+        volkLoadInstanceOnly(out->handle);
+    volk_loaded = true;
     pthread_mutex_unlock(&volk_mutex);
     return validate ? vkCreateDebugUtilsMessengerEXT(out->handle, &messenger, NULL, &out->messenger) : VK_SUCCESS;
 }

@@ -1,3 +1,5 @@
 phy_test(surgery_run SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_surgery_run.c)
 phy_test(surgery_scale SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_surgery_scale.c)
 phy_test(surgery_devices SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_surgery_devices.c)
+add_test(NAME surgery_every_device COMMAND test_surgery_run every_device*)
+set_tests_properties(surgery_every_device PROPERTIES ENVIRONMENT PHY_EVERY_DEVICE=1 LABELS no-sanitizer)

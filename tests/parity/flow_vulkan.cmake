@@ -5,6 +5,7 @@ target_link_libraries(test_flow_backend PRIVATE phy_all PkgConfig::CMOCKA PkgCon
 target_include_directories(test_flow_backend PRIVATE ${CMAKE_SOURCE_DIR}/tests)
 target_compile_definitions(test_flow_backend PRIVATE PHY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
 target_compile_options(test_flow_backend PRIVATE -Wno-conversion)
+set_target_properties(test_flow_backend PROPERTIES ENABLE_EXPORTS ON)
 
 file(GLOB lavapipe_icd /usr/share/vulkan/icd.d/lvp_icd*.json /usr/local/share/vulkan/icd.d/lvp_icd*.json)
 file(GLOB swiftshader_icd /usr/lib*/chromium*/vk_swiftshader_icd.json /opt/*/chrome/vk_swiftshader_icd.json)

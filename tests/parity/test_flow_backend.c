@@ -15,6 +15,15 @@
 #include "support/sha256.h"
 #include "vk/vk_backend.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+/* Drivers stay loaded, so that the leak checker can tell what they leak (tests/support/lsan.supp) from what we do. */
+__attribute__((visibility("default"))) int dlclose(void *handle)
+{
+    (void)handle;
+    return 0;
+}
+#endif
+
 static struct phy_backend *device, *reference;
 static bool is_vulkan;
 static uint32_t vulkan_index;
@@ -426,9 +435,8 @@ static void shapes_named_by_the_caller_agree(void **state)
         skip();
     unsigned ran = 0;
     for (size_t i = 0; phy_vk_shape_names[i]; i++) {
-        /* A driver that compiles through LLVM takes half a minute over the largest: it is for devices without a choice.
-         */
-        if (strcmp(phy_vk_shape_names[i], "16x32") == 0 && strstr(device->description, "llvmpipe"))
+        /* llvmpipe takes half a minute and more to compile the large ones, which it never needs. */
+        if (strncmp(phy_vk_shape_names[i], "16x", 3) == 0 && strstr(device->description, "llvmpipe"))
             continue;
         struct phy_backend *backend;
         const struct phy_vk_options options = {.shape = phy_vk_shape_names[i]};

@@ -44,7 +44,7 @@ _physarium() {
     generate)
         options="--prompt --count --temperature --top-k --top-p --seed --no-special --ignore-eos --device --threads $common"
         ;;
-    eval) options="--text --ids --baseline --ctx --stride --device --threads $common" ;;
+    eval) options="--text --ids --baseline --ctx --stride --html --device --threads $common" ;;
     calibrate) options="--text --ids --output --alpha --ctx --device --threads $common" ;;
     logits) options="--ids --output --device --threads $common" ;;
     esac
@@ -66,7 +66,7 @@ _physarium() {
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
         -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha) return ;;
-    -o | --output | --calibration | -f | --file | --text | --ids | --baseline)
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
