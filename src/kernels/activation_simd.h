@@ -80,15 +80,20 @@ double FORM(phy_log_sum)(const float *x, size_t count, uint32_t *top)
 double FORM(phy_kl)(const float *p, double p_log, const float *q, double q_log, size_t count)
 {
     double sum = 0;
-    const vec p_shift = vec_set1((float)p_log), difference = vec_set1((float)(q_log - p_log));
+    /* Both constants in two parts: where p is nearly 1 the log ratio is a small difference of large numbers. */
+    const float p_high = (float)p_log, difference_high = (float)(q_log - p_log);
+    const vec shift = vec_set1(p_high), shift_rest = vec_set1((float)(p_log - (double)p_high)),
+              difference = vec_set1(difference_high),
+              difference_rest = vec_set1((float)(q_log - p_log - (double)difference_high));
     size_t whole = count - count % LANES, i = 0;
     while (i < whole) {
         size_t end = i + SUM_BLOCK < whole ? i + SUM_BLOCK : whole;
         vec part = vec_zero();
         for (; i < end; i += LANES) {
             vec p_i = vec_load(p + i);
-            vec log_ratio = vec_add(vec_sub(p_i, vec_load(q + i)), difference);
-            part = vec_fma(vec_exp(vec_sub(p_i, p_shift)), log_ratio, part);
+            vec log_p = vec_sub(vec_sub(p_i, shift), shift_rest);
+            vec log_ratio = vec_add(vec_add(vec_sub(p_i, vec_load(q + i)), difference), difference_rest);
+            part = vec_fma(vec_exp(log_p), log_ratio, part);
         }
         sum += (double)vec_sum(part);
     }

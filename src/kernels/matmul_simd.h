@@ -35,6 +35,9 @@ INLINE vec load_floats_tail(const float *x, size_t left)
     return vec_load(buffer);
 }
 
+/* Columns of one chain of additions in each lane: as long as in a panel, so that both families err alike. */
+enum { BLOCK_COLS = PHY_MATMUL_PANEL_COLS * LANES };
+
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. */
 INLINE void dot_rows(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t n,
                      size_t count)
@@ -50,14 +53,24 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_float_type type,
     for (size_t i = 0; i < rows * count; i++)
         sum[i] = vec_zero();
     size_t k = 0;
-    for (; k < whole; k += LANES) {
+    while (k < whole) {
+        const size_t end = whole - k > BLOCK_COLS ? k + BLOCK_COLS : whole;
+        vec part[4 * 4];
         UNROLL
-        for (size_t i = 0; i < rows; i++) {
-            vec wk = load_codes(w[i], type, k);
+        for (size_t i = 0; i < rows * count; i++)
+            part[i] = vec_zero();
+        for (; k < end; k += LANES) {
             UNROLL
-            for (size_t j = 0; j < count; j++)
-                sum[i * count + j] = vec_fma(wk, vec_load(product->x + (n + j) * cols + k), sum[i * count + j]);
+            for (size_t i = 0; i < rows; i++) {
+                vec wk = load_codes(w[i], type, k);
+                UNROLL
+                for (size_t j = 0; j < count; j++)
+                    part[i * count + j] = vec_fma(wk, vec_load(product->x + (n + j) * cols + k), part[i * count + j]);
+            }
         }
+        UNROLL
+        for (size_t i = 0; i < rows * count; i++)
+            sum[i] = vec_add(sum[i], part[i]);
     }
     if (k < cols) {
         UNROLL
@@ -169,6 +182,12 @@ INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r,
     UNROLL
     for (size_t j = 0; j < count; j++) {
         float *y = product->y + (n + j) * product->y_stride + r;
+        if (rows == UNIT_ROWS) {
+            UNROLL
+            for (size_t v = 0; v < UNIT_VECS; v++)
+                vec_store(y + v * LANES, k0 ? vec_add(vec_load(y + v * LANES), sum[j][v]) : sum[j][v]);
+            continue;
+        }
         float lanes[UNIT_ROWS];
         float *to = rows == UNIT_ROWS ? y : lanes;
         UNROLL

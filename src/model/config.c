@@ -102,6 +102,13 @@ static void refuse_if_set(struct parser *p, const char *key)
         fail(p, PHY_ERR_UNSUPPORTED, key, "is set, which is not supported");
 }
 
+static void refuse_partial_rotary(struct parser *p, const cJSON *object)
+{
+    const cJSON *partial = member(object, "partial_rotary_factor");
+    if (partial && !(cJSON_IsNumber(partial) && partial->valuedouble == 1.0))
+        fail(p, PHY_ERR_UNSUPPORTED, "partial_rotary_factor", "is set, which is not supported");
+}
+
 static const struct {
     const char *model_type, *class_name;
     enum phy_architecture architecture;
@@ -138,6 +145,7 @@ static void parse_rope(struct parser *p, const cJSON *object, const double *thet
     static const double two_pi_limit = 1e12;
     *rope = (struct phy_rope_config){.factor = 1.0};
     rope->theta = to_double(p, object, "rope_theta", 1.0, two_pi_limit, theta);
+    refuse_partial_rotary(p, object);
     const char *kind = want_text(p, object, "rope_type", want_text(p, object, "type", "default"));
     if (strcmp(kind, "default") == 0)
         return;
@@ -231,7 +239,10 @@ static void parse_layer_types(struct parser *p, struct phy_model_config *c, cons
 
 static void parse_windows(struct parser *p, struct phy_model_config *c)
 {
-    uint32_t window = want_u32(p, "sliding_window", 1, 1u << 30, 0);
+    /* Mistral's class has a window where the key is absent, and none where it is null. */
+    const bool absent = !cJSON_GetObjectItemCaseSensitive(p->root, "sliding_window");
+    uint32_t window =
+        want_u32(p, "sliding_window", 1, 1u << 30, absent && c->architecture == PHY_ARCH_MISTRAL ? 4096 : 0);
     bool gemma = c->architecture == PHY_ARCH_GEMMA3,
          qwen = c->architecture == PHY_ARCH_QWEN2 || c->architecture == PHY_ARCH_QWEN3;
     if (qwen && !want_bool(p, "use_sliding_window", false))
@@ -250,7 +261,7 @@ static void parse_windows(struct parser *p, struct phy_model_config *c)
         for (uint32_t i = 0; i < c->layer_count; i++)
             c->sliding[i] = window != 0;
     } else if (window) {
-        uint32_t first = want_u32(p, "max_window_layers", 0, PHY_MAX_LAYERS, 0);
+        uint32_t first = want_u32(p, "max_window_layers", 0, PHY_MAX_LAYERS, 28);
         for (uint32_t i = 0; i < c->layer_count; i++)
             c->sliding[i] = i >= first;
     }
@@ -327,9 +338,7 @@ static void parse_kinds(struct parser *p, struct phy_model_config *c)
     refuse_if_set(p, "num_local_experts");
     refuse_if_set(p, "num_experts");
     refuse_if_set(p, "quantization_config");
-    const cJSON *partial = member(p->root, "partial_rotary_factor");
-    if (partial && !(cJSON_IsNumber(partial) && partial->valuedouble == 1.0))
-        fail(p, PHY_ERR_UNSUPPORTED, "partial_rotary_factor", "is set, which is not supported");
+    refuse_partial_rotary(p, p->root);
 }
 
 enum phy_status phy_model_config_parse(struct phy_model_config *out, const char *text, size_t bytes, const char *file,
@@ -338,8 +347,12 @@ enum phy_status phy_model_config_parse(struct phy_model_config *out, const char 
     *out = (struct phy_model_config){0};
     const char *end = NULL;
     cJSON *root = memchr(text, 0, bytes) ? NULL : cJSON_ParseWithLengthOpts(text, bytes, &end, false);
-    if (!root)
+    while (root && end < text + bytes && strchr(" \t\r\n", *end))
+        end++;
+    if (!root || end != text + bytes) {
+        cJSON_Delete(root);
         return phy_fail(host, PHY_ERR_FORMAT, "%s: not JSON near byte %zu", file, end ? (size_t)(end - text) : 0);
+    }
     struct parser p = {.root = root, .file = file, .host = host};
     if (!cJSON_IsObject(root)) {
         p.status = phy_fail(host, PHY_ERR_FORMAT, "%s: not a JSON object", file);

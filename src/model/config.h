@@ -42,6 +42,7 @@ struct phy_model_config {
 /* Parse the text of config.json. `file` names it in messages.
  *   PHY_ERR_FORMAT       not JSON, a field is missing, of the wrong type or out of range
  *   PHY_ERR_UNSUPPORTED  an architecture, activation, rope type or setting that we do not compute: named, never guessed
+ *   PHY_ERR_LIMIT        more end-of-sequence tokens than PHY_MAX_EOS
  *   PHY_ERR_MEMORY */
 enum phy_status phy_model_config_parse(struct phy_model_config *out, const char *text, size_t bytes, const char *file,
                                        const struct phy_host *host);

@@ -1,0 +1,4 @@
+# The kernels of a forward pass.
+foreach(kernel matmul attention activation)
+  phy_test(${kernel}_parity SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${kernel}.c)
+endforeach()

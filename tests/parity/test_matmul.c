@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every form of the weight products against sums in float64, in buffers with guard pages. PHY_SEED sets another seed.
+ */
+#include "support/test.h"
+
+#include "kernels/matmul.h"
+#include "quant/small_float.h"
+#include "support/guarded.h"
+#include "support/parity.h"
+
+enum { MAX_COUNT = 512, GAP = 3 };
+
+enum pattern { GAUSSIAN, ZEROS, POSITIVE, ALL_EQUAL, EXTREMES, SUBNORMALS, PATTERNS };
+
+static const char *const pattern_names[] = {"gaussian", "zeros", "positive", "all equal", "extremes", "subnormals"};
+static const char *const type_names[] = {"bf16", "f16", "f32"};
+static const enum phy_float_type types[] = {PHY_FLOAT_BF16, PHY_FLOAT_F16, PHY_FLOAT_F32};
+enum { TYPES = sizeof types / sizeof *types };
+
+/* A weight matrix and its rows of x, and what their product is. */
+struct matrix_case {
+    uint64_t seed;
+    size_t rows, cols, max_count;
+    enum phy_float_type type;
+    enum pattern pattern;
+    bool at_end;      /* guard pages touch the ends of the buffers, else the beginnings */
+    size_t misplaced; /* bytes that the weights lie off their alignment */
+    struct guarded w_map, x_map;
+    unsigned char *w;
+    float *x;               /* (max_count, cols) */
+    double *sum, *absolute; /* (max_count, rows) sums of products, and of their magnitudes */
+};
+
+static float widen(const void *codes, enum phy_float_type type, size_t index)
+{
+    const uint8_t *at = (const uint8_t *)codes + index * phy_float_bytes(type);
+    if (type == PHY_FLOAT_F32)
+        return phy_float_of_bits(phy_load_u32(at));
+    const uint16_t half = phy_load_u16(at);
+    return type == PHY_FLOAT_F16 ? phy_f16_widen(half) : phy_bf16_widen(half);
+}
+
+/* Bits of one weight: of binary32, or of the 16-bit type. None is an infinity or a NaN. */
+static uint32_t draw_code(const struct matrix_case *c)
+{
+    uint32_t word = random_bits(), sign = word & 0x80000000u;
+    switch (c->pattern) {
+    case ZEROS:
+        return word % 2 ? 0 : c->type == PHY_FLOAT_F32 ? 0x80000000u : 0x8000u;
+    case ALL_EQUAL: /* every addition of a binade rounds the same way */
+        return c->type == PHY_FLOAT_F32 ? 0x3EAAAAABu : c->type == PHY_FLOAT_F16 ? 0x3555u : 0x3EABu; /* 1/3 */
+    case EXTREMES: /* products reach 2^100, sums stay finite */
+        if (c->type == PHY_FLOAT_F16)
+            return (word & 0x83FFu) | (word >> 16) % 31 << 10;
+        word = sign | (77 + (word >> 8) % 100) << 23 | (random_bits() & 0x7FFFFFu);
+        return c->type == PHY_FLOAT_F32 ? word : word >> 16;
+    case SUBNORMALS:
+        if (c->type == PHY_FLOAT_F16)
+            return word & 0x83FFu;
+        word = sign | (word & 0x7FFFFFu) | (word >> 24) % 2 << 23;
+        return c->type == PHY_FLOAT_F32 ? word : word >> 16;
+    default: {
+        float value = 0.05f * gaussian();
+        value = c->pattern == POSITIVE ? fabsf(value) : value;
+        if (c->type == PHY_FLOAT_F32)
+            return phy_bits_of_float(value);
+        if (c->type == PHY_FLOAT_BF16)
+            return phy_bits_of_float(value) >> 16;
+        /* Exponents -14 .. -1 and a random mantissa: binary16 without a rounding of our own. */
+        return (c->pattern == POSITIVE ? 0 : sign >> 16) | (1 + (word >> 16) % 14) << 10 | (word & 0x3FFu);
+    }
+    }
+}
+
+static float draw_x(enum pattern pattern)
+{
+    float value = gaussian();
+    switch (pattern) {
+    case POSITIVE:
+        return fabsf(value);
+    case ALL_EQUAL:
+        return 0.7f;
+    case EXTREMES:
+        return ldexpf(value, (int)random_below(80) - 40);
+    case SUBNORMALS: /* large enough that the sums of subnormal weights are normal */
+        return ldexpf(value, 40);
+    default:
+        return value;
+    }
+}
+
+static void sum_exactly(struct matrix_case *c)
+{
+    float *row = malloc(c->cols * sizeof *row);
+    for (size_t r = 0; r < c->rows; r++) {
+        for (size_t k = 0; k < c->cols; k++)
+            row[k] = widen(c->w, c->type, r * c->cols + k);
+        for (size_t n = 0; n < c->max_count; n++) {
+            const float *x = c->x + n * c->cols;
+            double sum = 0, absolute = 0;
+            for (size_t k = 0; k < c->cols; k++) {
+                double product = (double)row[k] * (double)x[k];
+                sum += product;
+                absolute += fabs(product);
+            }
+            c->sum[n * c->rows + r] = sum;
+            c->absolute[n * c->rows + r] = absolute;
+        }
+    }
+    free(row);
+}
+
+static void case_make(struct matrix_case *c)
+{
+    size_t width = c->type == PHY_FLOAT_F32 ? 4 : 2, codes = c->rows * c->cols;
+    c->seed = parity_seed;
+    c->w_map = guarded_create(codes * width + c->misplaced, c->at_end);
+    c->w = (unsigned char *)c->w_map.data + (c->at_end ? 0 : c->misplaced);
+    c->x_map = guarded_create(c->max_count * c->cols * sizeof *c->x, c->at_end);
+    c->x = c->x_map.data;
+    c->sum = malloc(c->max_count * c->rows * sizeof *c->sum);
+    c->absolute = malloc(c->max_count * c->rows * sizeof *c->absolute);
+    for (size_t i = 0; i < codes; i++) {
+        uint32_t code = draw_code(c);
+        memcpy(c->w + i * width, &code, width);
+    }
+    for (size_t i = 0; i < c->max_count * c->cols; i++)
+        c->x[i] = draw_x(c->pattern);
+    sum_exactly(c);
+}
+
+static void case_free(struct matrix_case *c)
+{
+    guarded_destroy(&c->w_map);
+    guarded_destroy(&c->x_map);
+    free(c->sum);
+    free(c->absolute);
+}
+
+/* ---- one product ---- */
+
+static float *panel;
+static const float untouched = 12345.678f;
+
+static void run_rows(const struct phy_matmul_variant *variant, bool matvec, const struct phy_matmul *product,
+                     size_t begin, size_t end)
+{
+    if (matvec)
+        variant->matvec(product, begin, end);
+    else
+        variant->matmul(product, begin, end, panel);
+}
+
+/* Shares of every length but the handy ones. */
+static void run_in_shares(const struct phy_matmul_variant *variant, bool matvec, const struct phy_matmul *product)
+{
+    for (size_t begin = 0, end; begin < product->rows; begin = end) {
+        end = begin + 1 + random_below(product->rows < 40 ? 3 : 77);
+        end = end > product->rows ? product->rows : end;
+        run_rows(variant, matvec, product, begin, end);
+    }
+}
+
+/* The product of the last `count` rows of x, so that x ends at its guard page. `first_bits` (max_count, rows) holds the
+ * bits that the family gave before, if `known`. */
+static void check_product(const struct matrix_case *c, const struct phy_matmul_variant *variant, bool matvec,
+                          size_t count, float *first_bits, bool known, struct worst *worst)
+{
+    char where[160];
+    const size_t stride = c->rows + GAP, first = c->max_count - count;
+    struct guarded y_map = guarded_create(((count - 1) * stride + c->rows) * sizeof(float), c->at_end);
+    float *y = y_map.data;
+    struct phy_matmul product = {.w = c->w,
+                                 .type = c->type,
+                                 .rows = c->rows,
+                                 .cols = c->cols,
+                                 .x = c->x + first * c->cols,
+                                 .count = count,
+                                 .y = y,
+                                 .y_stride = stride};
+    snprintf(where, sizeof where, "%s %s %s %zux%zu by %zu, %s, %zu off", variant->name, matvec ? "matvec" : "matmul",
+             type_names[c->type], c->rows, c->cols, count, pattern_names[c->pattern], c->misplaced);
+    for (int shared = 0; shared < 2; shared++) {
+        for (size_t i = 0; i < (count - 1) * stride + c->rows; i++)
+            y[i] = untouched;
+        if (shared)
+            run_in_shares(variant, matvec, &product);
+        else
+            run_rows(variant, matvec, &product, 0, c->rows);
+        for (size_t n = 0; n < count; n++) {
+            float *bits = first_bits + (first + n) * c->rows;
+            if (!known && !shared)
+                memcpy(bits, y + n * stride, c->rows * sizeof *bits);
+            else if (memcmp(bits, y + n * stride, c->rows * sizeof *bits) != 0)
+                fail_msg("%s: row %zu of x has other bits %s; PHY_SEED=%llu", where, n,
+                         shared ? "in shares" : "with this many rows of x", (unsigned long long)c->seed);
+            for (size_t i = c->rows; n + 1 < count && i < stride; i++)
+                assert_true(y[n * stride + i] == untouched);
+            for (size_t r = 0; r < c->rows; r++) {
+                size_t at = (first + n) * c->rows + r;
+                /* A result that is subnormal is exact to half of its own last place. */
+                compare(worst, (double)y[n * stride + r], c->sum[at], 4e-6 * c->absolute[at] + 0x1p-149, at, c->seed,
+                        where);
+            }
+        }
+    }
+    guarded_destroy(&y_map);
+}
+
+static void check_case(const struct matrix_case *c, const size_t *counts, struct worst *worst)
+{
+    struct phy_cpu_features have = phy_cpu_detect();
+    float *bits = malloc(c->max_count * c->rows * sizeof *bits);
+    for (const struct phy_matmul_variant *v = phy_matmul_variants; v->name; v++) {
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        for (int matvec = 0; matvec < 2; matvec++) {
+            const size_t most = matvec ? PHY_MATVEC_MAX_COUNT : c->max_count;
+            bool known = false;
+            /* The most rows first: the others are a part of them. */
+            for (size_t i = 0; counts[i]; i++) {
+                if (counts[i] > most)
+                    continue;
+                if (!known && matvec && c->max_count >= PHY_MATVEC_MAX_COUNT && counts[i] != PHY_MATVEC_MAX_COUNT) {
+                    check_product(c, v, true, PHY_MATVEC_MAX_COUNT, bits, false, worst);
+                    known = true;
+                }
+                check_product(c, v, matvec, counts[i], bits, known, worst);
+                known = true;
+            }
+        }
+    }
+    free(bits);
+}
+
+/* ---- the shapes ---- */
+
+static void run_case(struct matrix_case c, const size_t *counts, struct worst *worst)
+{
+    c.max_count = counts[0];
+    case_make(&c);
+    check_case(&c, counts, worst);
+    case_free(&c);
+}
+
+static const size_t usual_counts[] = {64, 13, 8, 5, 2, 1, 0};
+
+static void matches_the_sum_in_float64_for_every_shape(void **state)
+{
+    static const size_t rows[] = {1, 3, 127}, widths[] = {1, 31, 32, 576, 640, 1152, 2880, 3584};
+    struct worst worst = {0};
+    (void)state;
+    for (int t = 0; t < TYPES; t++) {
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+            for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+                run_case((struct matrix_case){.rows = rows[r],
+                                              .cols = widths[w],
+                                              .type = types[t],
+                                              .at_end = (r + w) % 2 == 0,
+                                              .misplaced = (w + (size_t)t) % 4},
+                         usual_counts, &worst);
+        }
+    }
+    assert_true(report_worst(&worst, "shapes"));
+}
+
+static void matches_the_sum_in_float64_for_long_matrices(void **state)
+{
+    static const size_t few[] = {5, 1, 0}, many[] = {512, 12, 0};
+    struct worst worst = {0};
+    (void)state;
+    for (int t = 0; t < TYPES; t++) {
+        run_case((struct matrix_case){.rows = 4096, .cols = 31, .type = types[t], .at_end = true}, usual_counts,
+                 &worst);
+        run_case((struct matrix_case){.rows = 4096, .cols = 32, .type = types[t], .misplaced = 1}, few, &worst);
+        run_case((struct matrix_case){.rows = 3, .cols = 18944, .type = types[t], .at_end = true}, usual_counts,
+                 &worst);
+        run_case((struct matrix_case){.rows = 5, .cols = 18944, .type = types[t], .pattern = ALL_EQUAL, .at_end = true},
+                 usual_counts, &worst);
+        run_case((struct matrix_case){.rows = 33, .cols = 95, .type = types[t], .at_end = true}, many, &worst);
+    }
+    assert_true(report_worst(&worst, "long matrices"));
+}
+
+static void matches_the_sum_in_float64_for_every_pattern_and_place(void **state)
+{
+    static const size_t counts[] = {13, 8, 5, 1, 0}, widths[] = {1, 7, 15, 16, 17, 33, 1023, 1024, 1025, 2049};
+    struct worst worst = {0};
+    (void)state;
+    for (int t = 0; t < TYPES; t++) {
+        for (int p = 0; p < PATTERNS; p++) {
+            for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+                run_case((struct matrix_case){.rows = 1 + random_below(37),
+                                              .cols = widths[w],
+                                              .type = types[t],
+                                              .pattern = (enum pattern)p,
+                                              .at_end = w % 2 == 0,
+                                              .misplaced = random_below(4)},
+                         counts, &worst);
+            }
+        }
+    }
+    assert_true(report_worst(&worst, "patterns"));
+}
+
+/* All 65,536 codes of the 16-bit types but NaN, each alone in its sum. */
+static void widens_every_code_exactly(void **state)
+{
+    static uint16_t codes[65536];
+    static float one[16] = {1, 0}, y[65536];
+    struct phy_cpu_features have = phy_cpu_detect();
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        size_t rows = 0;
+        for (uint32_t code = 0; code < 65536; code++) {
+            uint16_t half = (uint16_t)code;
+            if (!isnan(widen(&half, types[t], 0)) && !isinf(widen(&half, types[t], 0)))
+                codes[rows++] = half;
+        }
+        for (const struct phy_matmul_variant *v = phy_matmul_variants; v->name; v++) {
+            if (!phy_cpu_meets(&have, &v->needs))
+                continue;
+            for (int matvec = 0; matvec < 2; matvec++) {
+                /* Once in the tail of a row, once in a whole vector of 8 or 16. */
+                for (size_t cols = 1; cols <= 16; cols += 15) {
+                    struct phy_matmul product = {.w = codes,
+                                                 .type = types[t],
+                                                 .rows = rows / cols,
+                                                 .cols = cols,
+                                                 .x = one,
+                                                 .count = 1,
+                                                 .y = y,
+                                                 .y_stride = rows / cols};
+                    run_rows(v, matvec, &product, 0, product.rows);
+                    for (size_t r = 0; r < product.rows; r++)
+                        assert_true(y[r] == widen(codes, types[t], r * cols));
+                }
+            }
+        }
+    }
+}
+
+static void the_table_names_each_form_once_and_the_best_is_the_last_that_runs(void **state)
+{
+    struct phy_cpu_features have = phy_cpu_detect(), none = {0};
+    const struct phy_matmul_variant *last = NULL;
+    (void)state;
+    assert_string_equal(phy_matmul_variants[0].name, "ref");
+    for (const struct phy_matmul_variant *v = phy_matmul_variants; v->name; v++) {
+        assert_ptr_equal(phy_matmul_variant_named(v->name), v);
+        assert_true(v->row_unit >= 1 && v->row_unit <= PHY_MATMUL_MAX_ROW_UNIT);
+        last = phy_cpu_meets(&have, &v->needs) ? v : last;
+        printf("%s%s\n", v->name, phy_cpu_meets(&have, &v->needs) ? "" : ": skipped, not on this processor");
+    }
+    assert_ptr_equal(phy_matmul_variant_best(&have), last);
+    assert_ptr_equal(phy_matmul_variant_best(&none), &phy_matmul_variants[0]);
+    assert_null(phy_matmul_variant_named("sse9"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_table_names_each_form_once_and_the_best_is_the_last_that_runs),
+        cmocka_unit_test(widens_every_code_exactly),
+        cmocka_unit_test(matches_the_sum_in_float64_for_every_shape),
+        cmocka_unit_test(matches_the_sum_in_float64_for_long_matrices),
+        cmocka_unit_test(matches_the_sum_in_float64_for_every_pattern_and_place),
+    };
+    parity_begin();
+    struct guarded panel_map = guarded_create(PHY_MATMUL_PANEL_BYTES, true); /* a whole number of pages: aligned */
+    panel = panel_map.data;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    guarded_destroy(&panel_map);
+    return failed;
+}
