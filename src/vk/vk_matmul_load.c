@@ -98,14 +98,14 @@ static enum phy_status plan(struct vk_matmul *m)
             slice.bytes = slice.rows * row_bytes(matrix);
             at = (at + slice_align - 1) / slice_align * slice_align;
             if (at + slice.bytes > chunk) {
-                VkDeviceSize *grown = phy_realloc(m->chunk_bytes, (size_t)m->chunk_count + 1, sizeof *grown);
+                VkDeviceSize *grown = phy_realloc(m->chunk_bytes, (size_t)m->planned_chunks + 1, sizeof *grown);
                 if (!grown)
                     return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of weights");
                 m->chunk_bytes = grown;
-                m->chunk_count++;
+                m->planned_chunks++;
                 at = 0;
             }
-            slice.chunk = m->chunk_count - 1;
+            slice.chunk = m->planned_chunks - 1;
             slice.at = at;
             at += slice.bytes;
             m->chunk_bytes[slice.chunk] = at;
@@ -121,8 +121,7 @@ static enum phy_status plan(struct vk_matmul *m)
 static enum phy_status allocate_chunks(struct vk_matmul *m)
 {
     VkDeviceSize total = 0, have = device_memory(m);
-    uint32_t count = m->chunk_count;
-    m->chunk_count = 0; /* those that exist, for destroy */
+    const uint32_t count = m->planned_chunks;
     for (uint32_t i = 0; i < count; i++)
         total += m->chunk_bytes[i];
     m->chunks = phy_zalloc(count, sizeof *m->chunks);

@@ -47,11 +47,11 @@ struct vk_matmul {
     uint32_t slice_count;
     struct vk_buffer *chunks;
     VkDeviceSize *chunk_bytes;
-    uint32_t chunk_count;
-    struct vk_buffer arena;            /* activations: x, then results */
-    struct vk_buffer upload, readback; /* where not unified */
-    bool dispatched;                   /* commands that write the arena were recorded */
-    uint64_t products_per_dispatch;    /* what takes about a tenth of a second */
+    uint32_t chunk_count, planned_chunks; /* chunks that exist; elements of chunk_bytes */
+    struct vk_buffer arena;               /* activations: x, then results */
+    struct vk_buffer upload, readback;    /* where not unified */
+    bool dispatched;                      /* commands that write the arena were recorded */
+    uint64_t products_per_dispatch;       /* what takes about a tenth of a second */
 };
 
 /* ---- vk_matmul.c ---- */
