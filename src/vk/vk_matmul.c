@@ -189,7 +189,7 @@ static void put_x(struct vk_matmul *m, const float *x, size_t count, size_t cols
     const VkBufferCopy copy = {.size = count * stride * sizeof(float)};
     m->b.vk.vkCmdCopyBuffer(m->b.slots[0].commands, m->upload.handle, m->arena.handle, 1, &copy);
     phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
-                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT);
+                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
 /* Floats begin .. end - 1 of the arena, to where the host reads them. */
