@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Magnitudes of the donor's codes as binary32 bits, by integer operations: no device needs 16-bit types for it.
+// Codes as binary32 bits and values: no device needs 16-bit types for it.
 #ifndef PHY_LIB_CODES_GLSL
 #define PHY_LIB_CODES_GLSL
 
@@ -7,10 +7,16 @@
 uint f16_magnitude_bits(uint code)
 {
     uint exponent = code >> 10, mantissa = code & 0x3FFu;
-    uint shift = 10u - uint(findMSB(mantissa | 1u)); // puts a subnormal's leading one at bit 10
-    uint subnormal = mantissa == 0u ? 0u : (113u - shift) << 23 | ((mantissa << shift & 0x3FFu) << 13);
+    // mantissa * 2^-24: both steps are exact, and cost less than a shift by the leading one's place
+    precise float subnormal = float(int(mantissa)) * 5.9604644775390625e-8;
     uint normal = (exponent == 31u ? 255u : exponent + 112u) << 23 | mantissa << 13;
-    return exponent == 0u ? subnormal : normal;
+    return exponent == 0u ? floatBitsToUint(subnormal) : normal;
+}
+
+// The value of a binary16 code.
+float f16_value(uint code)
+{
+    return uintBitsToFloat(f16_magnitude_bits(code & 0x7FFFu) | (code & 0x8000u) << 16);
 }
 
 #endif

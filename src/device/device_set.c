@@ -7,7 +7,9 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/cpu_matmul.h"
 #include "vk/vk_backend.h"
+#include "vk/vk_matmul.h"
 
 static enum phy_status add_backend(struct phy_device_set *set, struct phy_backend *backend, const struct phy_host *host)
 {
@@ -74,7 +76,8 @@ static size_t choose(const struct phy_device_info *devices, size_t count, const 
     return count;
 }
 
-static enum phy_status open_vulkan(struct phy_device_set *set, const char *spec, const struct phy_host *host)
+/* The index of the device that `spec`, "vulkan" or "vulkan:WHICH", names. */
+static enum phy_status find_vulkan(uint32_t *out, const char *spec, const struct phy_host *host)
 {
     struct phy_device_info *devices;
     size_t count;
@@ -89,7 +92,15 @@ static enum phy_status open_vulkan(struct phy_device_set *set, const char *spec,
     if (index == count)
         return phy_fail(host, PHY_ERR_DEVICE,
                         "device %.64s: none of the %zu Vulkan devices; physarium devices lists them", spec, count);
-    return add_vulkan(set, (uint32_t)index, false, host);
+    *out = (uint32_t)index;
+    return PHY_OK;
+}
+
+static enum phy_status open_vulkan(struct phy_device_set *set, const char *spec, const struct phy_host *host)
+{
+    uint32_t index;
+    enum phy_status status = find_vulkan(&index, spec, host);
+    return status == PHY_OK ? add_vulkan(set, index, false, host) : status;
 }
 
 /* A device that is missing or not bit-exact is left out, with a warning: the CPU can do its share. */
@@ -116,6 +127,11 @@ static bool starts_with(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
+static bool is_vulkan(const char *spec)
+{
+    return strcmp(spec, "vulkan") == 0 || starts_with(spec, "vulkan:");
+}
+
 enum phy_status phy_device_set_open(struct phy_device_set *out, const char *spec, uint32_t threads,
                                     const struct phy_host *host)
 {
@@ -125,7 +141,7 @@ enum phy_status phy_device_set_open(struct phy_device_set *out, const char *spec
         status = add_cpu(out, NULL, threads, host);
     else if (starts_with(spec, "cpu:"))
         status = add_cpu(out, spec + 4, threads, host);
-    else if (strcmp(spec, "vulkan") == 0 || starts_with(spec, "vulkan:"))
+    else if (is_vulkan(spec))
         status = open_vulkan(out, spec, host);
     else if (strcmp(spec, "all") == 0)
         status = open_all(out, threads, host);
@@ -142,4 +158,20 @@ void phy_device_set_close(struct phy_device_set *set)
         phy_backend_destroy(&set->backends[i]);
     phy_free(set->backends);
     *set = (struct phy_device_set){0};
+}
+
+enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const char *spec, struct phy_pool *pool,
+                                        const struct phy_host *host)
+{
+    *out = NULL;
+    if (!spec || strcmp(spec, "cpu") == 0)
+        return phy_cpu_matmul_create(out, NULL, pool, host);
+    if (starts_with(spec, "cpu:"))
+        return phy_cpu_matmul_create(out, spec + 4, pool, host);
+    if (!is_vulkan(spec))
+        return phy_fail(host, PHY_ERR_USAGE, "device \"%.64s\": a model runs on one of cpu[:FORM], vulkan[:N|:NAME]",
+                        spec);
+    uint32_t index;
+    enum phy_status status = find_vulkan(&index, spec, host);
+    return status == PHY_OK ? phy_vk_matmul_create(out, index, NULL, host) : status;
 }

@@ -23,18 +23,42 @@ static void activate_row(void *user, size_t index, unsigned worker)
                             job->dense->up + index * job->width, job->width);
 }
 
+/* Three products, the activation between them on the CPU. */
+static enum phy_status forward_in_steps(struct dense *dense, uint32_t layer, const float *x, size_t count, float *y)
+{
+    struct phy_model *model = dense->model;
+    const struct phy_layer *l = &model->layers[layer];
+    const struct phy_product inputs[] = {{&l->gate, dense->gate, l->gate_bias}, {&l->up, dense->up, l->up_bias}};
+    enum phy_status status = model->matmul->ops->multiply(model->matmul, inputs, 2, x, count);
+    if (status != PHY_OK)
+        return status;
+    struct activate_job job = {dense, model->config.intermediate_size};
+    phy_pool_run(model->pool, count, activate_row, &job);
+    phy_observe(dense->base.observer, PHY_INPUT_DOWN, layer, dense->gate, count, model->config.intermediate_size);
+    return phy_model_multiply(model, &l->down, dense->gate, count, y, l->down_bias);
+}
+
 static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float *x, size_t count, float *y)
 {
     struct dense *dense = (struct dense *)ffn;
     struct phy_model *model = dense->model;
     const struct phy_layer *l = &model->layers[layer];
-    phy_model_multiply(model, &l->gate, x, count, dense->gate, l->gate_bias);
-    phy_model_multiply(model, &l->up, x, count, dense->up, l->up_bias);
-    struct activate_job job = {dense, model->config.intermediate_size};
-    phy_pool_run(model->pool, count, activate_row, &job);
-    phy_observe(ffn->observer, PHY_INPUT_DOWN, layer, dense->gate, count, model->config.intermediate_size);
-    phy_model_multiply(model, &l->down, dense->gate, count, y, l->down_bias);
-    return PHY_OK;
+    if (!model->matmul->ops->ffn || l->gate_bias || l->up_bias || l->down_bias)
+        return forward_in_steps(dense, layer, x, count, y);
+    const struct phy_ffn_product product = {
+        .gate = &l->gate,
+        .up = &l->up,
+        .down = &l->down,
+        .activation = model->config.activation,
+        .x = x,
+        .count = count,
+        .gated = ffn->observer ? dense->gate : NULL,
+        .y = y,
+    };
+    enum phy_status status = model->matmul->ops->ffn(model->matmul, &product);
+    if (status == PHY_OK)
+        phy_observe(ffn->observer, PHY_INPUT_DOWN, layer, dense->gate, count, model->config.intermediate_size);
+    return status;
 }
 
 static void destroy(struct phy_ffn *ffn)

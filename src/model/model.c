@@ -10,6 +10,7 @@
 #include "base/checked_math.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "device/device_set.h"
 #include "format/checkpoint_files.h"
 #include "model/model_parts.h"
 
@@ -17,50 +18,11 @@ enum { CONFIG_MAX_BYTES = 4 << 20 };
 
 /* ---- products ---- */
 
-struct job {
-    struct phy_model *model;
-    struct phy_matmul product;
-    const float *bias;
-    size_t share; /* rows for each index */
-};
-
-static void run_share(void *user, size_t index, unsigned worker)
+enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
+                                   float *y, const float *bias)
 {
-    const struct job *job = user;
-    size_t begin = index * job->share, end = begin + job->share;
-    if (end > job->product.rows)
-        end = job->product.rows;
-    if (job->product.count <= PHY_MATVEC_MAX_COUNT)
-        job->model->matmul->matvec(&job->product, begin, end);
-    else
-        job->model->matmul->matmul(&job->product, begin, end,
-                                   job->model->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float)));
-    for (size_t n = 0; job->bias && n < job->product.count; n++) {
-        for (size_t r = begin; r < end; r++)
-            job->product.y[n * job->product.y_stride + r] += job->bias[r];
-    }
-}
-
-void phy_model_multiply(struct phy_model *model, const struct phy_matrix *w, const float *x, size_t count, float *y,
-                        const float *bias)
-{
-    struct job job = {
-        .model = model,
-        .product = {.w = w->data,
-                    .type = w->type,
-                    .rows = w->rows,
-                    .cols = w->cols,
-                    .x = x,
-                    .count = count,
-                    .y = y,
-                    .y_stride = w->rows},
-        .bias = bias,
-    };
-    /* About four shares for each thread, so that one that is held up costs little, in whole register tiles. */
-    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : model->matmul->row_unit;
-    size_t shares = (size_t)phy_pool_threads(model->pool) * 4;
-    job.share = (w->rows / shares + unit) / unit * unit;
-    phy_pool_run(model->pool, (w->rows + job.share - 1) / job.share, run_share, &job);
+    const struct phy_product product = {w, y, bias};
+    return model->matmul->ops->multiply(model->matmul, &product, 1, x, count);
 }
 
 void phy_widen(float *to, const void *from, enum phy_float_type type, size_t count)
@@ -106,31 +68,22 @@ static enum phy_status read_config(struct phy_model *model)
     return phy_fail(model->host, PHY_ERR_FORMAT, "%s: config.json: missing", model->label);
 }
 
-static enum phy_status choose_kernels(struct phy_model *model, const struct phy_model_params *params)
+static enum phy_status open_device(struct phy_model *model, const struct phy_model_params *params)
 {
-    const char *device = params && params->device ? params->device : "cpu";
-    struct phy_cpu_features have = phy_cpu_detect();
-    model->matmul = NULL;
-    if (strcmp(device, "cpu") == 0)
-        model->matmul = phy_matmul_variant_best(&have);
-    else if (strncmp(device, "cpu:", 4) == 0)
-        model->matmul = phy_matmul_variant_named(device + 4);
-    if (!model->matmul)
-        return phy_fail(model->host, PHY_ERR_DEVICE,
-                        "device \"%.64s\": a model runs on cpu, cpu:ref, cpu:avx2 or cpu:avx512", device);
-    if (!phy_cpu_meets(&have, &model->matmul->needs))
-        return phy_fail(model->host, PHY_ERR_DEVICE, "device %s: this processor (%s) does not have the instructions",
-                        device, phy_cpu_model());
-    model->attention = phy_attention_variant_named(model->matmul->name);
-    model->activation = phy_activation_variant_named(model->matmul->name);
-    snprintf(model->device, sizeof model->device, "cpu:%s", model->matmul->name);
     unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
-    size_t panel_bytes;
     model->pool = phy_pool_create(threads);
-    if (phy_mul_size(threads, PHY_MATMUL_PANEL_BYTES, &panel_bytes))
-        model->panels = phy_alloc_aligned(panel_bytes);
-    if (!model->pool || !model->panels)
+    if (!model->pool)
         return phy_fail(model->host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
+    enum phy_status status =
+        phy_matmul_backend_open(&model->matmul, params ? params->device : NULL, model->pool, model->host);
+    if (status != PHY_OK)
+        return status;
+    /* The rest stays on the CPU: in the form of the products', or in the best. */
+    const char *name = model->matmul->name;
+    struct phy_cpu_features have = phy_cpu_detect();
+    const char *form = strncmp(name, "cpu:", 4) == 0 ? name + 4 : phy_matmul_variant_best(&have)->name;
+    model->attention = phy_attention_variant_named(form);
+    model->activation = phy_activation_variant_named(form);
     return PHY_OK;
 }
 
@@ -169,7 +122,7 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     if (status == PHY_OK)
         status = read_config(model);
     if (status == PHY_OK)
-        status = choose_kernels(model, params);
+        status = open_device(model, params);
     if (status == PHY_OK)
         status = phy_model_load_weights(model);
     if (status == PHY_OK)
@@ -185,10 +138,10 @@ void phy_model_close(struct phy_model **model)
     struct phy_model *m = *model;
     if (!m)
         return;
+    phy_matmul_backend_destroy(&m->matmul);
     phy_model_free_weights(m);
     phy_checkpoint_close(&m->checkpoint);
     phy_pool_destroy(m->pool);
-    phy_free(m->panels);
     phy_free(m->inverse_frequency);
     phy_free(m->sliding_inverse_frequency);
     phy_free(m->label);
@@ -196,7 +149,7 @@ void phy_model_close(struct phy_model **model)
     *model = NULL;
 }
 
-static uint64_t matrix_bytes(const struct phy_matrix *m)
+static uint64_t matrix_bytes(const struct phy_weights *m)
 {
     return (uint64_t)m->rows * m->cols * phy_float_bytes(m->type);
 }
@@ -206,7 +159,7 @@ void phy_model_describe(const struct phy_model *model, struct phy_model_info *ou
     const struct phy_model_config *c = &model->config;
     *out = (struct phy_model_info){
         .model_type = c->model_type,
-        .device = model->device,
+        .device = model->matmul->name,
         .vocab_size = c->vocab_size,
         .hidden_size = c->hidden_size,
         .intermediate_size = c->intermediate_size,
@@ -222,7 +175,7 @@ void phy_model_describe(const struct phy_model *model, struct phy_model_info *ou
     };
     for (uint32_t i = 0; i < c->layer_count; i++) {
         const struct phy_layer *l = &model->layers[i];
-        const struct phy_matrix *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        const struct phy_weights *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
         for (size_t m = 0; m < sizeof all / sizeof *all; m++)
             out->weight_bytes += matrix_bytes(all[m]);
     }

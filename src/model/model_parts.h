@@ -3,23 +3,16 @@
 #ifndef PHY_MODEL_MODEL_PARTS_H
 #define PHY_MODEL_MODEL_PARTS_H
 
+#include "backend/matmul_backend.h"
 #include "base/pool.h"
 #include "kernels/attention.h"
-#include "kernels/matmul.h"
 #include "model/config.h"
 #include "model/mapping.h"
 #include "physarium/checkpoint.h"
 #include "physarium/model.h"
 
-/* A stored weight matrix, inside a mapping. */
-struct phy_matrix {
-    const void *data; /* (rows, cols) row-major */
-    enum phy_float_type type;
-    size_t rows, cols;
-};
-
 struct phy_layer {
-    struct phy_matrix q, k, v, o, gate, up, down;
+    struct phy_weights q, k, v, o, gate, up, down;
     /* Vectors, widened; the model's own. NULL where the architecture has none. */
     float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
     float *q_norm, *k_norm; /* (head_dim) */
@@ -35,23 +28,21 @@ struct phy_model {
     struct phy_model_config config;
     struct phy_mapping *mappings; /* one for each shard */
     size_t mapping_count;
-    struct phy_matrix embedding, head;
+    struct phy_weights embedding, head; /* inside mappings, like those of the layers */
     float *final_norm;
     struct phy_layer *layers;
     float embedding_scale;                                /* 1, or gemma's sqrt(hidden) in float32 */
     float norm_offset;                                    /* 0, or gemma's 1: weights are stored less one */
     float *inverse_frequency, *sliding_inverse_frequency; /* (head_dim / 2) */
     struct phy_pool *pool;
-    const struct phy_matmul_variant *matmul;
+    struct phy_matmul_backend *matmul; /* the device of the products */
     const struct phy_attention_variant *attention;
     const struct phy_activation_variant *activation;
-    float *panels; /* (threads, PHY_MATMUL_PANEL_BYTES) */
-    char device[32];
 };
 
-/* y (count, rows) = x (count, cols) w^T, shared among the model's threads. bias (rows) or NULL is added. */
-void phy_model_multiply(struct phy_model *model, const struct phy_matrix *w, const float *x, size_t count, float *y,
-                        const float *bias);
+/* One product on the model's device. */
+enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
+                                   float *y, const float *bias);
 
 /* Widen `count` stored values. */
 void phy_widen(float *to, const void *from, enum phy_float_type type, size_t count);

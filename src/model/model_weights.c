@@ -85,7 +85,7 @@ static const void *take(struct finder *finder, const char *name, size_t rows, si
     return model->mappings[tensor.shard].data + tensor.at;
 }
 
-static void take_matrix(struct finder *finder, const char *name, size_t rows, size_t cols, struct phy_matrix *out)
+static void take_matrix(struct finder *finder, const char *name, size_t rows, size_t cols, struct phy_weights *out)
 {
     out->data = take(finder, name, rows, cols, &out->type);
     out->rows = rows;
@@ -127,7 +127,7 @@ static void load_layer(struct finder *finder, uint32_t index)
     struct layer_name name;
     const struct {
         const char *name;
-        struct phy_matrix *to;
+        struct phy_weights *to;
         size_t rows, cols;
     } matrices[] = {
         {"self_attn.q_proj.weight", &layer->q, q_rows, hidden},
@@ -213,6 +213,25 @@ static enum phy_status list_names(struct finder *finder)
     return PHY_OK;
 }
 
+/* Every matrix that is multiplied, to the device. */
+static enum phy_status hand_over(struct phy_model *model)
+{
+    enum { PER_LAYER = 7 };
+    size_t count = (size_t)model->config.layer_count * PER_LAYER + 1;
+    struct phy_weights **matrices = phy_alloc(count, sizeof *matrices);
+    if (!matrices)
+        return phy_fail_memory(model->host, "a list of matrices", count * sizeof *matrices);
+    for (uint32_t i = 0; i < model->config.layer_count; i++) {
+        struct phy_layer *l = &model->layers[i];
+        struct phy_weights *all[PER_LAYER] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        memcpy(matrices + (size_t)i * PER_LAYER, all, sizeof all);
+    }
+    matrices[count - 1] = &model->head;
+    enum phy_status status = model->matmul->ops->load(model->matmul, matrices, count);
+    phy_free(matrices);
+    return status;
+}
+
 enum phy_status phy_model_load_weights(struct phy_model *model)
 {
     static const char *const prefixes[] = {"model.", "", "model.language_model.", "language_model.model."};
@@ -245,7 +264,7 @@ enum phy_status phy_model_load_weights(struct phy_model *model)
     for (uint32_t i = 0; finder.status == PHY_OK && i < c->layer_count; i++)
         load_layer(&finder, i);
     phy_free(finder.entries);
-    return finder.status;
+    return finder.status == PHY_OK ? hand_over(model) : finder.status;
 }
 
 void phy_model_free_weights(struct phy_model *model)

@@ -158,20 +158,23 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
 
     norm_rows(s, s->h, s->x, l->input_norm, count);
     phy_observe(s->observer, PHY_INPUT_QKV, index, s->h, count, c->hidden_size);
-    phy_model_multiply(model, &l->q, s->h, count, s->q, l->q_bias);
-    phy_model_multiply(model, &l->k, s->h, count, s->k, l->k_bias);
-    phy_model_multiply(model, &l->v, s->h, count, s->v, l->v_bias);
+    const struct phy_product qkv[] = {{&l->q, s->q, l->q_bias}, {&l->k, s->k, l->k_bias}, {&l->v, s->v, l->v_bias}};
+    enum phy_status status = model->matmul->ops->multiply(model->matmul, qkv, 3, s->h, count);
+    if (status != PHY_OK)
+        return status;
     phy_pool_run(model->pool, count, place_task, &job);
     phy_pool_run(model->pool, count * c->head_count, attend_task, &job);
     phy_observe(s->observer, PHY_INPUT_O, index, s->out, count, (size_t)c->head_count * c->head_dim);
-    phy_model_multiply(model, &l->o, s->out, count, s->y, l->o_bias);
+    status = phy_model_multiply(model, &l->o, s->out, count, s->y, l->o_bias);
+    if (status != PHY_OK)
+        return status;
     if (four_norms)
         norm_rows(s, s->y, s->y, l->post_attention_norm, count);
     add_rows(s->x, s->y, values);
 
     norm_rows(s, s->h, s->x, four_norms ? l->pre_ffn_norm : l->post_attention_norm, count);
     phy_observe(s->observer, PHY_INPUT_GATE_UP, index, s->h, count, c->hidden_size);
-    enum phy_status status = s->ffn->ops->forward(s->ffn, index, s->h, count, s->y);
+    status = s->ffn->ops->forward(s->ffn, index, s->h, count, s->y);
     if (status != PHY_OK)
         return status;
     if (four_norms)
@@ -182,7 +185,7 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
 
 static void embed(struct phy_session *s, const uint32_t *tokens, size_t count)
 {
-    const struct phy_matrix *e = &s->model->embedding;
+    const struct phy_weights *e = &s->model->embedding;
     for (size_t n = 0; n < count; n++) {
         float *to = s->x + n * e->cols;
         phy_widen(to, (const char *)e->data + tokens[n] * e->cols * phy_float_bytes(e->type), e->type, e->cols);
@@ -222,8 +225,9 @@ static enum phy_status score(struct phy_session *s, uint32_t first, size_t row, 
     for (; row < count; row += HEAD_CHUNK) {
         size_t rows = count - row < HEAD_CHUNK ? count - row : HEAD_CHUNK;
         norm_rows(s, s->h, s->x + row * c->hidden_size, model->final_norm, rows);
-        phy_model_multiply(model, &model->head, s->h, rows, s->logits, NULL);
-        enum phy_status status = check_mappings(model);
+        enum phy_status status = phy_model_multiply(model, &model->head, s->h, rows, s->logits, NULL);
+        if (status == PHY_OK)
+            status = check_mappings(model);
         if (status != PHY_OK)
             return status;
         for (size_t i = 0; i < rows; i++) {

@@ -12,6 +12,8 @@
 
 EMBED(phy_spirv_flow_tile, "flow_tile.spv");
 EMBED(phy_spirv_self_test, "self_test.spv");
+EMBED(phy_spirv_matmul, "matmul.spv");
+EMBED(phy_spirv_ffn_gate, "ffn_gate.spv");
 
 struct vk_spirv phy_vk_spirv_flow_tile(void)
 {
@@ -23,4 +25,16 @@ struct vk_spirv phy_vk_spirv_self_test(void)
 {
     return (struct vk_spirv){phy_spirv_self_test,
                              (size_t)((const char *)phy_spirv_self_test_end - (const char *)phy_spirv_self_test)};
+}
+
+struct vk_spirv phy_vk_spirv_matmul(void)
+{
+    return (struct vk_spirv){phy_spirv_matmul,
+                             (size_t)((const char *)phy_spirv_matmul_end - (const char *)phy_spirv_matmul)};
+}
+
+struct vk_spirv phy_vk_spirv_ffn_gate(void)
+{
+    return (struct vk_spirv){phy_spirv_ffn_gate,
+                             (size_t)((const char *)phy_spirv_ffn_gate_end - (const char *)phy_spirv_ffn_gate)};
 }

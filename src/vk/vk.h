@@ -38,6 +38,8 @@ struct vk_spirv {
 };
 struct vk_spirv phy_vk_spirv_flow_tile(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
+struct vk_spirv phy_vk_spirv_matmul(void);
+struct vk_spirv phy_vk_spirv_ffn_gate(void);
 
 /* ---- the device ---- */
 
@@ -110,6 +112,14 @@ struct vk_backend {
     struct vk_slot slots[VK_SLOT_COUNT];
 };
 
+/* ---- vk_backend.c ---- */
+
+/* A queue, slots and what the flow needs; no self-test. b is zeros but warn_only; close it in either case. */
+enum phy_status phy_vk_device_open(struct vk_backend *b, uint32_t index, const struct phy_vk_options *options,
+                                   const struct phy_host *host);
+/* All but b itself. */
+void phy_vk_device_close(struct vk_backend *b);
+
 /* ---- vk_buffer.c ---- */
 
 enum vk_memory { VK_MEMORY_DEVICE, VK_MEMORY_DEVICE_MAPPED, VK_MEMORY_UPLOAD, VK_MEMORY_READBACK };
@@ -130,7 +140,7 @@ enum phy_status phy_vk_layouts_create(struct vk_backend *b);
 /* The pipeline for these parameters, made if need be. Thread-safe. */
 enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow_params *params,
                                      enum phy_float_type type, bool scaled, VkPipeline *out);
-enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module,
+enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
                                        const VkSpecializationInfo *constants, VkPipeline *out);
 enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv, VkShaderModule *out);
 /* Logs the sentence, as a warning when warn_only, and returns the status. */
@@ -155,6 +165,8 @@ struct vk_job {
     } codes, scales, masks, results; /* in slot->input, input, output, output; aligned for a storage buffer */
     VkDeviceSize upload_bytes;       /* from staging to input, where there is staging */
 };
+/* Submits the slot's recorded commands and waits. */
+VkResult phy_vk_run(struct vk_backend *b, struct vk_slot *slot);
 /* Runs it and waits. *device_ns is 0 without a clock. PHY_ERR_DEVICE is reported. */
 enum phy_status phy_vk_submit(struct vk_backend *b, struct vk_slot *slot, const struct vk_job *job,
                               uint64_t *device_ns);

@@ -34,9 +34,8 @@ enum phy_status phy_vk_fail(struct vk_backend *b, VkResult result, const char *w
                          what, (int)result);
 }
 
-static void destroy(struct phy_backend *backend)
+void phy_vk_device_close(struct vk_backend *b)
 {
-    struct vk_backend *b = (struct vk_backend *)backend;
     if (b->device) {
         b->vk.vkDeviceWaitIdle(b->device);
         for (uint32_t i = 0; i < VK_SLOT_COUNT; i++)
@@ -52,6 +51,12 @@ static void destroy(struct phy_backend *backend)
     phy_vk_instance_close(&b->instance);
     pthread_mutex_destroy(&b->queue_mutex);
     pthread_mutex_destroy(&b->pipeline_mutex);
+}
+
+static void destroy(struct phy_backend *backend)
+{
+    struct vk_backend *b = (struct vk_backend *)backend;
+    phy_vk_device_close(b);
     phy_free(b);
 }
 
@@ -117,8 +122,13 @@ static void set_limits(struct vk_backend *b)
     atomic_store(&b->cell_steps_per_dispatch, VK_FIRST_CELL_STEPS);
 }
 
-static enum phy_status open_device(struct vk_backend *b, uint32_t index, const struct phy_vk_options *options)
+enum phy_status phy_vk_device_open(struct vk_backend *b, uint32_t index, const struct phy_vk_options *options,
+                                   const struct phy_host *host)
 {
+    b->host = host;
+    pthread_mutex_init(&b->queue_mutex, NULL);
+    pthread_mutex_init(&b->pipeline_mutex, NULL);
+    snprintf(b->base.name, sizeof b->base.name, "vulkan:%u", index);
     char note[PHY_VK_NOTE_BYTES];
     enum phy_status status = phy_vk_instance_open(&b->instance, note, b->host);
     if (status)
@@ -159,12 +169,8 @@ enum phy_status phy_vk_backend_create(struct phy_backend **out, uint32_t index, 
     if (!b)
         return phy_fail_memory(host, "a device", sizeof *b);
     b->base.ops = &ops;
-    b->host = host;
     b->warn_only = options && options->optional;
-    pthread_mutex_init(&b->queue_mutex, NULL);
-    pthread_mutex_init(&b->pipeline_mutex, NULL);
-    snprintf(b->base.name, sizeof b->base.name, "vulkan:%u", index);
-    enum phy_status status = open_device(b, index, options ? options : &(struct phy_vk_options){0});
+    enum phy_status status = phy_vk_device_open(b, index, options ? options : &(struct phy_vk_options){0}, host);
     if (status == PHY_OK)
         status = phy_vk_self_test(b, differs);
     if (differs[0])

@@ -84,7 +84,7 @@ enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv
     return result ? phy_vk_fail(b, result, "a shader") : PHY_OK;
 }
 
-enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module,
+enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
                                        const VkSpecializationInfo *constants, VkPipeline *out)
 {
     const VkComputePipelineCreateInfo info = {
@@ -94,7 +94,7 @@ enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule modu
                   .module = module,
                   .pName = "main",
                   .pSpecializationInfo = constants},
-        .layout = b->pipeline_layout,
+        .layout = layout,
     };
     VkResult result = b->vk.vkCreateComputePipelines(b->device, VK_NULL_HANDLE, 1, &info, NULL, out);
     return result ? phy_vk_fail(b, result, "a compute pipeline") : PHY_OK;
@@ -123,7 +123,7 @@ enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow
     enum phy_status status = PHY_OK;
     pthread_mutex_lock(&b->pipeline_mutex);
     if (!b->flow_pipelines[index])
-        status = phy_vk_pipeline_create(b, b->flow_module, &constants, &b->flow_pipelines[index]);
+        status = phy_vk_pipeline_create(b, b->flow_module, b->pipeline_layout, &constants, &b->flow_pipelines[index]);
     *out = b->flow_pipelines[index];
     pthread_mutex_unlock(&b->pipeline_mutex);
     return status;

@@ -124,7 +124,7 @@ static VkResult record(struct vk_backend *b, struct vk_slot *slot, const struct 
     return b->vk.vkEndCommandBuffer(slot->commands);
 }
 
-static VkResult run(struct vk_backend *b, struct vk_slot *slot)
+VkResult phy_vk_run(struct vk_backend *b, struct vk_slot *slot)
 {
     if (injected_loss())
         return VK_ERROR_DEVICE_LOST;
@@ -145,7 +145,7 @@ enum phy_status phy_vk_submit(struct vk_backend *b, struct vk_slot *slot, const 
     bind_buffers(b, slot, job);
     VkResult result = record(b, slot, job);
     if (result == VK_SUCCESS)
-        result = run(b, slot);
+        result = phy_vk_run(b, slot);
     uint64_t ticks[2] = {0, 0};
     if (result == VK_SUCCESS && slot->clock)
         result = b->vk.vkGetQueryPoolResults(b->device, slot->clock, 0, 2, sizeof ticks, ticks, sizeof *ticks,

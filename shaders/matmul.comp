@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#version 450
+// One invocation owns ROWS rows of w times COUNT rows of x: their sums over every LANES-th block of k.
+// One workgroup owns ROW_LANES * ROWS rows of w times COUNT_LANES * COUNT rows of x, whole sums.
+// One barrier, where LANES > 1, stands between everyone's parts of a sum and the one who adds them up.
+// The reference is src/kernels/matmul_ref.c; the contract is src/kernels/matmul.h.
+//
+// Each load serves as many products as its register tile has rows on the other side: ROWS + 2 COUNT loads of 16 bytes
+// make 8 ROWS COUNT products of 16-bit weights. On a GPU the LANES neighbours along k read neighbouring blocks. On
+// llvmpipe, where a load is a loop over the lanes and a barrier a coroutine, LANES is 1 and the tile as large as the
+// compiler bears. Sums keep one order whatever the number of rows of x, with every operation `precise`.
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_GOOGLE_include_directive : require
+#include "lib/codes.glsl"
+#include "shared/matmul.h"
+
+layout(local_size_x_id = PHY_MATMUL_SPEC_INVOCATIONS) in;
+layout(constant_id = PHY_MATMUL_SPEC_LANES) const uint LANES = 8;
+layout(constant_id = PHY_MATMUL_SPEC_ROW_LANES) const uint ROW_LANES = 4;
+layout(constant_id = PHY_MATMUL_SPEC_COUNT_LANES) const uint COUNT_LANES = 4;
+layout(constant_id = PHY_MATMUL_SPEC_ROWS) const uint ROWS = 4;
+layout(constant_id = PHY_MATMUL_SPEC_COUNT) const uint COUNT = 4;
+layout(constant_id = PHY_MATMUL_SPEC_TYPE) const uint TYPE = 0;
+
+layout(std430, binding = PHY_MATMUL_BINDING_W) readonly buffer W { uvec4 w[]; };
+layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer X { vec4 x[]; };
+layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Y { float y[]; };
+layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
+
+const uint F16 = 1, F32 = 2;
+const uint SUMS = ROWS * COUNT;
+const uint BLOCK_VEC4S = TYPE == F32 ? 1 : 2; // of x beside a block of w
+// One more, so that neighbours who read their sums column by column meet different banks.
+const uint PART_STRIDE = LANES * ROW_LANES * COUNT_LANES + 1;
+
+shared float parts[LANES > 1 ? SUMS * PART_STRIDE : 1];
+
+// The first and the second half of a block: a 16-bit word holds two weights, low half first. F32 has only one.
+void widen(uvec4 block, out vec4 low, out vec4 high)
+{
+    if (TYPE == F32) {
+        low = uintBitsToFloat(block);
+        high = vec4(0);
+    } else if (TYPE == F16) {
+        low = vec4(f16_value(block.x & 0xFFFFu), f16_value(block.x >> 16), f16_value(block.y & 0xFFFFu),
+                   f16_value(block.y >> 16));
+        high = vec4(f16_value(block.z & 0xFFFFu), f16_value(block.z >> 16), f16_value(block.w & 0xFFFFu),
+                    f16_value(block.w >> 16));
+    } else {
+        low = uintBitsToFloat(uvec4(block.x << 16, block.x & 0xFFFF0000u, block.y << 16, block.y & 0xFFFF0000u));
+        high = uintBitsToFloat(uvec4(block.z << 16, block.z & 0xFFFF0000u, block.w << 16, block.w & 0xFFFF0000u));
+    }
+}
+
+void main()
+{
+    uint id = gl_LocalInvocationIndex;
+    uint lane = id % LANES, row_lane = id / LANES % ROW_LANES, count_lane = id / (LANES * ROW_LANES);
+    uint row = push.row_begin + (gl_WorkGroupID.x * ROW_LANES + row_lane) * ROWS;
+    uint first = (gl_WorkGroupID.y * COUNT_LANES + count_lane) * COUNT;
+    uint w_at[ROWS], x_at[COUNT];
+    // What lies beyond the edges is read from the last row, computed and dropped: no branch.
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        w_at[r] = min(row + r, push.row_end - 1) * push.blocks;
+    [[unroll]] for (uint n = 0; n < COUNT; n++)
+        x_at[n] = push.x_at + min(first + n, push.count - 1) * push.x_stride;
+    precise float sum[SUMS];
+    [[unroll]] for (uint i = 0; i < SUMS; i++)
+        sum[i] = 0;
+    for (uint panel = lane; panel < push.blocks; panel += LANES * PHY_MATMUL_PANEL_BLOCKS) {
+        uint end = min(panel + LANES * PHY_MATMUL_PANEL_BLOCKS, push.blocks);
+        precise float part[SUMS];
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            part[i] = 0;
+        for (uint k = panel; k < end; k += LANES) {
+            vec4 low[ROWS], high[ROWS];
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                widen(w[w_at[r] + k], low[r], high[r]);
+            [[unroll]] for (uint n = 0; n < COUNT; n++) {
+                vec4 x_low = x[x_at[n] + k * BLOCK_VEC4S], x_high = vec4(0);
+                if (TYPE != F32)
+                    x_high = x[x_at[n] + k * BLOCK_VEC4S + 1];
+                [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                    precise float s = low[r].x * x_low.x;
+                    s = fma(low[r].y, x_low.y, s);
+                    s = fma(low[r].z, x_low.z, s);
+                    s = fma(low[r].w, x_low.w, s);
+                    if (TYPE != F32) {
+                        s = fma(high[r].x, x_high.x, s);
+                        s = fma(high[r].y, x_high.y, s);
+                        s = fma(high[r].z, x_high.z, s);
+                        s = fma(high[r].w, x_high.w, s);
+                    }
+                    part[r * COUNT + n] += s;
+                }
+            }
+        }
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            sum[i] += part[i];
+    }
+    if (LANES > 1) {
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            parts[i * PART_STRIDE + id] = sum[i];
+        barrier(); // every part of every sum is there
+        for (uint i = lane; i < SUMS; i += LANES) {
+            precise float whole = 0;
+            for (uint l = 0; l < LANES; l++)
+                whole += parts[i * PART_STRIDE + id - lane + l];
+            uint r = row + i / COUNT, n = first + i % COUNT;
+            if (r < push.row_end && n < push.count)
+                y[push.y_at + n * push.y_stride + r] = whole;
+        }
+    } else {
+        [[unroll]] for (uint i = 0; i < SUMS; i++) {
+            uint r = row + i / COUNT, n = first + i % COUNT;
+            if (r < push.row_end && n < push.count)
+                y[push.y_at + n * push.y_stride + r] = sum[i];
+        }
+    }
+}

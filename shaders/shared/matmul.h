@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What matmul.comp, ffn_gate.comp and src/vk agree on; included by both. */
+#ifndef PHY_SHADERS_SHARED_MATMUL_H
+#define PHY_SHADERS_SHARED_MATMUL_H
+
+#ifdef PHY_GLSL
+#define PHY_UINT uint
+#else
+#include <assert.h>
+#include <stdint.h>
+#define PHY_UINT uint32_t
+#endif
+
+/* Specialisation constants. A workgroup has LANES * ROW_LANES * COUNT_LANES invocations. */
+#define PHY_MATMUL_SPEC_INVOCATIONS 0
+#define PHY_MATMUL_SPEC_LANES 1       /* invocations that share a sum over k */
+#define PHY_MATMUL_SPEC_ROW_LANES 2   /* that have rows of w of their own */
+#define PHY_MATMUL_SPEC_COUNT_LANES 3 /* that have rows of x of their own */
+#define PHY_MATMUL_SPEC_ROWS 4        /* of w, for an invocation */
+#define PHY_MATMUL_SPEC_COUNT 5       /* rows of x, for an invocation */
+#define PHY_MATMUL_SPEC_TYPE 6        /* enum phy_float_type: 0 bf16, 1 f16, 2 f32 */
+#define PHY_MATMUL_SPEC_SPECS 7
+
+/* Storage buffers of set 0. X and Y are the same buffer of activations, at places that don't overlap. */
+#define PHY_MATMUL_BINDING_W 0 /* (rows, blocks) blocks of 16 bytes, the last padded with zeros */
+#define PHY_MATMUL_BINDING_X 1 /* rows of whole blocks of PHY_MATMUL_X_UNIT floats, padded with zeros */
+#define PHY_MATMUL_BINDING_Y 2
+#define PHY_MATMUL_BINDINGS 3
+
+/* Columns that rows of x are padded to: a block of 16-bit weights. */
+#define PHY_MATMUL_X_UNIT 8
+/* Blocks that one invocation adds up before it starts a new sum: its chains of additions stay short. */
+#define PHY_MATMUL_PANEL_BLOCKS 64
+
+/* Push constants of matmul.comp: rows row_begin .. row_end - 1 of the bound slice. */
+#define PHY_MATMUL_PUSH_MEMBERS                                                                                        \
+    PHY_UINT row_begin;                                                                                                \
+    PHY_UINT row_end;                                                                                                  \
+    PHY_UINT blocks;   /* in a row of w */                                                                             \
+    PHY_UINT count;    /* rows of x */                                                                                 \
+    PHY_UINT x_at;     /* vec4s */                                                                                     \
+    PHY_UINT x_stride; /* vec4s */                                                                                     \
+    PHY_UINT y_at;     /* floats; of the slice's row 0 */                                                              \
+    PHY_UINT y_stride; /* floats */
+
+/* Push constants of ffn_gate.comp: gate = act(gate) * up, in rows of `width` of `stride` floats; the rest of a row
+ * becomes zero. */
+#define PHY_FFN_GATE_INVOCATIONS 64
+#define PHY_FFN_GATE_PUSH_MEMBERS                                                                                      \
+    PHY_UINT width;                                                                                                    \
+    PHY_UINT stride;                                                                                                   \
+    PHY_UINT gate_at;    /* floats */                                                                                  \
+    PHY_UINT up_at;      /* floats */                                                                                  \
+    PHY_UINT activation; /* enum phy_activation: 0 SiLU, 1 tanh-GELU */
+
+#ifndef PHY_GLSL
+struct phy_matmul_push {
+    PHY_MATMUL_PUSH_MEMBERS
+};
+static_assert(sizeof(struct phy_matmul_push) == 32, "the shader's block has no padding and is within 128 bytes");
+struct phy_ffn_gate_push {
+    PHY_FFN_GATE_PUSH_MEMBERS
+};
+static_assert(sizeof(struct phy_ffn_gate_push) == 20, "as above");
+#endif
+
+#endif
