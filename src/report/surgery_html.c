@@ -641,13 +641,20 @@ static void put_parameters(struct phy_text *out, const struct phy_surgery_record
     phy_text_put(out,
                  "<h2>Inputs and parameters</h2>\n<div class=wide><table><tbody>\n<tr><td class=l>donor digest</td>");
     put_cell(out, record->donor_digest, PHY_NAME_BARE);
-    phy_text_put(out, "</tr>\n<tr><td class=l>gain</td><td class=l>");
-    phy_text_number(out, record->gain);
-    phy_text_printf(out,
-                    "</td></tr>\n<tr><td class=l>beta, iterations, block</td><td class=l>%" PRIu32 ", %" PRIu32
-                    ", %" PRIu32 "</td></tr>\n<tr><td class=l>sparsity asked</td><td class=l>",
-                    record->beta, record->iterations, record->block);
-    if (record->sparsity_asked > 0)
+    phy_text_printf(out, "</tr>\n<tr><td class=l>method</td><td class=l>%s</td></tr>\n",
+                    phy_record_is_flow(record) ? "flow" : record->method);
+    if (phy_record_is_flow(record)) {
+        phy_text_put(out, "<tr><td class=l>gain</td><td class=l>");
+        phy_text_number(out, record->gain);
+        phy_text_printf(out,
+                        "</td></tr>\n<tr><td class=l>beta, iterations, block</td><td class=l>%" PRIu32 ", %" PRIu32
+                        ", %" PRIu32 "</td></tr>\n",
+                        record->beta, record->iterations, record->block);
+    }
+    phy_text_put(out, "<tr><td class=l>sparsity asked</td><td class=l>");
+    if (record->pattern)
+        phy_text_printf(out, "%" PRIu32 " of each %" PRIu32 " columns stay", record->pattern_keep, record->pattern);
+    else if (record->sparsity_asked > 0)
         put_percent(out, record->sparsity_asked, 2);
     else
         phy_text_put(out, "none, the gain was given");
@@ -693,7 +700,8 @@ void phy_surgery_put_html(struct phy_text *out, const struct phy_surgery_view *v
         put_heat_map(out, view);
         put_profile(out, &view->tally);
     }
-    put_tile(out, &view->record->tile);
+    if (phy_record_is_flow(view->record))
+        put_tile(out, &view->record->tile);
     put_projections(out, &view->tally);
     put_outliers(out, view);
     put_integrity(out, view->record);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* surgery.json, coverage.json and tensors.jsonl; docs/reports.md describes every field. */
 #include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "physarium/version.h"
@@ -51,12 +53,27 @@ static bool add_targets(cJSON *parameters, const struct phy_surgery_record *reco
     return phy_json_count(layers, "first", record->first_layer) && phy_json_count(layers, "last", record->last_layer);
 }
 
+/* The flow's parameters are null for other methods. */
+static bool add_method(cJSON *parameters, const struct phy_surgery_record *record)
+{
+    char pattern[32];
+    bool flow = phy_record_is_flow(record);
+    snprintf(pattern, sizeof pattern, "%" PRIu32 ":%" PRIu32, record->pattern_keep, record->pattern);
+    if (!phy_json_string(parameters, "method", flow ? "flow" : record->method) ||
+        !(record->pattern ? phy_json_string(parameters, "pattern", pattern) : phy_json_null(parameters, "pattern")))
+        return false;
+    if (!flow)
+        return phy_json_null(parameters, "gain") && phy_json_null(parameters, "beta") &&
+               phy_json_null(parameters, "iterations") && phy_json_null(parameters, "block");
+    return phy_json_double(parameters, "gain", record->gain) && phy_json_count(parameters, "beta", record->beta) &&
+           phy_json_count(parameters, "iterations", record->iterations) &&
+           phy_json_count(parameters, "block", record->block);
+}
+
 static bool add_parameters(cJSON *root, const struct phy_surgery_record *record)
 {
     cJSON *parameters = phy_json_object(root, "parameters");
-    bool done = phy_json_double(parameters, "gain", record->gain) && phy_json_count(parameters, "beta", record->beta) &&
-                phy_json_count(parameters, "iterations", record->iterations) &&
-                phy_json_count(parameters, "block", record->block) &&
+    bool done = add_method(parameters, record) &&
                 (record->sparsity_asked > 0 ? phy_json_double(parameters, "sparsity_asked", record->sparsity_asked)
                                             : phy_json_null(parameters, "sparsity_asked"));
     if (!record->calibration_name)

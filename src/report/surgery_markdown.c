@@ -70,12 +70,18 @@ static void put_globs(struct phy_text *out, const char *label, const char *const
 
 static void put_parameters(struct phy_text *out, const struct phy_surgery_record *record)
 {
-    phy_text_put(out, "## Parameters\n\n| | |\n|---|---|\n| gain | ");
-    phy_text_number(out, record->gain);
-    phy_text_printf(
-        out, " |\n| beta | %" PRIu32 " |\n| iterations | %" PRIu32 " |\n| block | %" PRIu32 " |\n| sparsity asked | ",
-        record->beta, record->iterations, record->block);
-    if (record->sparsity_asked > 0)
+    phy_text_printf(out, "## Parameters\n\n| | |\n|---|---|\n| method | %s |\n",
+                    phy_record_is_flow(record) ? "flow" : record->method);
+    if (phy_record_is_flow(record)) {
+        phy_text_put(out, "| gain | ");
+        phy_text_number(out, record->gain);
+        phy_text_printf(out, " |\n| beta | %" PRIu32 " |\n| iterations | %" PRIu32 " |\n| block | %" PRIu32 " |\n",
+                        record->beta, record->iterations, record->block);
+    }
+    phy_text_put(out, "| sparsity asked | ");
+    if (record->pattern)
+        phy_text_printf(out, "%" PRIu32 " of each %" PRIu32 " columns stay", record->pattern_keep, record->pattern);
+    else if (record->sparsity_asked > 0)
         put_percent(out, record->sparsity_asked);
     else
         phy_text_put(out, "none, the gain was given");

@@ -63,8 +63,13 @@ static void say_what_was_not_done(struct phy_surgery_view *view)
     uint64_t other_tensors = tally->total_tensors - tally->target.tensors;
     if (!view->record->calibration_name)
         snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
-                 "No calibration: a weight's worth is its magnitude alone, activations were not looked at.");
-    if (!(view->record->sparsity_asked > 0))
+                 "No calibration: a weight's worth is %s alone, activations were not looked at.",
+                 view->record->method && strcmp(view->record->method, "ria") == 0 ? "its share of its row and column"
+                                                                                  : "its magnitude");
+    if (view->record->pattern)
+        snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
+                 "No sparsity was asked for: the pattern decides, group by group.");
+    else if (!(view->record->sparsity_asked > 0))
         snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
                  "No sparsity was asked for: the gain decides, and the sparsity is what came out.");
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,

@@ -63,7 +63,9 @@ struct phy_surgery_record {
     const char *donor_name, *output_name; /* last part of the path */
     const char *donor_digest;             /* hex: XXH3 over the shards' headers and sizes */
     const char *device_spec;
-    double gain, sparsity_asked; /* sparsity_asked 0: gain was given */
+    const char *method;             /* "flow"; else there are no gain, beta, iterations and block */
+    uint32_t pattern_keep, pattern; /* of each `pattern` columns that many stay; 0: no pattern */
+    double gain, sparsity_asked;    /* sparsity_asked 0: gain or pattern was given */
     uint32_t beta, iterations, block, threads;
     uint64_t memory_bytes;
     const char *calibration_name, *calibration_digest; /* NULL without one */

@@ -13,6 +13,7 @@
 #include "surgery/output_dir.h"
 #include "surgery/output_hash.h"
 #include "surgery/pipeline.h"
+#include "surgery/rank_method.h"
 #include "surgery/results.h"
 
 enum phy_journal_record {
@@ -34,6 +35,7 @@ struct phy_run_log {
 
 struct phy_run {
     struct phy_surgery_params params; /* defaults filled in */
+    struct phy_rank_method rank;
     struct phy_run_log log;
     struct phy_host host; /* to the log */
     double started;
