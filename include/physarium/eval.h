@@ -62,6 +62,8 @@ struct phy_eval_result {
  *   PHY_ERR_LIMIT   a context beyond the model's
  *   PHY_ERR_INTERRUPTED, and the errors of phy_session_forward */
 PHY_API enum phy_status phy_eval_run(const struct phy_eval_params *params, struct phy_eval_result *out);
+/* Whether phy_eval_run would refuse these parameters, without running anything; the same errors. */
+PHY_API enum phy_status phy_eval_check(const struct phy_eval_params *params);
 PHY_API void phy_eval_result_free(struct phy_eval_result *result);
 
 #ifdef __cplusplus

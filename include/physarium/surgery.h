@@ -27,6 +27,7 @@ struct phy_surgery_params {
     double sparsity;                  /* share to kill: of the model, found by trying gains, or of each row */
     const char *pattern;     /* "2:4", "4:8": what each group of columns keeps, in place of a sparsity; or NULL */
     const char *calibration; /* safetensors file of column scales; NULL: v1 */
+    const char *eval_text;   /* UTF-8 file: when all is written, compare with the donor on it; or NULL */
     struct phy_target_params targets;
     bool follow_symlinks, force, resume;
     const struct phy_host *host;
@@ -38,7 +39,9 @@ struct phy_surgery_result {
     double gain; /* 0 without the flow */
     double seconds;
     bool already_finished; /* --resume of a finished output: nothing was written */
-    bool device_lost;      /* some tiles were redone on the CPU */
+    bool evaluated;        /* the next line counts */
+    double perplexity, donor_perplexity, kl_bits, top1_agreement;
+    bool device_lost; /* some tiles were redone on the CPU */
 };
 
 /* Prune a checkpoint as docs/tile-flow.md, or for the other methods docs/rank.md, says and write it by the W rules of

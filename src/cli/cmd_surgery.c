@@ -32,6 +32,8 @@ static const char help[] =
     "      --iterations N     1 to 1000 (default 30)\n"
     "      --block N          tile side 32, 64, 128 or 256 (default 256)\n"
     "\n"
+    "      --eval FILE        when all is written, compare OUT with DONOR on this text: perplexity and divergence\n"
+    "\n"
     "  what is pruned (default: the attention and MLP projections of every layer)\n"
     "      --include GLOB     tensors to prune, by name, in place of the default; may be repeated\n"
     "      --exclude GLOB     tensors to leave; may be repeated\n"
@@ -79,6 +81,12 @@ static int print_json(const struct phy_surgery_params *params, const struct phy_
     cJSON_AddStringToObject(json, "method", params->method ? params->method : "flow");
     if (result->gain > 0)
         cJSON_AddNumberToObject(json, "gain", result->gain);
+    if (result->evaluated) {
+        cJSON_AddNumberToObject(json, "perplexity", result->perplexity);
+        cJSON_AddNumberToObject(json, "baseline_perplexity", result->donor_perplexity);
+        cJSON_AddNumberToObject(json, "kl_bits", result->kl_bits);
+        cJSON_AddNumberToObject(json, "top1_agreement", result->top1_agreement);
+    }
     cJSON_AddNumberToObject(json, "seconds", result->seconds);
     cJSON_AddBoolToObject(json, "device_lost", result->device_lost);
     char *text = cJSON_Print(json);
@@ -102,6 +110,9 @@ static int print_summary(const struct phy_surgery_params *params, const struct p
         printf("gain %g, %.1f s\n", result->gain, result->seconds);
     else
         printf("method %s, %.1f s\n", params->method, result->seconds);
+    if (result->evaluated)
+        printf("perplexity %.4g, the donor's %.4g; KL %.4g bits; the same likeliest token %.1f%%\n", result->perplexity,
+               result->donor_perplexity, result->kl_bits, 100.0 * result->top1_agreement);
     return phy_finish_stdout(0);
 }
 
@@ -143,6 +154,7 @@ static int run(int argc, char **argv)
         {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6]},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
+        {.name = "--eval", .kind = PHY_OPTION_TEXT, .target = &params.eval_text},
         {.name = "--include", .kind = PHY_OPTION_LIST, .target = &include},
         {.name = "--exclude", .kind = PHY_OPTION_LIST, .target = &exclude},
         {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},

@@ -508,6 +508,36 @@ static void put_tile(struct phy_text *out, const struct phy_report_tile *tile)
 
 /* ---- tables ---- */
 
+static void put_estimate(struct phy_text *out, const char *label, struct phy_estimate estimate, double factor,
+                         const char *unit)
+{
+    phy_text_printf(out, "<tr><td class=l>%s</td><td>", label);
+    phy_text_decimal(out, estimate.value * factor, 4);
+    phy_text_put(out, " &plusmn; ");
+    phy_text_decimal(out, estimate.error * factor, 4);
+    phy_text_printf(out, "%s</td></tr>\n", unit);
+}
+
+static void put_eval(struct phy_text *out, const struct phy_surgery_record *record)
+{
+    const struct phy_eval_result *r = record->eval;
+    if (!r)
+        return;
+    phy_text_put(out, "<h2>Quality</h2>\n<p class=soft>The output against the donor on the text ");
+    phy_text_html_name(out, record->eval_text_name, PHY_NAME_QUOTED);
+    phy_text_put(out, ": ");
+    phy_text_count(out, r->token_count);
+    phy_text_printf(out, " tokens in %zu windows of %" PRIu32 ". Errors are standard errors.</p>\n", r->window_count,
+                    r->context);
+    phy_text_put(out, "<div class=wide><table><tbody>\n");
+    put_estimate(out, "perplexity", r->perplexity, 1, "");
+    put_estimate(out, "perplexity of the donor", r->baseline_perplexity, 1, "");
+    put_estimate(out, "difference, paired", r->delta_perplexity, 1, "");
+    put_estimate(out, "KL(donor || output)", r->kl_bits, 1, " bits");
+    put_estimate(out, "the same likeliest token", r->top1_agreement, 100, "%");
+    phy_text_put(out, "</tbody></table></div>\n");
+}
+
 static void put_projections(struct phy_text *out, const struct phy_tally *tally)
 {
     phy_text_put(
@@ -702,6 +732,7 @@ void phy_surgery_put_html(struct phy_text *out, const struct phy_surgery_view *v
     }
     if (phy_record_is_flow(view->record))
         put_tile(out, &view->record->tile);
+    put_eval(out, view->record);
     put_projections(out, &view->tally);
     put_outliers(out, view);
     put_integrity(out, view->record);

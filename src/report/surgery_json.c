@@ -131,6 +131,29 @@ static bool add_outliers(cJSON *root, const struct phy_surgery_view *view)
     return done;
 }
 
+static bool add_estimate(cJSON *object, const char *key, const char *error_key, struct phy_estimate estimate)
+{
+    return phy_json_double(object, key, estimate.value) && phy_json_double(object, error_key, estimate.error);
+}
+
+static bool add_eval(cJSON *root, const struct phy_surgery_record *record)
+{
+    const struct phy_eval_result *r = record->eval;
+    if (!r)
+        return phy_json_null(root, "eval");
+    cJSON *eval = phy_json_object(root, "eval");
+    return phy_json_string(eval, "text", record->eval_text_name) &&
+           phy_json_string(eval, "text_digest", record->eval_text_digest) &&
+           phy_json_count(eval, "tokens", r->token_count) && phy_json_count(eval, "windows", r->window_count) &&
+           phy_json_count(eval, "context", r->context) &&
+           add_estimate(eval, "perplexity", "perplexity_error", r->perplexity) &&
+           add_estimate(eval, "baseline_perplexity", "baseline_perplexity_error", r->baseline_perplexity) &&
+           add_estimate(eval, "delta_perplexity", "delta_perplexity_error", r->delta_perplexity) &&
+           add_estimate(eval, "kl_bits", "kl_bits_error", r->kl_bits) &&
+           phy_json_double(eval, "kl_bits_p99", r->kl_bits_p99) &&
+           add_estimate(eval, "top1_agreement", "top1_agreement_error", r->top1_agreement);
+}
+
 static bool add_integrity(cJSON *root, const struct phy_surgery_record *record)
 {
     cJSON *array = phy_json_array(root, "integrity");
@@ -195,8 +218,8 @@ void phy_surgery_put_json(struct phy_text *out, const struct phy_surgery_view *v
     cJSON *root = cJSON_CreateObject();
     bool complete = root && add_head(root, "physarium.surgery") && add_donor(root, record) &&
                     add_parameters(root, record) && add_totals(phy_json_object(root, "result"), &view->tally) &&
-                    add_projection_statistics(root, &view->tally) && add_outliers(root, view) &&
-                    add_integrity(root, record) &&
+                    add_eval(root, record) && add_projection_statistics(root, &view->tally) &&
+                    add_outliers(root, view) && add_integrity(root, record) &&
                     phy_json_strings(root, "warnings", record->warnings, record->warning_count) &&
                     add_not_done(root, view) && add_run(root, record);
     put_tree(out, root, complete, true);

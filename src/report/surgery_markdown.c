@@ -113,6 +113,35 @@ static void put_result(struct phy_text *out, const struct phy_tally *tally)
                     tally->processed_fits ? "correct" : "**WRONG**, the numbers above cannot be trusted");
 }
 
+static void put_estimate(struct phy_text *out, const char *label, struct phy_estimate estimate, double factor,
+                         const char *unit)
+{
+    phy_text_printf(out, "| %s | ", label);
+    phy_text_decimal(out, estimate.value * factor, 4);
+    phy_text_put(out, " +- ");
+    phy_text_decimal(out, estimate.error * factor, 4);
+    phy_text_printf(out, "%s |\n", unit);
+}
+
+static void put_eval(struct phy_text *out, const struct phy_surgery_record *record)
+{
+    const struct phy_eval_result *r = record->eval;
+    if (!r)
+        return;
+    phy_text_put(out, "## Quality\n\nThe output against the donor on the text ");
+    phy_text_markdown_name(out, record->eval_text_name, PHY_NAME_QUOTED);
+    phy_text_put(out, ": ");
+    phy_text_count(out, r->token_count);
+    phy_text_printf(out, " tokens in %zu windows of %" PRIu32 ". Errors are standard errors.\n\n| | |\n|---|---:|\n",
+                    r->window_count, r->context);
+    put_estimate(out, "perplexity", r->perplexity, 1, "");
+    put_estimate(out, "perplexity of the donor", r->baseline_perplexity, 1, "");
+    put_estimate(out, "difference, paired", r->delta_perplexity, 1, "");
+    put_estimate(out, "KL(donor \\|\\| output)", r->kl_bits, 1, " bits");
+    put_estimate(out, "the same likeliest token", r->top1_agreement, 100, "%");
+    phy_text_put(out, "\n");
+}
+
 static void put_projections(struct phy_text *out, const struct phy_tally *tally)
 {
     phy_text_put(out,
@@ -257,6 +286,7 @@ void phy_surgery_put_markdown(struct phy_text *out, const struct phy_surgery_vie
     put_inputs(out, view);
     put_parameters(out, view->record);
     put_result(out, &view->tally);
+    put_eval(out, view->record);
     put_projections(out, &view->tally);
     put_outliers(out, view);
     put_integrity(out, view->record);

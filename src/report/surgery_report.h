@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "physarium/eval.h"
 #include "physarium/host.h"
 
 /* One tensor, target or not, in data order. Strings are borrowed and raw: the writer escapes them. */
@@ -69,7 +70,9 @@ struct phy_surgery_record {
     uint32_t beta, iterations, block, threads;
     uint64_t memory_bytes;
     const char *calibration_name, *calibration_digest; /* NULL without one */
-    const char *const *include, *const *exclude;       /* globs as given */
+    const struct phy_eval_result *eval; /* the output against the donor as its baseline; NULL: not measured */
+    const char *eval_text_name, *eval_text_digest;
+    const char *const *include, *const *exclude; /* globs as given */
     size_t include_count, exclude_count;
     bool has_layers;
     uint32_t first_layer, last_layer;

@@ -18,6 +18,7 @@ enum phy_surgery_stage {
     PHY_STAGE_GAIN,
     PHY_STAGE_STREAM,
     PHY_STAGE_VERIFY,
+    PHY_STAGE_EVAL,
     PHY_STAGE_FINISH,
     PHY_STAGES
 };

@@ -381,6 +381,10 @@ static enum phy_status finish(struct phy_run *run)
     if (status == PHY_OK)
         status = verify_output(run);
     run->results->stage_seconds[PHY_STAGE_VERIFY] += phy_seconds_now() - started;
+    started = phy_seconds_now();
+    if (status == PHY_OK)
+        status = phy_run_evaluate(run);
+    run->results->stage_seconds[PHY_STAGE_EVAL] += phy_seconds_now() - started;
     if (status == PHY_OK)
         status = phy_run_write_reports(run);
     if (status == PHY_OK) /* the last read of the donor was for the reports */
@@ -408,10 +412,12 @@ static enum phy_status work(struct phy_run *run)
     if (status == PHY_OK)
         status = stream(run);
     run->discard = run->discard || status == PHY_ERR_FORMAT; /* no resume can help */
+    if (status == PHY_OK)
+        status = finish(run);
     if (status == PHY_ERR_INTERRUPTED)
         phy_fail(&run->host, status, "%s: interrupted; the same command with --resume goes on from here",
                  run->output.path);
-    return status == PHY_OK ? finish(run) : status;
+    return status;
 }
 
 static enum phy_status run_surgery(struct phy_run *run, struct phy_surgery_result *result)
@@ -428,7 +434,9 @@ static enum phy_status run_surgery(struct phy_run *run, struct phy_surgery_resul
         result->already_finished = finished;
         return status;
     }
-    status = open_devices(run);
+    status = phy_run_prepare_eval(run);
+    if (status == PHY_OK)
+        status = open_devices(run);
     if (status == PHY_OK)
         status = plan_buffers(run);
     if (status == PHY_OK)
@@ -453,6 +461,7 @@ enum phy_status phy_surgery_run(const struct phy_surgery_params *params, struct 
     result = result ? result : &unused;
     *result = (struct phy_surgery_result){0};
     enum phy_status status = run_surgery(&run, result);
+    phy_run_close_eval(&run);
     phy_output_hash_close(&run.hash);
     phy_results_close(&run.results);
     if (run.output_open)
