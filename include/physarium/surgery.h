@@ -44,14 +44,19 @@ struct phy_surgery_result {
     bool device_lost; /* some tiles were redone on the CPU */
 };
 
-/* Prune a checkpoint as docs/tile-flow.md, or for the other methods docs/rank.md, says and write it by the W rules of
+/* Prune a checkpoint as docs/tile-flow.md says, or docs/rank.md for the other methods, and write it by the W rules of
  * docs/checkpoint-rules.md, with its reports. The donor is never written to; the output appears by one rename. result
- * may be NULL. Errors: those of phy_checkpoint_open and phy_targets_choose, and PHY_ERR_USAGE        parameters out of
- * range, an output that is refused, a journal of other options PHY_ERR_IO           no space, a write that failed, a
- * donor that changed; the partial directory stays PHY_ERR_FORMAT       a weight that is not finite or too large, a
- * calibration that does not fit PHY_ERR_DEVICE       no such device, or one that is not bit-exact PHY_ERR_INTERRUPTED
- * the host asked to stop; resume goes on from here Thread-safety: any thread; runs with different outputs are
- * independent. */
+ * may be NULL. Errors: those of phy_checkpoint_open and phy_targets_choose, with eval_text those of phy_model_open,
+ * phy_tokenizer_encode and phy_eval_run, and
+ *
+ *   PHY_ERR_USAGE        parameters out of range, an output that is refused, a journal of other options
+ *   PHY_ERR_IO           no space, a write that failed, a donor that changed; the partial directory stays
+ *   PHY_ERR_FORMAT       a weight that is not finite or too large, a calibration that does not fit
+ *   PHY_ERR_LIMIT        memory_bytes are too few for these threads, or for a row that is to be ranked
+ *   PHY_ERR_DEVICE       no such device, or one that is not bit-exact
+ *   PHY_ERR_INTERRUPTED  the host asked to stop; resume goes on from here
+ *
+ * Thread-safety: any thread; runs with different outputs are independent. */
 PHY_API enum phy_status phy_surgery_run(const struct phy_surgery_params *params, struct phy_surgery_result *result);
 
 #ifdef __cplusplus
