@@ -27,8 +27,11 @@ struct phy_coverage_params {
      * defaults. */
     bool recompute;
     const char *device; /* as in phy_surgery_params */
+    const char *method; /* with "flow" the gain counts, with others sparsity or pattern */
     double gain;
     uint32_t beta, iterations, block;
+    double sparsity;
+    const char *pattern;
     const char *calibration;
     const struct phy_host *host;
 };

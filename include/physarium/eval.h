@@ -81,6 +81,8 @@ struct phy_eval_page {
  *   PHY_ERR_IO, PHY_ERR_MEMORY */
 PHY_API enum phy_status phy_eval_write_html(const struct phy_eval_page *page);
 
+/* Whether phy_eval_run would refuse these parameters, without running anything; the same errors. */
+PHY_API enum phy_status phy_eval_check(const struct phy_eval_params *params);
 PHY_API void phy_eval_result_free(struct phy_eval_result *result);
 
 #ifdef __cplusplus

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "kernels/flow_tile.h"
+#include "kernels/rank_rows.h"
 #include "physarium/host.h"
 
 /* A rectangle of a target tensor: whole tiles, or clipped at the tensor's right and bottom edge. Its top left corner is
@@ -31,6 +32,9 @@ struct phy_backend_ops {
      *   PHY_ERR_MEMORY  host or device allocation failed: codes are untouched */
     enum phy_status (*flow)(struct phy_backend *backend, uint32_t slot, const struct phy_flow_params *params,
                             struct phy_flow_region *region);
+    /* Rank rows and kill the lowest (kernels/rank_rows.h). NULL: not on this device. Called as flow is. */
+    enum phy_status (*rank)(struct phy_backend *backend, uint32_t slot, const struct phy_rank_params *params,
+                            const struct phy_rank_rows *rows);
     void (*destroy)(struct phy_backend *backend);
 };
 
@@ -45,6 +49,9 @@ struct phy_backend {
 /* Validates (shapes, parameters, slot), then calls. PHY_ERR_USAGE for arguments that break the contract. */
 enum phy_status phy_backend_flow(struct phy_backend *backend, uint32_t slot, const struct phy_flow_params *params,
                                  struct phy_flow_region *region);
+/* The same; PHY_ERR_UNSUPPORTED where the device does not rank. */
+enum phy_status phy_backend_rank(struct phy_backend *backend, uint32_t slot, const struct phy_rank_params *params,
+                                 const struct phy_rank_rows *rows);
 /* Accepts a pointer to NULL; sets it to NULL. */
 void phy_backend_destroy(struct phy_backend **backend);
 

@@ -172,7 +172,7 @@ static int run_coverage(int argc, char **argv)
     struct phy_text_list include = {0}, exclude = {0};
     uint64_t numbers[4] = {0}; /* beta, iterations, block, threads */
     const char *layers = NULL, *positional[2];
-    bool seen[8] = {false};
+    bool seen[10] = {false};
     size_t count;
     int code;
     const struct phy_option options[] = {
@@ -181,6 +181,9 @@ static int run_coverage(int argc, char **argv)
         {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},
         {.name = "--recompute", .kind = PHY_OPTION_FLAG, .target = &params.recompute},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &params.device, .seen = &seen[0]},
+        {.name = "--method", .kind = PHY_OPTION_TEXT, .target = &params.method, .seen = &seen[7]},
+        {.name = "--sparsity", .kind = PHY_OPTION_DOUBLE, .target = &params.sparsity, .seen = &seen[8]},
+        {.name = "--pattern", .kind = PHY_OPTION_TEXT, .target = &params.pattern, .seen = &seen[9]},
         {.name = "--gain", .kind = PHY_OPTION_DOUBLE, .target = &params.gain, .seen = &seen[1]},
         {.name = "--beta", .kind = PHY_OPTION_U64, .target = &numbers[0], .seen = &seen[2]},
         {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &numbers[1], .seen = &seen[3]},
@@ -192,19 +195,21 @@ static int run_coverage(int argc, char **argv)
     };
     if (!phy_parse_options(&cmd_coverage, argc, argv, options, &common, positional, 2, &count, &code))
         goto done;
-    bool flow_option = false, zero = (seen[1] && !(params.gain > 0)) || (seen[6] && numbers[3] == 0);
+    bool flow_option = false,
+         zero = (seen[1] && !(params.gain > 0)) || (seen[6] && numbers[3] == 0) || (seen[8] && !(params.sparsity > 0));
     for (int i = 0; i < 4; i++)
         numbers[i] = numbers[i] < 1000000 ? numbers[i] : 1000000; /* too large to be meant: the library refuses it */
     for (int i = 0; i < 3; i++)
         zero = zero || (seen[2 + i] && numbers[i] == 0);
-    for (int i = 0; i < 6; i++)
-        flow_option = flow_option || seen[i];
+    for (int i = 0; i < 10; i++)
+        flow_option = flow_option || (i != 6 && seen[i]);
     if (count < 2)
         code = phy_usage_error("coverage", "a donor and an output are needed; physarium coverage --help tells how");
     else if (flow_option && !params.recompute)
         code = phy_usage_error("coverage", "options of the flow need --recompute");
     else if (zero)
-        code = phy_usage_error("coverage", "--gain, --beta, --iterations, --block and --threads take more than 0");
+        code = phy_usage_error("coverage",
+                               "--gain, --beta, --iterations, --block, --sparsity and --threads take more than 0");
     else if (layers && !parse_layers(layers, &params.targets))
         code = phy_usage_error("coverage", "--layers takes A or A-B, such as 0-11, not '%.64s'", layers);
     else {
@@ -246,6 +251,9 @@ const struct phy_command cmd_coverage = {
         "      --recompute        run the flow again and compare every byte; its parameters are what surgery.json\n"
         "                         says, unless given:\n"
         "      --device SPEC      cpu[:ref|:avx2|:avx512], vulkan[:N|:NAME] or all (default cpu)\n"
+        "      --method NAME      flow, magnitude, wanda or ria\n"
+        "      --sparsity S       of each row (magnitude, wanda, ria)\n"
+        "      --pattern N:M      2:4 or 4:8, in place of a sparsity\n"
         "      --gain G           1/16 to 64\n"
         "      --beta B           1, 2, 3 or 4\n"
         "      --iterations N     1 to 1000\n"

@@ -11,7 +11,7 @@
 static const char help[] =
     "usage: physarium surgery DONOR -o OUT [OPTIONS]\n"
     "\n"
-    "Prune a checkpoint by the flow of a slime mould and write it, with its reports, as OUT.\n"
+    "Prune a checkpoint by the flow of a slime mould, or another method, and write it, with its reports, as OUT.\n"
     "DONOR is a directory of safetensors or one safetensors file; it is only read. OUT is the same kind and appears at "
     "the\n"
     "end, by one rename. Reports are in OUT/physarium/, or OUT.physarium/ when OUT is a file.\n"
@@ -21,13 +21,18 @@ static const char help[] =
     "      --threads N        CPU threads (default: all processors)\n"
     "      --memory BYTES     for all buffers, such as 512M (default 1G, at least 16M)\n"
     "\n"
+    "      --method NAME      flow, magnitude, wanda or ria (default flow)\n"
+    "      --sparsity S       kill this share, 0 to 1: of the model, with the gain found for it, or of each row\n"
+    "      --pattern N:M      2:4 or 4:8: each M columns of a row keep N (magnitude, wanda, ria)\n"
+    "      --calibration FILE column scales: weights count by what their inputs are worth\n"
+    "\n"
     "  the flow: the same on every device, whatever the threads and memory\n"
     "      --gain G           1/16 to 64: how little supply a weight lives on (default 5)\n"
-    "      --sparsity S       kill this share, 0 to 1, with the gain found for it\n"
     "      --beta B           1, 2, 3 or 4 (default 2)\n"
     "      --iterations N     1 to 1000 (default 30)\n"
     "      --block N          tile side 32, 64, 128 or 256 (default 256)\n"
-    "      --calibration FILE column scales: weights count by what their inputs are worth\n"
+    "\n"
+    "      --eval FILE        when all is written, compare OUT with DONOR on this text: perplexity and divergence\n"
     "\n"
     "  what is pruned (default: the attention and MLP projections of every layer)\n"
     "      --include GLOB     tensors to prune, by name, in place of the default; may be repeated\n"
@@ -74,7 +79,15 @@ static int print_json(const struct phy_surgery_result *result)
         cJSON_AddNumberToObject(json, "kill_rate_target", (double)result->killed / (double)result->target_elements);
     if (result->total_elements)
         cJSON_AddNumberToObject(json, "kill_rate_model", (double)result->killed / (double)result->total_elements);
-    cJSON_AddNumberToObject(json, "gain", result->gain);
+    cJSON_AddStringToObject(json, "method", params->method ? params->method : "flow");
+    if (result->gain > 0)
+        cJSON_AddNumberToObject(json, "gain", result->gain);
+    if (result->evaluated) {
+        cJSON_AddNumberToObject(json, "perplexity", result->perplexity);
+        cJSON_AddNumberToObject(json, "baseline_perplexity", result->donor_perplexity);
+        cJSON_AddNumberToObject(json, "kl_bits", result->kl_bits);
+        cJSON_AddNumberToObject(json, "top1_agreement", result->top1_agreement);
+    }
     cJSON_AddNumberToObject(json, "seconds", result->seconds);
     cJSON_AddBoolToObject(json, "device_lost", result->device_lost);
     char *text = cJSON_Print(json);
@@ -91,10 +104,16 @@ static int print_json(const struct phy_surgery_result *result)
 static int print_summary(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
 {
     double share = result->target_elements ? (double)result->killed / (double)result->target_elements : 0.0;
-    printf("%s: %llu of %llu target weights killed (%.2f%%; %.2f%% of the model), gain %g, %.1f s\n", params->output,
+    printf("%s: %llu of %llu target weights killed (%.2f%%; %.2f%% of the model), ", params->output,
            (unsigned long long)result->killed, (unsigned long long)result->target_elements, 100.0 * share,
-           result->total_elements ? 100.0 * (double)result->killed / (double)result->total_elements : 0.0, result->gain,
-           result->seconds);
+           result->total_elements ? 100.0 * (double)result->killed / (double)result->total_elements : 0.0);
+    if (result->gain > 0)
+        printf("gain %g, %.1f s\n", result->gain, result->seconds);
+    else
+        printf("method %s, %.1f s\n", params->method, result->seconds);
+    if (result->evaluated)
+        printf("perplexity %.4g, the donor's %.4g; KL %.4g bits; the same likeliest token %.1f%%\n", result->perplexity,
+               result->donor_perplexity, result->kl_bits, 100.0 * result->top1_agreement);
     return phy_finish_stdout(0);
 }
 
@@ -126,6 +145,8 @@ static int run(int argc, char **argv)
     const struct phy_option options[] = {
         {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &params.output},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &params.device},
+        {.name = "--method", .kind = PHY_OPTION_TEXT, .target = &params.method},
+        {.name = "--pattern", .kind = PHY_OPTION_TEXT, .target = &params.pattern},
         {.name = "--gain", .kind = PHY_OPTION_DOUBLE, .target = &params.gain, .seen = &seen[0]},
         {.name = "--sparsity", .kind = PHY_OPTION_DOUBLE, .target = &params.sparsity, .seen = &seen[1]},
         {.name = "--beta", .kind = PHY_OPTION_U64, .target = &beta, .seen = &seen[2]},
@@ -134,6 +155,7 @@ static int run(int argc, char **argv)
         {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6]},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
+        {.name = "--eval", .kind = PHY_OPTION_TEXT, .target = &params.eval_text},
         {.name = "--include", .kind = PHY_OPTION_LIST, .target = &include},
         {.name = "--exclude", .kind = PHY_OPTION_LIST, .target = &exclude},
         {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},

@@ -12,7 +12,8 @@
 struct cpu_backend {
     struct phy_backend base;
     const struct phy_flow_variant *variant;
-    char *scratch; /* slot_count x PHY_FLOW_SCRATCH_BYTES, 64-byte aligned */
+    const struct phy_rank_variant *rank; /* of the same name */
+    char *scratch;                       /* slot_count x PHY_FLOW_SCRATCH_BYTES, 64-byte aligned */
 };
 
 static enum phy_status flow(struct phy_backend *backend, uint32_t slot, const struct phy_flow_params *params,
@@ -39,6 +40,15 @@ static enum phy_status flow(struct phy_backend *backend, uint32_t slot, const st
     return PHY_OK;
 }
 
+static enum phy_status rank(struct phy_backend *backend, uint32_t slot, const struct phy_rank_params *params,
+                            const struct phy_rank_rows *rows)
+{
+    struct cpu_backend *cpu = (struct cpu_backend *)backend;
+    (void)slot;
+    cpu->rank->run(rows, params);
+    return PHY_OK;
+}
+
 static void destroy(struct phy_backend *backend)
 {
     struct cpu_backend *cpu = (struct cpu_backend *)backend;
@@ -46,7 +56,7 @@ static void destroy(struct phy_backend *backend)
     phy_free(cpu);
 }
 
-static const struct phy_backend_ops ops = {.flow = flow, .destroy = destroy};
+static const struct phy_backend_ops ops = {.flow = flow, .rank = rank, .destroy = destroy};
 
 enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *form, uint32_t threads,
                                        const struct phy_host *host)
@@ -70,6 +80,7 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     if (!cpu)
         return phy_fail_memory(host, "a device", sizeof *cpu);
     cpu->variant = variant;
+    cpu->rank = phy_rank_variant_named(variant->name);
     cpu->base.ops = &ops;
     cpu->base.slot_count = threads ? threads : phy_cpu_count();
     cpu->base.region_weights = (uint64_t)PHY_FLOW_MAX_BLOCK * PHY_FLOW_MAX_BLOCK;

@@ -241,6 +241,12 @@ static enum phy_status allocate(struct evaluation *e)
     return status;
 }
 
+enum phy_status phy_eval_check(const struct phy_eval_params *params)
+{
+    struct evaluation e = {.params = params};
+    return plan(&e);
+}
+
 enum phy_status phy_eval_run(const struct phy_eval_params *params, struct phy_eval_result *out)
 {
     struct evaluation e = {.params = params, .out = out};

@@ -467,6 +467,36 @@ static void put_tile(struct phy_text *out, const struct phy_report_tile *tile)
 
 /* ---- tables ---- */
 
+static void put_estimate(struct phy_text *out, const char *label, struct phy_estimate estimate, double factor,
+                         const char *unit)
+{
+    phy_text_printf(out, "<tr><td class=l>%s</td><td>", label);
+    phy_text_decimal(out, estimate.value * factor, 4);
+    phy_text_put(out, " &plusmn; ");
+    phy_text_decimal(out, estimate.error * factor, 4);
+    phy_text_printf(out, "%s</td></tr>\n", unit);
+}
+
+static void put_eval(struct phy_text *out, const struct phy_surgery_record *record)
+{
+    const struct phy_eval_result *r = record->eval;
+    if (!r)
+        return;
+    phy_text_put(out, "<h2>Quality</h2>\n<p class=soft>The output against the donor on the text ");
+    phy_text_html_name(out, record->eval_text_name, PHY_NAME_QUOTED);
+    phy_text_put(out, ": ");
+    phy_text_count(out, r->token_count);
+    phy_text_printf(out, " tokens in %zu windows of %" PRIu32 ". Errors are standard errors.</p>\n", r->window_count,
+                    r->context);
+    phy_text_put(out, "<div class=wide><table><tbody>\n");
+    put_estimate(out, "perplexity", r->perplexity, 1, "");
+    put_estimate(out, "perplexity of the donor", r->baseline_perplexity, 1, "");
+    put_estimate(out, "difference, paired", r->delta_perplexity, 1, "");
+    put_estimate(out, "KL(donor || output)", r->kl_bits, 1, " bits");
+    put_estimate(out, "the same likeliest token", r->top1_agreement, 100, "%");
+    phy_text_put(out, "</tbody></table></div>\n");
+}
+
 static void put_projections(struct phy_text *out, const struct phy_tally *tally)
 {
     phy_text_put(
@@ -600,13 +630,20 @@ static void put_parameters(struct phy_text *out, const struct phy_surgery_record
     phy_text_put(out,
                  "<h2>Inputs and parameters</h2>\n<div class=wide><table><tbody>\n<tr><td class=l>donor digest</td>");
     put_cell(out, record->donor_digest, PHY_NAME_BARE);
-    phy_text_put(out, "</tr>\n<tr><td class=l>gain</td><td class=l>");
-    phy_text_number(out, record->gain);
-    phy_text_printf(out,
-                    "</td></tr>\n<tr><td class=l>beta, iterations, block</td><td class=l>%" PRIu32 ", %" PRIu32
-                    ", %" PRIu32 "</td></tr>\n<tr><td class=l>sparsity asked</td><td class=l>",
-                    record->beta, record->iterations, record->block);
-    if (record->sparsity_asked > 0)
+    phy_text_printf(out, "</tr>\n<tr><td class=l>method</td><td class=l>%s</td></tr>\n",
+                    phy_record_is_flow(record) ? "flow" : record->method);
+    if (phy_record_is_flow(record)) {
+        phy_text_put(out, "<tr><td class=l>gain</td><td class=l>");
+        phy_text_number(out, record->gain);
+        phy_text_printf(out,
+                        "</td></tr>\n<tr><td class=l>beta, iterations, block</td><td class=l>%" PRIu32 ", %" PRIu32
+                        ", %" PRIu32 "</td></tr>\n",
+                        record->beta, record->iterations, record->block);
+    }
+    phy_text_put(out, "<tr><td class=l>sparsity asked</td><td class=l>");
+    if (record->pattern)
+        phy_text_printf(out, "%" PRIu32 " of each %" PRIu32 " columns stay", record->pattern_keep, record->pattern);
+    else if (record->sparsity_asked > 0)
         put_percent(out, record->sparsity_asked, 2);
     else
         phy_text_put(out, "none, the gain was given");
@@ -652,7 +689,9 @@ void phy_surgery_put_html(struct phy_text *out, const struct phy_surgery_view *v
         put_heat_map(out, view);
         put_profile(out, &view->tally);
     }
-    put_tile(out, &view->record->tile);
+    if (phy_record_is_flow(view->record))
+        put_tile(out, &view->record->tile);
+    put_eval(out, view->record);
     put_projections(out, &view->tally);
     put_outliers(out, view);
     put_integrity(out, view->record);

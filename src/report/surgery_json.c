@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* surgery.json, coverage.json and tensors.jsonl; docs/reports.md describes every field. */
 #include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "physarium/version.h"
@@ -51,12 +53,27 @@ static bool add_targets(cJSON *parameters, const struct phy_surgery_record *reco
     return phy_json_count(layers, "first", record->first_layer) && phy_json_count(layers, "last", record->last_layer);
 }
 
+/* The flow's parameters are null for other methods. */
+static bool add_method(cJSON *parameters, const struct phy_surgery_record *record)
+{
+    char pattern[32];
+    bool flow = phy_record_is_flow(record);
+    snprintf(pattern, sizeof pattern, "%" PRIu32 ":%" PRIu32, record->pattern_keep, record->pattern);
+    if (!phy_json_string(parameters, "method", flow ? "flow" : record->method) ||
+        !(record->pattern ? phy_json_string(parameters, "pattern", pattern) : phy_json_null(parameters, "pattern")))
+        return false;
+    if (!flow)
+        return phy_json_null(parameters, "gain") && phy_json_null(parameters, "beta") &&
+               phy_json_null(parameters, "iterations") && phy_json_null(parameters, "block");
+    return phy_json_double(parameters, "gain", record->gain) && phy_json_count(parameters, "beta", record->beta) &&
+           phy_json_count(parameters, "iterations", record->iterations) &&
+           phy_json_count(parameters, "block", record->block);
+}
+
 static bool add_parameters(cJSON *root, const struct phy_surgery_record *record)
 {
     cJSON *parameters = phy_json_object(root, "parameters");
-    bool done = phy_json_double(parameters, "gain", record->gain) && phy_json_count(parameters, "beta", record->beta) &&
-                phy_json_count(parameters, "iterations", record->iterations) &&
-                phy_json_count(parameters, "block", record->block) &&
+    bool done = add_method(parameters, record) &&
                 (record->sparsity_asked > 0 ? phy_json_double(parameters, "sparsity_asked", record->sparsity_asked)
                                             : phy_json_null(parameters, "sparsity_asked"));
     if (!record->calibration_name)
@@ -112,6 +129,29 @@ static bool add_outliers(cJSON *root, const struct phy_surgery_view *view)
                phy_json_double(item, "sparsity", outlier->sparsity) && phy_json_double(item, "median", outlier->median);
     }
     return done;
+}
+
+static bool add_estimate(cJSON *object, const char *key, const char *error_key, struct phy_estimate estimate)
+{
+    return phy_json_double(object, key, estimate.value) && phy_json_double(object, error_key, estimate.error);
+}
+
+static bool add_eval(cJSON *root, const struct phy_surgery_record *record)
+{
+    const struct phy_eval_result *r = record->eval;
+    if (!r)
+        return phy_json_null(root, "eval");
+    cJSON *eval = phy_json_object(root, "eval");
+    return phy_json_string(eval, "text", record->eval_text_name) &&
+           phy_json_string(eval, "text_digest", record->eval_text_digest) &&
+           phy_json_count(eval, "tokens", r->token_count) && phy_json_count(eval, "windows", r->window_count) &&
+           phy_json_count(eval, "context", r->context) &&
+           add_estimate(eval, "perplexity", "perplexity_error", r->perplexity) &&
+           add_estimate(eval, "baseline_perplexity", "baseline_perplexity_error", r->baseline_perplexity) &&
+           add_estimate(eval, "delta_perplexity", "delta_perplexity_error", r->delta_perplexity) &&
+           add_estimate(eval, "kl_bits", "kl_bits_error", r->kl_bits) &&
+           phy_json_double(eval, "kl_bits_p99", r->kl_bits_p99) &&
+           add_estimate(eval, "top1_agreement", "top1_agreement_error", r->top1_agreement);
 }
 
 static bool add_integrity(cJSON *root, const struct phy_surgery_record *record)
@@ -178,8 +218,8 @@ void phy_surgery_put_json(struct phy_text *out, const struct phy_surgery_view *v
     cJSON *root = cJSON_CreateObject();
     bool complete = root && add_head(root, "physarium.surgery") && add_donor(root, record) &&
                     add_parameters(root, record) && add_totals(phy_json_object(root, "result"), &view->tally) &&
-                    add_projection_statistics(root, &view->tally) && add_outliers(root, view) &&
-                    add_integrity(root, record) &&
+                    add_eval(root, record) && add_projection_statistics(root, &view->tally) &&
+                    add_outliers(root, view) && add_integrity(root, record) &&
                     phy_json_strings(root, "warnings", record->warnings, record->warning_count) &&
                     add_not_done(root, view) && add_run(root, record);
     put_tree(out, root, complete, true);

@@ -70,12 +70,18 @@ static void put_globs(struct phy_text *out, const char *label, const char *const
 
 static void put_parameters(struct phy_text *out, const struct phy_surgery_record *record)
 {
-    phy_text_put(out, "## Parameters\n\n| | |\n|---|---|\n| gain | ");
-    phy_text_number(out, record->gain);
-    phy_text_printf(
-        out, " |\n| beta | %" PRIu32 " |\n| iterations | %" PRIu32 " |\n| block | %" PRIu32 " |\n| sparsity asked | ",
-        record->beta, record->iterations, record->block);
-    if (record->sparsity_asked > 0)
+    phy_text_printf(out, "## Parameters\n\n| | |\n|---|---|\n| method | %s |\n",
+                    phy_record_is_flow(record) ? "flow" : record->method);
+    if (phy_record_is_flow(record)) {
+        phy_text_put(out, "| gain | ");
+        phy_text_number(out, record->gain);
+        phy_text_printf(out, " |\n| beta | %" PRIu32 " |\n| iterations | %" PRIu32 " |\n| block | %" PRIu32 " |\n",
+                        record->beta, record->iterations, record->block);
+    }
+    phy_text_put(out, "| sparsity asked | ");
+    if (record->pattern)
+        phy_text_printf(out, "%" PRIu32 " of each %" PRIu32 " columns stay", record->pattern_keep, record->pattern);
+    else if (record->sparsity_asked > 0)
         put_percent(out, record->sparsity_asked);
     else
         phy_text_put(out, "none, the gain was given");
@@ -105,6 +111,35 @@ static void put_result(struct phy_text *out, const struct phy_tally *tally)
     put_percent(out, share_of(tally->target.killed, tally->total_elements));
     phy_text_printf(out, " |\n\nDenominator (processed against shapes, tensor by tensor): %s.\n\n",
                     tally->processed_fits ? "correct" : "**WRONG**, the numbers above cannot be trusted");
+}
+
+static void put_estimate(struct phy_text *out, const char *label, struct phy_estimate estimate, double factor,
+                         const char *unit)
+{
+    phy_text_printf(out, "| %s | ", label);
+    phy_text_decimal(out, estimate.value * factor, 4);
+    phy_text_put(out, " +- ");
+    phy_text_decimal(out, estimate.error * factor, 4);
+    phy_text_printf(out, "%s |\n", unit);
+}
+
+static void put_eval(struct phy_text *out, const struct phy_surgery_record *record)
+{
+    const struct phy_eval_result *r = record->eval;
+    if (!r)
+        return;
+    phy_text_put(out, "## Quality\n\nThe output against the donor on the text ");
+    phy_text_markdown_name(out, record->eval_text_name, PHY_NAME_QUOTED);
+    phy_text_put(out, ": ");
+    phy_text_count(out, r->token_count);
+    phy_text_printf(out, " tokens in %zu windows of %" PRIu32 ". Errors are standard errors.\n\n| | |\n|---|---:|\n",
+                    r->window_count, r->context);
+    put_estimate(out, "perplexity", r->perplexity, 1, "");
+    put_estimate(out, "perplexity of the donor", r->baseline_perplexity, 1, "");
+    put_estimate(out, "difference, paired", r->delta_perplexity, 1, "");
+    put_estimate(out, "KL(donor \\|\\| output)", r->kl_bits, 1, " bits");
+    put_estimate(out, "the same likeliest token", r->top1_agreement, 100, "%");
+    phy_text_put(out, "\n");
 }
 
 static void put_projections(struct phy_text *out, const struct phy_tally *tally)
@@ -251,6 +286,7 @@ void phy_surgery_put_markdown(struct phy_text *out, const struct phy_surgery_vie
     put_inputs(out, view);
     put_parameters(out, view->record);
     put_result(out, &view->tally);
+    put_eval(out, view->record);
     put_projections(out, &view->tally);
     put_outliers(out, view);
     put_integrity(out, view->record);

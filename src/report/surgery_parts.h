@@ -3,11 +3,19 @@
 #ifndef PHY_REPORT_SURGERY_PARTS_H
 #define PHY_REPORT_SURGERY_PARTS_H
 
+#include <string.h>
+
 #include "report/surgery_report.h"
 #include "report/tally.h"
 #include "report/text.h"
 
 enum { PHY_SURGERY_SCHEMA_VERSION = 1, PHY_OUTLIER_LIMIT = 12, PHY_NOT_DONE_LIMIT = 8, PHY_NOT_DONE_BYTES = 256 };
+
+/* No method is the flow, too. */
+static inline bool phy_record_is_flow(const struct phy_surgery_record *record)
+{
+    return !record->method || strcmp(record->method, "flow") == 0;
+}
 
 struct phy_surgery_view {
     const struct phy_surgery_record *record; /* &kept */

@@ -63,14 +63,21 @@ static void say_what_was_not_done(struct phy_surgery_view *view)
     uint64_t other_tensors = tally->total_tensors - tally->target.tensors;
     if (!view->record->calibration_name)
         snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
-                 "No calibration: a weight's worth is its magnitude alone, activations were not looked at.");
-    if (!(view->record->sparsity_asked > 0))
+                 "No calibration: a weight's worth is %s alone, activations were not looked at.",
+                 view->record->method && strcmp(view->record->method, "ria") == 0 ? "its share of its row and column"
+                                                                                  : "its magnitude");
+    if (view->record->pattern)
+        snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
+                 "No sparsity was asked for: the pattern decides, group by group.");
+    else if (!(view->record->sparsity_asked > 0))
         snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
                  "No sparsity was asked for: the gain decides, and the sparsity is what came out.");
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
              "No retraining and no compensation: every surviving weight keeps its bits.");
-    snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
-             "Quality was not measured: the pruned model was not run, so neither perplexity nor any task is known.");
+    if (!view->record->eval)
+        snprintf(
+            next_sentence(view), PHY_NOT_DONE_BYTES,
+            "Quality was not measured: the pruned model was not run, so neither perplexity nor any task is known.");
     snprintf(next_sentence(view), PHY_NOT_DONE_BYTES,
              "%" PRIu64 " of %" PRIu64 " tensors are not targets: they were copied, not pruned or judged.",
              other_tensors, tally->total_tensors);
@@ -94,6 +101,7 @@ static void take_record(struct phy_surgery_view *view, const struct phy_surgery_
     view->kept.donor_name = last_part(record->donor_name);
     view->kept.output_name = last_part(record->output_name);
     view->kept.calibration_name = last_part(record->calibration_name);
+    view->kept.eval_text_name = last_part(record->eval_text_name);
     view->record = &view->kept;
 }
 

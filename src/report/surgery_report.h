@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "physarium/eval.h"
 #include "physarium/host.h"
 
 /* One tensor, target or not, in data order. Strings are borrowed and raw: the writer escapes them. */
@@ -63,11 +64,15 @@ struct phy_surgery_record {
     const char *donor_name, *output_name; /* last part of the path */
     const char *donor_digest;             /* hex: XXH3 over the shards' headers and sizes */
     const char *device_spec;
-    double gain, sparsity_asked; /* sparsity_asked 0: gain was given */
+    const char *method;             /* "flow"; else there are no gain, beta, iterations and block */
+    uint32_t pattern_keep, pattern; /* of each `pattern` columns that many stay; 0: no pattern */
+    double gain, sparsity_asked;    /* sparsity_asked 0: gain or pattern was given */
     uint32_t beta, iterations, block, threads;
     uint64_t memory_bytes;
     const char *calibration_name, *calibration_digest; /* NULL without one */
-    const char *const *include, *const *exclude;       /* globs as given */
+    const struct phy_eval_result *eval; /* the output against the donor as its baseline; NULL: not measured */
+    const char *eval_text_name, *eval_text_digest;
+    const char *const *include, *const *exclude; /* globs as given */
     size_t include_count, exclude_count;
     bool has_layers;
     uint32_t first_layer, last_layer;

@@ -215,18 +215,54 @@ static struct phy_flow_params flow_params(const struct audit *a)
 {
     const struct phy_coverage_params *p = a->params;
     const struct phy_recorded_options *r = &a->recorded;
+    const bool present = r->present && strcmp(r->method, "flow") == 0;
     return (struct phy_flow_params){.gain = (float)(p->gain != 0 ? p->gain
-                                                    : r->present ? r->gain
+                                                    : present    ? r->gain
                                                                  : 5.0),
-                                    .beta = p->beta      ? p->beta
-                                            : r->present ? r->beta
-                                                         : 2,
+                                    .beta = p->beta   ? p->beta
+                                            : present ? r->beta
+                                                      : 2,
                                     .iterations = p->iterations ? p->iterations
-                                                  : r->present  ? r->iterations
+                                                  : present     ? r->iterations
                                                                 : 30,
-                                    .block = p->block     ? p->block
-                                             : r->present ? r->block
-                                                          : 256};
+                                    .block = p->block  ? p->block
+                                             : present ? r->block
+                                                       : 256};
+}
+
+/* What is given, else what is recorded; a pattern or a sparsity that is given replaces either. */
+static enum phy_status rank_method(const struct audit *a, struct phy_rank_method *out)
+{
+    const struct phy_coverage_params *p = a->params;
+    const struct phy_recorded_options *r = &a->recorded;
+    const char *method = p->method ? p->method : r->present ? r->method : "flow", *pattern = p->pattern;
+    const bool flow = strcmp(method, "flow") == 0;
+    const bool scaled = p->calibration || (!p->method && r->present && r->calibration_name);
+    double sparsity = p->sparsity;
+    if (!flow && !pattern && sparsity == 0 && r->present) {
+        pattern = *r->pattern ? r->pattern : NULL;
+        sparsity = pattern ? 0 : r->sparsity;
+    }
+    if (flow && sparsity != 0)
+        return phy_fail(a->host, PHY_ERR_USAGE, "to run the flow again takes its gain, not a sparsity");
+    enum phy_status status = phy_rank_method_choose(out, method, pattern, sparsity, scaled, a->host);
+    if (status == PHY_OK && out->ranked && (p->gain != 0 || p->beta || p->iterations || p->block))
+        return phy_fail(a->host, PHY_ERR_USAGE,
+                        "method %s: gain, beta, iterations and block are parameters of the flow", out->name);
+    if (status == PHY_OK && out->ranked && phy_rank_widest(a->donor, &a->targets) > UINT32_MAX)
+        return phy_fail(a->host, PHY_ERR_LIMIT, "method %s: at most 2^32 - 1 columns can be ranked", out->name);
+    return status;
+}
+
+static enum phy_status open_devices(const struct audit *a, const struct phy_rank_method *rank,
+                                    struct phy_device_set *devices)
+{
+    const char *spec = a->params->device;
+    if (rank->ranked && spec && strcmp(spec, "cpu") != 0 && strncmp(spec, "cpu:", 4) != 0) {
+        phy_warn(a->host, "method %s runs on the CPU: device %.64s is not used", rank->name, spec);
+        spec = "cpu";
+    }
+    return phy_device_set_open(devices, spec, a->params->threads, a->host);
 }
 
 static enum phy_status check_flow_params(const struct audit *a, const struct phy_flow_params *flow)
@@ -274,19 +310,23 @@ static enum phy_status recompute(struct audit *a)
     struct phy_calibration calibration = {0};
     struct phy_device_set devices = {0};
     struct phy_recompute_result result;
+    struct phy_rank_method rank;
     bool scaled = false;
     struct phy_recompute_params run = {.comparison = &a->comparison,
                                        .targets = &a->targets,
                                        .flow = flow_params(a),
                                        .devices = &devices,
                                        .host = a->host};
-    enum phy_status status = check_flow_params(a, &run.flow);
+    enum phy_status status = rank_method(a, &rank);
+    if (status == PHY_OK && !rank.ranked)
+        status = check_flow_params(a, &run.flow);
     if (status == PHY_OK)
         status = open_calibration(a, &calibration, &scaled);
     if (status == PHY_OK)
-        status = phy_device_set_open(&devices, a->params->device, a->params->threads, a->host);
+        status = open_devices(a, &rank, &devices);
     if (status == PHY_OK) {
         run.calibration = scaled ? &calibration : NULL;
+        run.rank = rank.ranked ? &rank : NULL;
         name_devices(coverage->recompute_device, sizeof coverage->recompute_device, &devices);
         status = phy_recompute_run(&result, &run);
     }

@@ -136,16 +136,29 @@ static bool take_calibration(const cJSON *parameters, struct phy_recorded_option
     return out->calibration_name && out->calibration_digest;
 }
 
+/* A report without a method is of the flow. */
+static bool take_method(const cJSON *parameters, struct phy_recorded_options *out)
+{
+    const char *method = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(parameters, "method"));
+    const char *pattern = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(parameters, "pattern"));
+    const cJSON *gain = cJSON_GetObjectItemCaseSensitive(parameters, "gain");
+    const cJSON *sparsity = cJSON_GetObjectItemCaseSensitive(parameters, "sparsity_asked");
+    snprintf(out->method, sizeof out->method, "%.15s", method ? method : "flow");
+    snprintf(out->pattern, sizeof out->pattern, "%.15s", pattern ? pattern : "");
+    out->sparsity = cJSON_IsNumber(sparsity) ? sparsity->valuedouble : 0;
+    if (strcmp(out->method, "flow") != 0)
+        return true;
+    out->gain = cJSON_IsNumber(gain) ? gain->valuedouble : 0;
+    return cJSON_IsNumber(gain) && take_u32(parameters, "beta", 4, &out->beta) &&
+           take_u32(parameters, "iterations", 1000, &out->iterations) &&
+           take_u32(parameters, "block", 256, &out->block);
+}
+
 static bool take_options(const cJSON *root, struct phy_recorded_options *out)
 {
     const cJSON *parameters = cJSON_GetObjectItemCaseSensitive(root, "parameters");
     const cJSON *targets = cJSON_GetObjectItemCaseSensitive(parameters, "targets");
-    const cJSON *gain = cJSON_GetObjectItemCaseSensitive(parameters, "gain");
-    if (!cJSON_IsNumber(gain))
-        return false;
-    out->gain = gain->valuedouble;
-    return take_u32(parameters, "beta", 4, &out->beta) && take_u32(parameters, "iterations", 1000, &out->iterations) &&
-           take_u32(parameters, "block", 256, &out->block) && take_calibration(parameters, out) &&
+    return take_method(parameters, out) && take_calibration(parameters, out) &&
            take_globs(targets, "include", &out->targets.include, &out->targets.include_count) &&
            take_globs(targets, "exclude", &out->targets.exclude, &out->targets.exclude_count) &&
            take_layers(targets, &out->targets);

@@ -8,9 +8,10 @@
 
 /* What surgery.json records; zero and NULL where it does not. */
 struct phy_recorded_options {
-    bool present;      /* there is a surgery.json that we can read */
-    char problem[512]; /* why there is one that we cannot; "" */
-    double gain;
+    bool present;                 /* there is a surgery.json that we can read */
+    char problem[512];            /* why there is one that we cannot; "" */
+    char method[16], pattern[16]; /* "flow"; "" for none */
+    double gain, sparsity;        /* gain of the flow; sparsity asked for */
     uint32_t beta, iterations, block;
     char *calibration_name, *calibration_digest; /* NULL without one */
     struct phy_target_params targets;

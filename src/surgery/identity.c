@@ -48,12 +48,17 @@ void phy_identity_write(struct phy_bytes *text, const struct phy_identity_params
         add_escaped(text, sidecar.path);
         phy_bytes_printf(text, "\": \"bytes %llu\",\n", (unsigned long long)sidecar.bytes);
     }
-    if (s->sparsity > 0)
+    if (params->rank->ranked) /* a run of the flow has no such line */
+        phy_bytes_printf(text, "\"method\": \"%s\",\n", params->rank->name);
+    if (s->pattern)
+        phy_bytes_printf(text, "\"pattern\": \"%u:%u\",\n", params->rank->keep, params->rank->group);
+    else if (s->sparsity > 0)
         phy_bytes_printf(text, "\"sparsity\": \"%.17g\",\n", s->sparsity);
     else
         phy_bytes_printf(text, "\"gain\": \"%.9g\",\n", s->gain);
-    phy_bytes_printf(text, "\"beta\": \"%u\",\n\"iterations\": \"%u\",\n\"block\": \"%u\",\n", s->beta, s->iterations,
-                     s->block);
+    if (!params->rank->ranked)
+        phy_bytes_printf(text, "\"beta\": \"%u\",\n\"iterations\": \"%u\",\n\"block\": \"%u\",\n", s->beta,
+                         s->iterations, s->block);
     if (params->calibration_digest)
         phy_bytes_printf(text, "\"calibration\": \"%s\",\n", params->calibration_digest);
     add_globs(text, "include", s->targets.include, s->targets.include_count);

@@ -15,11 +15,13 @@
 
 #include "physarium/surgery.h"
 #include "surgery/bytes.h"
+#include "surgery/rank_method.h"
 
 struct phy_identity_params {
     const struct phy_checkpoint *donor;
     const struct phy_surgery_params *surgery; /* defaults filled in */
     const uint64_t *header_xxh3;              /* (shards) */
+    const struct phy_rank_method *rank;       /* of the run */
     const char *calibration_digest;           /* or NULL */
 };
 

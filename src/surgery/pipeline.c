@@ -29,9 +29,10 @@ struct slot {
     bool redo; /* a device was lost over it: only a CPU takes it */
     struct phy_unit unit;
     unsigned char *buffer;
-    float *scale;         /* at the start of the buffer, or NULL */
-    unsigned char *codes; /* after it */
-    struct phy_flow_tile_result *tiles;
+    float *scale;                       /* at the start of the buffer, or NULL */
+    unsigned char *codes;               /* after it */
+    struct phy_flow_tile_result *tiles; /* ranked: rows */
+    struct phy_rank_rows rows;          /* ranked: but for the codes; its arrays are at the start of the buffer */
     bool refused;
     double seconds;
     uint32_t device;
@@ -55,7 +56,8 @@ struct pipeline {
     uint64_t head, tail; /* next to read, next to write */
     bool read_all;       /* no unit follows head */
     bool cancelled, stop;
-    enum phy_status status; /* the first failure */
+    enum phy_status status;          /* the first failure */
+    struct phy_rank_columns columns; /* the reader's own */
     struct worker *workers;
     uint32_t worker_count, worker_capacity, cpu_worker_count;
     bool lost[PHY_MOST_DEVICES];
@@ -91,10 +93,11 @@ const char *phy_output_shard_name(const struct phy_output *output, const struct 
 /* ---- memory ---- */
 
 enum phy_status phy_buffer_plan_make(struct phy_buffer_plan *out, uint64_t memory_bytes,
-                                     const struct phy_device_set *devices, uint32_t block, const struct phy_host *host)
+                                     const struct phy_device_set *devices, uint64_t least_unit_bytes,
+                                     uint64_t fixed_bytes, const struct phy_host *host)
 {
     const uint64_t tile_bytes = MOST_TILES * sizeof(struct phy_flow_tile_result);
-    uint64_t workers = 0, preferred = UINT64_C(4) << 20, fixed = UINT64_C(4) << 20;
+    uint64_t workers = 0, preferred = UINT64_C(4) << 20, fixed = (UINT64_C(4) << 20) + fixed_bytes;
     for (size_t i = 0; i < devices->count; i++) {
         const struct phy_backend *backend = devices->backends[i];
         workers += backend->slot_count;
@@ -102,7 +105,8 @@ enum phy_status phy_buffer_plan_make(struct phy_buffer_plan *out, uint64_t memor
         uint64_t wanted = phy_min_u64(backend->region_weights, UINT64_C(16) << 20) * 4;
         preferred = wanted > preferred ? wanted : preferred;
     }
-    const uint64_t least = PHY_UNIT_LEAST_BYTES(block) + CODES_ALIGNMENT, count = 2 * workers + 2;
+    const uint64_t least = least_unit_bytes + CODES_ALIGNMENT, count = 2 * workers + 2;
+    preferred = least > preferred ? least : preferred;
     if (memory_bytes < fixed || (memory_bytes - fixed) / count < least + tile_bytes)
         return phy_fail(host, PHY_ERR_LIMIT,
                         "%llu bytes of memory are too little for %llu threads: give --memory at least %llu, or fewer "
@@ -166,22 +170,40 @@ static struct slot *slot_of(struct pipeline *p, uint64_t unit)
 
 /* ---- reader ---- */
 
+static size_t round_up(size_t bytes)
+{
+    return (bytes + CODES_ALIGNMENT - 1) & ~(size_t)(CODES_ALIGNMENT - 1);
+}
+
+/* Put what the columns bring at the front of the buffer, and the codes behind it. */
+static enum phy_status read_columns(struct pipeline *p, struct slot *slot)
+{
+    const struct phy_pipeline_params *params = p->params;
+    const struct phy_unit *unit = &slot->unit;
+    slot->scale = NULL;
+    slot->codes = slot->buffer;
+    if (unit->kind != PHY_UNIT_FLOW)
+        return PHY_OK;
+    if (params->rank) {
+        slot->codes = slot->buffer + round_up((size_t)unit->cols * PHY_RANK_COLUMN_BYTES);
+        return phy_rank_columns_fill(&p->columns, unit->target, slot->buffer, (size_t)params->buffers.unit_bytes,
+                                     &slot->rows, p->host);
+    }
+    if (!params->calibration)
+        return PHY_OK;
+    slot->scale = (float *)(void *)slot->buffer;
+    slot->codes = slot->buffer + round_up((size_t)unit->cols * sizeof(float));
+    return phy_calibration_read(params->calibration, unit->target, unit->col, unit->cols, slot->scale);
+}
+
 static enum phy_status read_unit(struct pipeline *p, struct slot *slot)
 {
     const struct phy_checkpoint *donor = p->params->donor;
     const struct phy_unit *unit = &slot->unit;
-    size_t scale_bytes = 0;
-    slot->scale = NULL;
     slot->refused = slot->redo = false;
-    if (unit->kind == PHY_UNIT_FLOW && p->params->calibration) {
-        scale_bytes = ((size_t)unit->cols * sizeof(float) + CODES_ALIGNMENT - 1) & ~(size_t)(CODES_ALIGNMENT - 1);
-        slot->scale = (float *)(void *)slot->buffer;
-        enum phy_status status =
-            phy_calibration_read(p->params->calibration, unit->target, unit->col, unit->cols, slot->scale);
-        if (status != PHY_OK)
-            return status;
-    }
-    slot->codes = slot->buffer + scale_bytes;
+    enum phy_status columns_status = read_columns(p, slot);
+    if (columns_status != PHY_OK)
+        return columns_status;
     if (unit->contiguous) {
         posix_fadvise(phy_checkpoint_shard_fd(donor, unit->shard), (off_t)(unit->at + READ_AHEAD_BYTES),
                       (off_t)unit->bytes, POSIX_FADV_WILLNEED);
@@ -216,7 +238,8 @@ static void *run_reader(void *user)
     struct phy_unit_limits limits = {.bytes = params->buffers.unit_bytes,
                                      .tiles = params->buffers.unit_tiles,
                                      .block = params->flow.block,
-                                     .scaled = params->calibration != NULL};
+                                     .scaled = params->calibration != NULL,
+                                     .row_column_bytes = params->rank ? PHY_RANK_COLUMN_BYTES : 0};
     struct phy_unit_cursor cursor;
     phy_unit_cursor_start(&cursor, params->donor, params->targets, &limits, params->results->shard,
                           params->results->at);
@@ -276,6 +299,12 @@ static struct slot *take_work(struct pipeline *p, const struct worker *w)
     return slot;
 }
 
+/* Tiles of a unit, or its rows when they are ranked. */
+static uint64_t tile_count(const struct pipeline *p, const struct phy_unit *unit)
+{
+    return p->params->rank ? unit->rows : phy_flow_region_tile_count(unit->rows, unit->cols, p->params->flow.block);
+}
+
 static bool any_refused(const struct slot *slot, uint64_t tile_count)
 {
     for (uint64_t i = 0; i < tile_count; i++) {
@@ -327,31 +356,45 @@ static void lose_device(struct pipeline *p, const struct worker *w, struct slot 
         fail(p, status);
 }
 
+static enum phy_status prune_unit(const struct worker *w, struct slot *slot)
+{
+    const struct phy_pipeline_params *params = w->pipeline->params;
+    const struct phy_unit *unit = &slot->unit;
+    if (params->rank) {
+        struct phy_rank_params rank = phy_rank_params_of(params->rank, unit->cols);
+        slot->rows.codes = slot->codes;
+        slot->rows.type = unit->type;
+        slot->rows.rows = unit->rows;
+        slot->rows.apply = true;
+        slot->rows.results = slot->tiles;
+        return phy_backend_rank(w->backend, w->backend_slot, &rank, &slot->rows);
+    }
+    struct phy_flow_region region = {.codes = slot->codes,
+                                     .type = unit->type,
+                                     .rows = unit->rows,
+                                     .cols = unit->cols,
+                                     .column_scale = slot->scale,
+                                     .apply = true,
+                                     .tiles = slot->tiles};
+    return phy_backend_flow(w->backend, w->backend_slot, &params->flow, &region);
+}
+
 static void *run_worker(void *user)
 {
     struct worker *w = user;
     struct pipeline *p = w->pipeline;
-    const struct phy_flow_params *flow = &p->params->flow;
     for (struct slot *slot; (slot = take_work(p, w));) {
-        const struct phy_unit *unit = &slot->unit;
-        struct phy_flow_region region = {.codes = slot->codes,
-                                         .type = unit->type,
-                                         .rows = unit->rows,
-                                         .cols = unit->cols,
-                                         .column_scale = slot->scale,
-                                         .apply = true,
-                                         .tiles = slot->tiles};
         double started = phy_seconds_now();
-        enum phy_status status = phy_backend_flow(w->backend, w->backend_slot, flow, &region);
+        enum phy_status status = prune_unit(w, slot);
         slot->seconds = phy_seconds_now() - started;
         slot->device = w->device;
         if (status == PHY_OK) {
-            slot->refused = any_refused(slot, phy_flow_region_tile_count(unit->rows, unit->cols, flow->block));
+            slot->refused = any_refused(slot, tile_count(p, &slot->unit));
             set_state(p, slot, SLOT_DONE);
         } else if (!phy_is_cpu(w->backend) && (status == PHY_ERR_DEVICE || status == PHY_ERR_MEMORY)) {
             lose_device(p, w, slot, status);
         } else {
-            fail(p, phy_fail(p->host, status, "device %s: the flow of a tile failed (%s)", w->backend->name,
+            fail(p, phy_fail(p->host, status, "device %s: the work on a tile failed (%s)", w->backend->name,
                              phy_status_name(status)));
         }
     }
@@ -383,18 +426,21 @@ enum phy_status phy_fail_refused(const struct phy_checkpoint *donor, const struc
 static enum phy_status fail_unit(struct pipeline *p, const struct slot *slot)
 {
     const struct phy_unit *unit = &slot->unit;
+    const bool ranked = p->params->rank;
     const uint32_t block = p->params->flow.block;
+    const uint64_t high = ranked ? 1 : block, wide = ranked ? unit->cols : block;
+    const float *scale = ranked && p->params->rank->score == PHY_RANK_WANDA ? slot->rows.column_factor : slot->scale;
     const struct phy_flow_tile_result *result = slot->tiles;
-    for (uint64_t r = 0; r < unit->rows; r += block) {
-        for (uint64_t c = 0; c < unit->cols; c += block, result++) {
+    for (uint64_t r = 0; r < unit->rows; r += high) {
+        for (uint64_t c = 0; c < unit->cols; c += wide, result++) {
             if (result->peak_bits < PHY_FLOW_FOOD_LIMIT_BITS)
                 continue;
             struct phy_flow_tile tile = {.codes = slot->codes + (r * unit->cols + c) * phy_float_bytes(unit->type),
                                          .row_stride = unit->cols,
                                          .type = unit->type,
-                                         .rows = (uint32_t)phy_min_u64(block, unit->rows - r),
-                                         .cols = (uint32_t)phy_min_u64(block, unit->cols - c),
-                                         .column_scale = slot->scale ? slot->scale + c : NULL};
+                                         .rows = (uint32_t)phy_min_u64(high, unit->rows - r),
+                                         .cols = (uint32_t)phy_min_u64(wide, unit->cols - c),
+                                         .column_scale = scale ? scale + c : NULL};
             return phy_fail_refused(p->params->donor, &p->params->targets->targets[unit->target], &tile, unit->row + r,
                                     unit->col + c, p->host);
         }
@@ -471,14 +517,16 @@ static void count_unit(struct pipeline *p, const struct slot *slot)
     const struct phy_target *target = &p->params->targets->targets[unit->target];
     if (unit->kind == PHY_UNIT_COPY)
         return;
-    const uint32_t block = p->params->flow.block;
-    phy_results_add_tiles(results, target, unit, slot->tiles, block);
+    if (p->params->rank)
+        phy_results_add_rows(results, target, unit, slot->tiles);
+    else
+        phy_results_add_tiles(results, target, unit, slot->tiles, p->params->flow.block);
     results->tensors[target->tensor].seconds += slot->seconds;
     results->tensors[target->tensor].devices |= UINT32_C(1) << slot->device;
     results->devices[slot->device].weights += unit->rows * unit->cols;
     results->devices[slot->device].busy_seconds += slot->seconds;
     if (slot->redo)
-        results->tiles_redone += phy_flow_region_tile_count(unit->rows, unit->cols, block);
+        results->tiles_redone += tile_count(p, unit);
 }
 
 /* Start writing back what is complete, so that the next fsync finds little to do. */
@@ -632,6 +680,9 @@ enum phy_status phy_pipeline_run(const struct phy_pipeline_params *params)
     p.stage_before = params->results->stage_seconds[PHY_STAGE_STREAM];
     count_progress(&p);
     enum phy_status status = make_slots(&p);
+    if (status == PHY_OK && params->rank)
+        status = phy_rank_columns_open(&p.columns, params->rank, params->donor, params->targets, params->calibration,
+                                       params->host);
     if (status == PHY_OK)
         status = start_threads(&p);
     if (status == PHY_OK)
@@ -652,6 +703,7 @@ enum phy_status phy_pipeline_run(const struct phy_pipeline_params *params)
         phy_free(p.slots[i].tiles);
     }
     phy_free(p.slots);
+    phy_rank_columns_close(&p.columns);
     phy_free(p.workers);
     phy_backend_destroy(&p.fallback);
     pthread_cond_destroy(&p.changed);

@@ -15,6 +15,7 @@
 #include "surgery/journal.h"
 #include "surgery/output_dir.h"
 #include "surgery/output_hash.h"
+#include "surgery/rank_method.h"
 #include "surgery/results.h"
 
 /* How --memory is spent. */
@@ -22,15 +23,18 @@ struct phy_buffer_plan {
     uint64_t unit_bytes, unit_tiles;
     uint32_t unit_count;
 };
-/* PHY_ERR_LIMIT with a sentence when `memory_bytes` is too little for these devices. */
+/* least_unit_bytes: what the smallest unit takes; fixed_bytes: what is needed beside the units.
+ * PHY_ERR_LIMIT with a sentence when `memory_bytes` is too little for these devices. */
 enum phy_status phy_buffer_plan_make(struct phy_buffer_plan *out, uint64_t memory_bytes,
-                                     const struct phy_device_set *devices, uint32_t block, const struct phy_host *host);
+                                     const struct phy_device_set *devices, uint64_t least_unit_bytes,
+                                     uint64_t fixed_bytes, const struct phy_host *host);
 
 struct phy_pipeline_params {
     const struct phy_checkpoint *donor;
     const struct phy_target_list *targets;
     const struct phy_calibration *calibration; /* or NULL */
     struct phy_flow_params flow;
+    const struct phy_rank_method *rank; /* in place of the flow; or NULL */
     const struct phy_device_set *devices;
     uint32_t threads; /* of the CPU that takes over when every device is lost; 0: all processors */
     struct phy_buffer_plan buffers;

@@ -23,6 +23,7 @@ struct job {
     pthread_mutex_t lock; /* of everything below */
     pthread_cond_t ended;
     struct phy_unit_cursor cursor;
+    struct phy_rank_columns columns;
     struct phy_recompute_result result;
     enum phy_status status;
     unsigned running;
@@ -34,12 +35,16 @@ struct slot {
     uint32_t slot;
     unsigned char *codes, *output;
     float *scale;
-    struct phy_flow_tile_result *tiles;
+    unsigned char *columns; /* ranked: what the columns bring, and room to add up a tensor's */
+    size_t columns_bytes;
+    struct phy_rank_rows rows;
+    struct phy_flow_tile_result *tiles; /* ranked: rows */
 };
 
 /* The next unit that can be compared; false at the end or after a failure. */
-static bool next_unit(struct job *job, struct phy_unit *unit)
+static bool next_unit(struct slot *s, struct phy_unit *unit)
 {
+    struct job *job = s->job;
     const struct phy_recompute_params *params = job->params;
     bool got = false;
     bool cancelled = phy_cancelled(params->host);
@@ -52,6 +57,15 @@ static bool next_unit(struct job *job, struct phy_unit *unit)
         const struct phy_tensor_finding *finding =
             &params->comparison->tensors[params->targets->targets[unit->target].tensor];
         got = finding->compared && !finding->cut_short;
+    }
+    /* With the lock held, so that a tensor's columns are added up once. */
+    if (got && params->rank) {
+        enum phy_status status =
+            phy_rank_columns_fill(&job->columns, unit->target, s->columns, s->columns_bytes, &s->rows, params->host);
+        if (status == PHY_ERR_INTERRUPTED)
+            phy_fail(params->host, status, "interrupted; the comparison says nothing yet");
+        job->status = status;
+        got = status == PHY_OK;
     }
     pthread_mutex_unlock(&job->lock);
     return got;
@@ -73,7 +87,7 @@ static enum phy_status read_rows(struct slot *s, const struct phy_unit *unit)
             return phy_fail(params->host, PHY_ERR_IO, "output: %s",
                             error == ENODATA ? "has shrunk while it was read" : strerror(error));
     }
-    return params->calibration
+    return params->calibration && !params->rank
                ? phy_calibration_read(params->calibration, unit->target, unit->col, unit->cols, s->scale)
                : PHY_OK;
 }
@@ -82,18 +96,21 @@ static enum phy_status read_rows(struct slot *s, const struct phy_unit *unit)
 static enum phy_status check_tiles(struct slot *s, const struct phy_unit *unit)
 {
     const struct phy_recompute_params *params = s->job->params;
-    uint32_t block = params->flow.block;
-    uint64_t wide = phy_ceil_div(unit->cols, block), count = phy_flow_region_tile_count(unit->rows, unit->cols, block);
+    const uint64_t high = params->rank ? 1 : params->flow.block, wide = params->rank ? unit->cols : params->flow.block;
+    const uint64_t across = phy_ceil_div(unit->cols, wide), count = phy_ceil_div(unit->rows, high) * across;
+    const float *scale = params->calibration ? s->scale : NULL;
+    if (params->rank)
+        scale = params->rank->score == PHY_RANK_WANDA ? s->rows.column_factor : NULL;
     for (uint64_t i = 0; i < count; i++) {
         if (s->tiles[i].peak_bits < PHY_FLOW_FOOD_LIMIT_BITS)
             continue;
-        uint64_t row = i / wide * block, col = i % wide * block;
+        uint64_t row = i / across * high, col = i % across * wide;
         struct phy_flow_tile tile = {.codes = s->codes + (row * unit->cols + col) * phy_float_bytes(unit->type),
                                      .row_stride = unit->cols,
                                      .type = unit->type,
-                                     .rows = (uint32_t)phy_min_u64(block, unit->rows - row),
-                                     .cols = (uint32_t)phy_min_u64(block, unit->cols - col),
-                                     .column_scale = params->calibration ? s->scale + col : NULL};
+                                     .rows = (uint32_t)phy_min_u64(high, unit->rows - row),
+                                     .cols = (uint32_t)phy_min_u64(wide, unit->cols - col),
+                                     .column_scale = scale ? scale + col : NULL};
         return phy_fail_refused(params->comparison->donor, &params->targets->targets[unit->target], &tile,
                                 unit->row + row, unit->col + col, params->host);
     }
@@ -141,12 +158,18 @@ static void compare_unit(struct slot *s, const struct phy_unit *unit)
     pthread_mutex_unlock(&job->lock);
 }
 
-static enum phy_status do_unit(struct slot *s, const struct phy_unit *unit)
+static enum phy_status prune_unit(struct slot *s, const struct phy_unit *unit)
 {
     const struct phy_recompute_params *params = s->job->params;
-    enum phy_status status = read_rows(s, unit);
-    if (status != PHY_OK)
-        return status;
+    if (params->rank) {
+        struct phy_rank_params rank = phy_rank_params_of(params->rank, unit->cols);
+        s->rows.codes = s->codes;
+        s->rows.type = unit->type;
+        s->rows.rows = unit->rows;
+        s->rows.apply = true;
+        s->rows.results = s->tiles;
+        return phy_backend_rank(s->backend, s->slot, &rank, &s->rows);
+    }
     struct phy_flow_region region = {.codes = s->codes,
                                      .type = unit->type,
                                      .rows = unit->rows,
@@ -154,7 +177,16 @@ static enum phy_status do_unit(struct slot *s, const struct phy_unit *unit)
                                      .column_scale = params->calibration ? s->scale : NULL,
                                      .apply = true,
                                      .tiles = s->tiles};
-    status = phy_backend_flow(s->backend, s->slot, &params->flow, &region);
+    return phy_backend_flow(s->backend, s->slot, &params->flow, &region);
+}
+
+static enum phy_status do_unit(struct slot *s, const struct phy_unit *unit)
+{
+    const struct phy_recompute_params *params = s->job->params;
+    enum phy_status status = read_rows(s, unit);
+    if (status != PHY_OK)
+        return status;
+    status = prune_unit(s, unit);
     if (status != PHY_OK)
         return phy_fail(params->host, status, "device %s: %s", s->backend->name,
                         status == PHY_ERR_DEVICE   ? "lost; run the comparison again, or on another device"
@@ -171,7 +203,7 @@ static void *work(void *user)
     struct slot *s = user;
     struct job *job = s->job;
     struct phy_unit unit;
-    while (next_unit(job, &unit)) {
+    while (next_unit(s, &unit)) {
         enum phy_status status = do_unit(s, &unit);
         pthread_mutex_lock(&job->lock);
         if (job->status == PHY_OK)
@@ -210,6 +242,7 @@ static void free_slots(struct slot *slots, unsigned count)
         phy_free(slots[i].codes);
         phy_free(slots[i].output);
         phy_free(slots[i].scale);
+        phy_free(slots[i].columns);
         phy_free(slots[i].tiles);
     }
     phy_free(slots);
@@ -218,7 +251,8 @@ static void free_slots(struct slot *slots, unsigned count)
 /* A slot for each thread that a device can use. */
 static enum phy_status make_slots(struct slot **out, unsigned *count, struct job *job, size_t unit_bytes)
 {
-    const struct phy_device_set *devices = job->params->devices;
+    const struct phy_recompute_params *params = job->params;
+    const struct phy_device_set *devices = params->devices;
     const struct phy_host *host = job->params->host;
     *count = 0;
     struct slot *slots = *out = phy_zalloc(MOST_THREADS, sizeof *slots);
@@ -230,18 +264,27 @@ static enum phy_status make_slots(struct slot **out, unsigned *count, struct job
             *s = (struct slot){.job = job, .backend = devices->backends[d], .slot = k};
             s->codes = phy_alloc_aligned(unit_bytes);
             s->output = phy_alloc_aligned(unit_bytes);
-            s->scale = job->params->calibration ? phy_alloc_aligned(unit_bytes) : NULL;
+            s->scale = params->calibration && !params->rank ? phy_alloc_aligned(unit_bytes) : NULL;
+            s->columns_bytes = params->rank ? unit_bytes : 0;
+            s->columns = params->rank ? phy_alloc_aligned(unit_bytes) : NULL;
             s->tiles = phy_alloc(UNIT_TILES, sizeof *s->tiles);
-            if (!s->codes || !s->output || !s->tiles || (job->params->calibration && !s->scale))
+            if (!s->codes || !s->output || !s->tiles || (params->calibration && !params->rank && !s->scale) ||
+                (params->rank && !s->columns))
                 return phy_fail_memory(host, "buffers to recompute", unit_bytes * 2);
         }
     }
     return PHY_OK;
 }
 
-static size_t choose_unit_bytes(const struct phy_device_set *devices)
+static size_t choose_unit_bytes(const struct phy_recompute_params *params)
 {
+    const struct phy_device_set *devices = params->devices;
     size_t unit_bytes = UNIT_BYTES;
+    if (params->rank) { /* a row and what goes with it, however wide */
+        uint64_t widest = phy_rank_widest(params->comparison->donor, params->targets);
+        uint64_t row_bytes = widest * (PHY_RANK_COLUMN_BYTES + sizeof(float));
+        return row_bytes > UNIT_BYTES ? (size_t)row_bytes : UNIT_BYTES;
+    }
     for (size_t i = 0; i < devices->count; i++) {
         /* A device is well used from region_weights on; F32 has the widest codes. */
         uint64_t wanted = phy_min_u64(devices->backends[i]->region_weights, MOST_UNIT_BYTES / 4) * 4;
@@ -273,13 +316,20 @@ enum phy_status phy_recompute_run(struct phy_recompute_result *out, const struct
     struct job job = {.params = params, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
     struct slot *slots;
     unsigned count;
-    size_t unit_bytes = choose_unit_bytes(params->devices);
-    struct phy_unit_limits limits = {
-        .bytes = unit_bytes, .tiles = UNIT_TILES, .block = params->flow.block, .scaled = params->calibration != NULL};
+    size_t unit_bytes = choose_unit_bytes(params);
+    struct phy_unit_limits limits = {.bytes = unit_bytes,
+                                     .tiles = UNIT_TILES,
+                                     .block = params->flow.block,
+                                     .scaled = params->calibration != NULL,
+                                     .row_column_bytes = params->rank ? PHY_RANK_COLUMN_BYTES : 0};
     phy_unit_cursor_start(&job.cursor, params->comparison->donor, params->targets, &limits, 0, 0);
     job.status = make_slots(&slots, &count, &job, unit_bytes);
+    if (job.status == PHY_OK && params->rank)
+        job.status = phy_rank_columns_open(&job.columns, params->rank, params->comparison->donor, params->targets,
+                                           params->calibration, params->host);
     if (job.status == PHY_OK)
         run_slots(&job, slots, count);
+    phy_rank_columns_close(&job.columns);
     free_slots(slots, count);
     *out = job.result;
     return job.status;

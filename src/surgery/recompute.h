@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The flow again, from the donor, held against the output's bytes. */
+/* The flow, or a ranking, again, from the donor, held against the output's bytes. */
 #ifndef PHY_SURGERY_RECOMPUTE_H
 #define PHY_SURGERY_RECOMPUTE_H
 
 #include "device/device_set.h"
 #include "surgery/calibration.h"
 #include "surgery/coverage_compare.h"
+#include "surgery/rank_method.h"
 
 struct phy_recompute_params {
     const struct phy_comparison *comparison; /* has been run */
     const struct phy_target_list *targets;
     const struct phy_calibration *calibration; /* or NULL */
     struct phy_flow_params flow;
+    const struct phy_rank_method *rank; /* in place of the flow; or NULL */
     const struct phy_device_set *devices;
     const struct phy_host *host;
 };

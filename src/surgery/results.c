@@ -84,6 +84,26 @@ static void consider_tile(struct phy_results *results, const struct phy_tile_cho
     }
 }
 
+static void add_tile(struct phy_tensor_result *tensor, const struct phy_flow_tile_result *tile, uint64_t cells)
+{
+    double share = (double)tile->killed / (double)cells;
+    tensor->processed += cells;
+    tensor->killed += tile->killed;
+    tensor->zero_before += tile->zero_before;
+    tensor->tile_min = share < tensor->tile_min ? share : tensor->tile_min;
+    tensor->tile_max = share > tensor->tile_max ? share : tensor->tile_max;
+}
+
+void phy_results_add_rows(struct phy_results *results, const struct phy_target *target, const struct phy_unit *unit,
+                          const struct phy_flow_tile_result *rows)
+{
+    struct phy_tensor_result *tensor = &results->tensors[target->tensor];
+    for (uint64_t r = 0; r < unit->rows; r++)
+        add_tile(tensor, &rows[r], unit->cols);
+    tensor->flow_units++;
+    phy_results_touch(results, target->tensor);
+}
+
 void phy_results_add_tiles(struct phy_results *results, const struct phy_target *target, const struct phy_unit *unit,
                            const struct phy_flow_tile_result *tiles, uint32_t block)
 {
@@ -91,12 +111,7 @@ void phy_results_add_tiles(struct phy_results *results, const struct phy_target 
     for (uint64_t r = 0; r < unit->rows; r += block) {
         for (uint64_t c = 0; c < unit->cols; c += block, tiles++) {
             uint64_t cells = phy_min_u64(block, unit->rows - r) * phy_min_u64(block, unit->cols - c);
-            double share = (double)tiles->killed / (double)cells;
-            tensor->processed += cells;
-            tensor->killed += tiles->killed;
-            tensor->zero_before += tiles->zero_before;
-            tensor->tile_min = share < tensor->tile_min ? share : tensor->tile_min;
-            tensor->tile_max = share > tensor->tile_max ? share : tensor->tile_max;
+            add_tile(tensor, tiles, cells);
             consider_tile(results, &(struct phy_tile_choice){.row = unit->row + r,
                                                              .col = unit->col + c,
                                                              .target = (uint32_t)unit->target,

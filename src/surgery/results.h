@@ -18,6 +18,7 @@ enum phy_surgery_stage {
     PHY_STAGE_GAIN,
     PHY_STAGE_STREAM,
     PHY_STAGE_VERIFY,
+    PHY_STAGE_EVAL,
     PHY_STAGE_FINISH,
     PHY_STAGES
 };
@@ -80,6 +81,9 @@ void phy_results_touch(struct phy_results *results, size_t tensor);
 /* Count the tiles of a finished flow unit. */
 void phy_results_add_tiles(struct phy_results *results, const struct phy_target *target, const struct phy_unit *unit,
                            const struct phy_flow_tile_result *tiles, uint32_t block);
+/* Count the rows of a ranked unit: each is its own tile, and none is for the picture. */
+void phy_results_add_rows(struct phy_results *results, const struct phy_target *target, const struct phy_unit *unit,
+                          const struct phy_flow_tile_result *rows);
 /* The tile whose killed share is nearest the run's; NULL when no tile was processed. */
 const struct phy_tile_choice *phy_results_choose_tile(const struct phy_results *results);
 

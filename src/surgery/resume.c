@@ -248,7 +248,7 @@ static enum phy_status start_afresh(struct phy_run *run)
         return status;
     phy_results_clear(run->results);
     run->sidecars_done = false;
-    run->gain = run->params.sparsity > 0 ? 0.0f : (float)run->params.gain;
+    run->gain = run->params.sparsity > 0 || run->rank.ranked ? 0.0f : (float)run->params.gain;
     run->journal = (struct phy_journal){.fd = run->output.journal_fd};
     phy_output_hash_start(run->hash, 0);
     return phy_run_record(run, PHY_RECORD_IDENTITY, &run->identity);

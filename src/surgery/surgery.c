@@ -59,10 +59,25 @@ static bool pass_cancelled(void *user)
 
 /* ---- parameters ---- */
 
+/* What is the flow's alone. */
+static enum phy_status check_rank_params(struct phy_run *run)
+{
+    struct phy_surgery_params *p = &run->params;
+    enum phy_status status =
+        phy_rank_method_choose(&run->rank, p->method, p->pattern, p->sparsity, p->calibration, &run->host);
+    if (status == PHY_OK && run->rank.ranked && (p->gain != 0 || p->beta || p->iterations || p->block))
+        return phy_fail(&run->host, PHY_ERR_USAGE,
+                        "method %s: gain, beta, iterations and block are parameters of the flow", run->rank.name);
+    return status;
+}
+
 static enum phy_status check_params(struct phy_run *run)
 {
     struct phy_surgery_params *p = &run->params;
     const struct phy_host *host = &run->host;
+    enum phy_status status = check_rank_params(run);
+    if (status != PHY_OK)
+        return status;
     p->device = p->device ? p->device : "cpu";
     p->memory_bytes = p->memory_bytes ? p->memory_bytes : DEFAULT_MEMORY;
     p->beta = p->beta ? p->beta : 2;
@@ -138,6 +153,7 @@ static enum phy_status open_donor(struct phy_run *run)
                                            .donor = run->donor,
                                            .surgery = p,
                                            .header_xxh3 = run->header_xxh3,
+                                           .rank = &run->rank,
                                            .calibration_digest = run->calibrated ? run->calibration.digest : NULL});
     return run->identity.failed ? phy_fail_memory(&run->host, "the run's description", run->identity.bytes) : PHY_OK;
 }
@@ -239,6 +255,33 @@ static enum phy_status copy_sidecars(struct phy_run *run)
     return phy_run_record(run, PHY_RECORD_SIDECARS, &(struct phy_bytes){0});
 }
 
+/* A row must fit, and for the whole tensor what its columns' sums take. */
+static enum phy_status plan_buffers(struct phy_run *run)
+{
+    uint64_t least = PHY_UNIT_LEAST_BYTES(run->params.block), fixed = 0;
+    if (run->rank.ranked) {
+        uint64_t widest = phy_rank_widest(run->donor, &run->targets);
+        if (widest > UINT32_MAX)
+            return phy_fail(&run->host, PHY_ERR_LIMIT,
+                            "method %s: a row of %llu columns: at most 2^32 - 1 can be ranked", run->rank.name,
+                            (unsigned long long)widest);
+        least = widest * (PHY_RANK_COLUMN_BYTES + sizeof(float));
+        fixed = phy_rank_columns_bytes(&run->rank, run->donor, &run->targets);
+    }
+    return phy_buffer_plan_make(&run->buffers, run->params.memory_bytes, &run->devices, least, fixed, &run->host);
+}
+
+/* Other methods than the flow run on the CPU, whatever was asked for. */
+static enum phy_status open_devices(struct phy_run *run)
+{
+    const char *spec = run->params.device;
+    if (run->rank.ranked && strcmp(spec, "cpu") != 0 && strncmp(spec, "cpu:", 4) != 0) {
+        phy_warn(&run->host, "method %s runs on the CPU: device %.64s is not used", run->rank.name, spec);
+        spec = "cpu";
+    }
+    return phy_device_set_open(&run->devices, spec, run->params.threads, &run->host);
+}
+
 static struct phy_flow_params flow_of(const struct phy_run *run)
 {
     return (struct phy_flow_params){
@@ -247,6 +290,8 @@ static struct phy_flow_params flow_of(const struct phy_run *run)
 
 static enum phy_status find_gain(struct phy_run *run)
 {
+    if (run->rank.ranked)
+        return PHY_OK;
     if (run->params.sparsity <= 0)
         run->gain = (float)run->params.gain;
     if (run->gain > 0) /* given, or found before the run was interrupted */
@@ -283,6 +328,7 @@ static enum phy_status stream(struct phy_run *run)
                                                           .targets = &run->targets,
                                                           .calibration = run->calibrated ? &run->calibration : NULL,
                                                           .flow = flow_of(run),
+                                                          .rank = run->rank.ranked ? &run->rank : NULL,
                                                           .devices = &run->devices,
                                                           .threads = run->params.threads,
                                                           .buffers = run->buffers,
@@ -345,6 +391,10 @@ static enum phy_status finish(struct phy_run *run)
     if (status == PHY_OK)
         status = verify_output(run);
     run->results->stage_seconds[PHY_STAGE_VERIFY] += phy_seconds_now() - started;
+    started = phy_seconds_now();
+    if (status == PHY_OK)
+        status = phy_run_evaluate(run);
+    run->results->stage_seconds[PHY_STAGE_EVAL] += phy_seconds_now() - started;
     if (status == PHY_OK)
         status = phy_run_write_reports(run);
     if (status == PHY_OK) /* the last read of the donor was for the reports */
@@ -377,10 +427,12 @@ static enum phy_status work(struct phy_run *run)
     if (status == PHY_OK)
         status = stream(run);
     run->discard = run->discard || status == PHY_ERR_FORMAT || nothing_kept(run, status);
+    if (status == PHY_OK)
+        status = finish(run);
     if (status == PHY_ERR_INTERRUPTED)
         phy_fail(&run->host, status, "%s: interrupted; the same command with --resume goes on from here",
                  run->output.path);
-    return status == PHY_OK ? finish(run) : status;
+    return status;
 }
 
 static enum phy_status run_surgery(struct phy_run *run, struct phy_surgery_result *result)
@@ -397,10 +449,11 @@ static enum phy_status run_surgery(struct phy_run *run, struct phy_surgery_resul
         result->already_finished = finished;
         return status;
     }
-    status = phy_device_set_open(&run->devices, run->params.device, run->params.threads, &run->host);
+    status = phy_run_prepare_eval(run);
     if (status == PHY_OK)
-        status =
-            phy_buffer_plan_make(&run->buffers, run->params.memory_bytes, &run->devices, run->params.block, &run->host);
+        status = open_devices(run);
+    if (status == PHY_OK)
+        status = plan_buffers(run);
     if (status == PHY_OK)
         status = phy_output_begin(&run->output);
     if (status == PHY_OK) {
@@ -423,6 +476,7 @@ enum phy_status phy_surgery_run(const struct phy_surgery_params *params, struct 
     result = result ? result : &unused;
     *result = (struct phy_surgery_result){0};
     enum phy_status status = run_surgery(&run, result);
+    phy_run_close_eval(&run);
     phy_output_hash_close(&run.hash);
     phy_results_close(&run.results);
     if (run.output_open)

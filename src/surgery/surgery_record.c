@@ -192,7 +192,7 @@ static uint64_t peak_rss_bytes(void)
 
 static void fill_stages(const struct phy_run *run, struct record_parts *parts)
 {
-    static const char *const names[PHY_STAGES] = {"check", "gain search", "stream", "verify", "finish"};
+    static const char *const names[PHY_STAGES] = {"check", "gain search", "stream", "verify", "eval", "finish"};
     for (size_t i = 0; i < PHY_STAGES; i++)
         parts->stages[i] = (struct phy_report_stage){names[i], run->results->stage_seconds[i]};
 }
@@ -256,6 +256,9 @@ enum phy_status phy_run_write_reports(struct phy_run *run)
         .output_name = run->output.name,
         .donor_digest = run->donor_digest,
         .device_spec = params->device,
+        .method = run->rank.ranked ? run->rank.name : "flow",
+        .pattern_keep = run->rank.keep,
+        .pattern = run->rank.group,
         .gain = (double)run->gain,
         .sparsity_asked = params->sparsity,
         .beta = params->beta,
@@ -272,6 +275,9 @@ enum phy_status phy_run_write_reports(struct phy_run *run)
         .has_layers = params->targets.has_layers,
         .first_layer = params->targets.first_layer,
         .last_layer = params->targets.last_layer,
+        .eval = run->eval.done ? &run->eval.result : NULL,
+        .eval_text_name = run->eval.text_name,
+        .eval_text_digest = run->eval.text_digest,
         .tensor_count = results->tensor_count,
         .shard_count = results->shard_count,
         .stages = parts.stages,
@@ -311,6 +317,13 @@ void phy_run_fill_result(const struct phy_run *run, struct phy_surgery_result *r
 {
     *result = (struct phy_surgery_result){
         .gain = (double)run->gain, .seconds = total_seconds(run), .device_lost = run->results->tiles_redone > 0};
+    if (run->eval.done) {
+        result->evaluated = true;
+        result->perplexity = run->eval.result.perplexity.value;
+        result->donor_perplexity = run->eval.result.baseline_perplexity.value;
+        result->kl_bits = run->eval.result.kl_bits.value;
+        result->top1_agreement = run->eval.result.top1_agreement.value;
+    }
     for (size_t i = 0; i < run->results->tensor_count; i++) {
         struct phy_tensor_info info;
         phy_checkpoint_tensor(run->donor, i, &info);

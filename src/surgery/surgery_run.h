@@ -6,13 +6,16 @@
 #include <pthread.h>
 
 #include "device/device_set.h"
+#include "physarium/eval.h"
 #include "physarium/surgery.h"
+#include "physarium/tokenizer.h"
 #include "surgery/calibration.h"
 #include "surgery/gain_search.h"
 #include "surgery/journal.h"
 #include "surgery/output_dir.h"
 #include "surgery/output_hash.h"
 #include "surgery/pipeline.h"
+#include "surgery/rank_method.h"
 #include "surgery/results.h"
 
 enum phy_journal_record {
@@ -32,8 +35,20 @@ struct phy_run_log {
     size_t warning_count;
 };
 
+/* --eval: what is read before the work begins, and what came out. */
+struct phy_run_eval {
+    struct phy_model *donor;
+    struct phy_id_list tokens;
+    bool has_bos, done;
+    uint32_t bos;
+    char *text_name; /* last part of its path */
+    char text_digest[17];
+    struct phy_eval_result result;
+};
+
 struct phy_run {
     struct phy_surgery_params params; /* defaults filled in */
+    struct phy_rank_method rank;
     struct phy_run_log log;
     struct phy_host host; /* to the log */
     double started;
@@ -55,6 +70,7 @@ struct phy_run {
     float gain; /* 0: not known yet */
     bool sidecars_done;
     uint64_t total_bytes; /* of all shards */
+    struct phy_run_eval eval;
 };
 
 /* Append to the journal. */
@@ -68,6 +84,14 @@ enum phy_status phy_run_check_finished(struct phy_run *run, bool *finished, stru
 /* With the partial directory held: find out what its journal claims and check it, or refuse, or start afresh.
  * Afterwards the journal has this run's identity, and results and hash stand where the work goes on. */
 enum phy_status phy_run_take_up(struct phy_run *run);
+
+/* ---- surgery_eval.c; each does nothing without --eval ---- */
+
+/* Read and encode the text and open the donor's model, so that what cannot be evaluated is refused before any work. */
+enum phy_status phy_run_prepare_eval(struct phy_run *run);
+/* Compare what stands in the partial directory with the donor. */
+enum phy_status phy_run_evaluate(struct phy_run *run);
+void phy_run_close_eval(struct phy_run *run);
 
 /* ---- surgery_record.c ---- */
 

@@ -36,6 +36,18 @@ static uint64_t buffer_bytes(const struct phy_unit_cursor *cursor, const struct 
     return rows * cols * m->code_bytes + (cursor->limits.scaled ? cols * sizeof(float) : 0);
 }
 
+/* As many whole rows as fit: one always does, or the plan of the buffers was refused. */
+static void cut_whole_rows(const struct phy_unit_cursor *cursor, const struct phy_matrix *m, struct phy_unit *out)
+{
+    const struct phy_unit_limits *limits = &cursor->limits;
+    uint64_t columns_bytes = m->cols * limits->row_column_bytes, fitting = 0;
+    if (limits->bytes > columns_bytes)
+        fitting = phy_min_u64((limits->bytes - columns_bytes) / out->row_stride_bytes, limits->tiles);
+    out->rows = phy_min_u64(fitting ? fitting : 1, m->rows - out->row);
+    out->cols = m->cols;
+    out->contiguous = true;
+}
+
 /* Whole block rows if one fits; else the next column chunk of the block row at `row`. */
 static void cut_rows(struct phy_unit_cursor *cursor, const struct phy_matrix *m, uint64_t row, struct phy_unit *out)
 {
@@ -45,7 +57,9 @@ static void cut_rows(struct phy_unit_cursor *cursor, const struct phy_matrix *m,
 
     out->row = row;
     out->row_stride_bytes = m->cols * m->code_bytes;
-    if (tiles_wide <= limits->tiles && buffer_bytes(cursor, m, height, m->cols) <= limits->bytes) {
+    if (limits->row_column_bytes) {
+        cut_whole_rows(cursor, m, out);
+    } else if (tiles_wide <= limits->tiles && buffer_bytes(cursor, m, height, m->cols) <= limits->bytes) {
         uint64_t scale_bytes = buffer_bytes(cursor, m, 0, m->cols);
         uint64_t rows = (limits->bytes - scale_bytes) / out->row_stride_bytes / block * block;
         rows = phy_min_u64(rows, limits->tiles / tiles_wide * block);

@@ -35,6 +35,9 @@ struct phy_unit_limits {
     uint64_t tiles; /* of a flow unit */
     uint32_t block;
     bool scaled;
+    /* Ranked rows: units are whole rows, whatever their width, each row a tile; the row's columns take this many bytes
+     * more in a buffer. 0: tiles. */
+    uint32_t row_column_bytes;
 };
 
 /* Shape of a target tensor. */

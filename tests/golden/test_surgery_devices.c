@@ -101,7 +101,7 @@ static enum phy_status run(const struct phy_device_set *devices, struct phy_resu
     assert_int_equal(phy_output_open_file(&output, output.name, shard.file_bytes, &fd), PHY_OK);
     assert_int_equal(phy_results_open(results, 4, 1, &host), PHY_OK);
     assert_int_equal(phy_output_hash_open(&hash, donor, *results, &host), PHY_OK);
-    assert_int_equal(phy_buffer_plan_make(&buffers, 16 << 20, devices, 64, &host), PHY_OK);
+    assert_int_equal(phy_buffer_plan_make(&buffers, 16 << 20, devices, PHY_UNIT_LEAST_BYTES(64), 0, &host), PHY_OK);
     buffers.unit_bytes = 50000; /* many units, so that each device gets some */
     journal = (struct phy_journal){.fd = output.journal_fd};
     enum phy_status status = phy_pipeline_run(&(struct phy_pipeline_params){.donor = donor,

@@ -26,21 +26,26 @@ def widen(codes, dtype):
     return codes.view(np.float16).astype(np.float32) if dtype == "F16" else codes.view(np.float32)
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("tools"), parser.add_argument("donor"), parser.add_argument("out")
-parser.add_argument("--sparsity", type=float)
-args = parser.parse_args()
-sys.path.insert(0, args.tools)
-import flow_ref
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tools"), parser.add_argument("donor"), parser.add_argument("out")
+    parser.add_argument("--sparsity", type=float)
+    args = parser.parse_args()
+    sys.path.insert(0, args.tools)
+    import flow_ref
 
-donor, flow = list(tensors(args.donor)), {}
-targets = [(name, codes, dtype) for name, codes, dtype in donor if "_proj" in name]
-if args.sparsity:
-    gain, share = flow_ref.gain_for_sparsity([widen(c, d) for _, c, d in targets], args.sparsity)
-    flow["gain"] = gain
-    print("%.9g" % gain)
-for (name, codes, dtype), (_, got, _) in zip(donor, tensors(args.out)):
-    if "_proj" in name:
-        codes = np.where(flow_ref.prune_matrix(widen(codes, dtype), **flow), codes.dtype.type(0), codes)
-    if not (codes == got).all():
-        sys.exit("%s differs from the reference" % name)
+    donor, flow = list(tensors(args.donor)), {}
+    targets = [(name, codes, dtype) for name, codes, dtype in donor if "_proj" in name]
+    if args.sparsity:
+        gain, share = flow_ref.gain_for_sparsity([widen(c, d) for _, c, d in targets], args.sparsity)
+        flow["gain"] = gain
+        print("%.9g" % gain)
+    for (name, codes, dtype), (_, got, _) in zip(donor, tensors(args.out)):
+        if "_proj" in name:
+            codes = np.where(flow_ref.prune_matrix(widen(codes, dtype), **flow), codes.dtype.type(0), codes)
+        if not (codes == got).all():
+            sys.exit("%s differs from the reference" % name)
+
+
+if __name__ == "__main__":
+    main()

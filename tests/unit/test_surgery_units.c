@@ -45,6 +45,24 @@ static int teardown(void **state)
     return 0;
 }
 
+static void check_tiles(const struct phy_unit_limits *limits, const struct phy_unit *unit, const struct phy_matrix *m)
+{
+    uint64_t scale = limits->scaled ? unit->cols * 4 : 0;
+    assert_true(unit->bytes + scale <= limits->bytes);
+    assert_true(phy_flow_region_tile_count(unit->rows, unit->cols, limits->block) <= limits->tiles);
+    assert_true(unit->row % limits->block == 0 && unit->col % limits->block == 0);
+    assert_true(unit->rows % limits->block == 0 || unit->row + unit->rows == m->rows);
+    assert_true(unit->cols % limits->block == 0 || unit->col + unit->cols == m->cols);
+}
+
+static void check_rows(const struct phy_unit_limits *limits, const struct phy_unit *unit, const struct phy_matrix *m)
+{
+    assert_true(unit->contiguous && unit->col == 0 && unit->cols == m->cols && unit->rows >= 1);
+    assert_true(unit->bytes + unit->cols * limits->row_column_bytes <= limits->bytes);
+    assert_true(unit->rows <= limits->tiles);
+    assert_true(unit->complete_to == unit->at + unit->bytes);
+}
+
 /* Walk the plan from `at`, mark every byte it writes, and check what each unit says of itself. Returns the units. */
 static unsigned walk(const struct fixture *f, const struct phy_unit_limits *limits, uint64_t at, unsigned char *marks)
 {
@@ -62,14 +80,12 @@ static unsigned walk(const struct fixture *f, const struct phy_unit_limits *limi
                 marks[unit.at + i]++;
         } else {
             struct phy_matrix m = phy_matrix_of(f->checkpoint, &f->targets.targets[unit.target]);
-            uint64_t scale = limits->scaled ? unit.cols * 4 : 0;
             assert_true(unit.bytes == unit.rows * unit.cols * m.code_bytes);
-            assert_true(unit.bytes + scale <= limits->bytes);
-            assert_true(phy_flow_region_tile_count(unit.rows, unit.cols, limits->block) <= limits->tiles);
-            assert_true(unit.row % limits->block == 0 && unit.col % limits->block == 0);
-            assert_true(unit.rows % limits->block == 0 || unit.row + unit.rows == m.rows);
-            assert_true(unit.cols % limits->block == 0 || unit.col + unit.cols == m.cols);
             assert_true(!unit.contiguous || unit.cols == m.cols);
+            if (limits->row_column_bytes)
+                check_rows(limits, &unit, &m);
+            else
+                check_tiles(limits, &unit, &m);
             for (uint64_t r = 0; r < unit.rows; r++)
                 for (uint64_t i = 0; i < unit.cols * m.code_bytes; i++)
                     marks[unit.at + r * unit.row_stride_bytes + i]++;
@@ -97,11 +113,33 @@ static void units_cover_every_byte_once_whatever_the_limits(void **state)
         for (size_t i = 0; i < 5; i++) {
             for (int scaled = 0; scaled < 2; scaled++) {
                 for (uint64_t tiles = 1; tiles <= 4096; tiles *= 8) {
-                    struct phy_unit_limits limits = {bytes[i], tiles, blocks[b], scaled};
+                    struct phy_unit_limits limits = {bytes[i], tiles, blocks[b], scaled, 0};
                     memset(marks, 0, shard.file_bytes);
                     walk(f, &limits, 0, marks);
                 }
             }
+        }
+    }
+    free(marks);
+}
+
+static void ranked_units_are_whole_rows(void **state)
+{
+    struct fixture *f = *state;
+    struct phy_shard_info shard;
+    phy_checkpoint_shard(f->checkpoint, 0, &shard);
+    unsigned char *marks = malloc(shard.file_bytes);
+    uint64_t widest = 0;
+    for (size_t i = 0; i < f->targets.count; i++) {
+        uint64_t cols = phy_matrix_of(f->checkpoint, &f->targets.targets[i]).cols;
+        widest = cols > widest ? cols : widest;
+    }
+    const uint64_t least = widest * 20, bytes[] = {least, least + 1, least * 3 + 5, 8 << 20};
+    for (size_t i = 0; i < 4; i++) {
+        for (uint64_t tiles = 1; tiles <= 512; tiles *= 8) {
+            struct phy_unit_limits limits = {.bytes = bytes[i], .tiles = tiles, .block = 256, .row_column_bytes = 16};
+            memset(marks, 0, shard.file_bytes);
+            walk(f, &limits, 0, marks);
         }
     }
     free(marks);
@@ -113,7 +151,7 @@ static void a_plan_goes_on_where_one_of_other_limits_stopped(void **state)
     struct phy_shard_info shard;
     phy_checkpoint_shard(f->checkpoint, 0, &shard);
     unsigned char *marks = malloc(shard.file_bytes);
-    struct phy_unit_limits small = {PHY_UNIT_LEAST_BYTES(32), 2, 32, true}, large = {1 << 20, 8192, 32, false};
+    struct phy_unit_limits small = {PHY_UNIT_LEAST_BYTES(32), 2, 32, true, 0}, large = {1 << 20, 8192, 32, false, 0};
     struct phy_unit_cursor cursor;
     struct phy_unit unit;
     unsigned stops = 0;
@@ -132,7 +170,7 @@ static void a_plan_goes_on_where_one_of_other_limits_stopped(void **state)
 static void a_wide_block_row_is_cut_into_columns(void **state)
 {
     struct fixture *f = *state;
-    struct phy_unit_limits limits = {PHY_UNIT_LEAST_BYTES(256), 8192, 256, false};
+    struct phy_unit_limits limits = {PHY_UNIT_LEAST_BYTES(256), 8192, 256, false, 0};
     struct phy_unit_cursor cursor;
     struct phy_unit unit;
     unsigned chunks = 0, completing = 0;
@@ -151,6 +189,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(units_cover_every_byte_once_whatever_the_limits),
+        cmocka_unit_test(ranked_units_are_whole_rows),
         cmocka_unit_test(a_plan_goes_on_where_one_of_other_limits_stopped),
         cmocka_unit_test(a_wide_block_row_is_cut_into_columns),
     };

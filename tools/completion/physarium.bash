@@ -32,11 +32,11 @@ _physarium() {
     inspect) options="--follow-symlinks $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
-        options="--output --device --threads --memory --gain --beta --iterations --block --sparsity --calibration"
+        options="--output --device --threads --memory --method --pattern --eval --gain --beta --iterations --block --sparsity --calibration"
         options+=" $targets --resume --force --follow-symlinks $common"
         ;;
     coverage)
-        options="--recompute --device --threads --gain --beta --iterations --block --calibration"
+        options="--recompute --device --threads --method --sparsity --pattern --gain --beta --iterations --block --calibration"
         options+=" $targets --follow-symlinks $common"
         ;;
     devices) options=$common ;;
@@ -63,10 +63,11 @@ _physarium() {
         return
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
+    --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
-        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha) return ;;
-    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html)
+        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern) return ;;
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
