@@ -24,7 +24,7 @@
 /* binary16 shifted into place is the value times 2^-112, subnormals too; infinity and NaN keep no payload. */
 static inline uint32_t widen_f16(uint32_t magnitude)
 {
-    uint32_t bits = phy_bits_of(phy_float_of(magnitude << 13) * 0x1p112f);
+    uint32_t bits = phy_bits_of_float(phy_float_of_bits(magnitude << 13) * 0x1p112f);
     return magnitude >= 0x7C00u ? 0x7F800000u : bits;
 }
 
@@ -60,7 +60,7 @@ static uint32_t score_wanda(uint32_t *restrict scores, const float *restrict sca
 {
     uint32_t peak = 0;
     for (size_t j = 0; j < n; j++) {
-        uint32_t bits = phy_rank_flushed(phy_bits_of(phy_float_of(scores[j]) * scale[j]));
+        uint32_t bits = phy_rank_flushed(phy_bits_of_float(phy_float_of_bits(scores[j]) * scale[j]));
         peak = bits > peak ? bits : peak;
         scores[j] = bits;
     }
@@ -71,11 +71,11 @@ static void score_ria(uint32_t *restrict scores, float row_inverse, const float 
                       const float *restrict root, size_t n)
 {
     for (size_t j = 0; j < n; j++) {
-        float a = phy_float_of(scores[j]) * (row_inverse + inverse[j]);
-        scores[j] = phy_bits_of(a);
+        float a = phy_float_of_bits(scores[j]) * (row_inverse + inverse[j]);
+        scores[j] = phy_bits_of_float(a);
     }
     for (size_t j = 0; root && j < n; j++)
-        scores[j] = phy_bits_of(phy_float_of(scores[j]) * root[j]);
+        scores[j] = phy_bits_of_float(phy_float_of_bits(scores[j]) * root[j]);
     for (size_t j = 0; j < n; j++)
         scores[j] = phy_rank_flushed(scores[j]);
 }

@@ -46,7 +46,7 @@ static inline float phy_rank_inverse(const uint64_t *bins, size_t stride)
     int shift = 40 - __builtin_clzll(leading);
     int exponent = 16 * (top - 2) + shift; /* of a float m * 2^(exponent - 150) */
     uint32_t mantissa = (uint32_t)(leading >> shift);
-    return phy_flow_recip(phy_float_of((uint32_t)exponent << 23 | (mantissa & 0x007FFFFFu)));
+    return phy_flow_recip(phy_float_of_bits((uint32_t)exponent << 23 | (mantissa & 0x007FFFFFu)));
 }
 
 /* Of n columns in a group, how many go. */

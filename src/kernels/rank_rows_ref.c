@@ -19,17 +19,17 @@ static float inverse_row_sum(const struct phy_rank_rows *rows, size_t row)
 static uint32_t score_bits(const struct phy_rank_rows *rows, enum phy_rank_score score, float row_inverse,
                            uint32_t bits, size_t col)
 {
-    float a = phy_float_of(bits);
+    float a = phy_float_of_bits(bits);
     switch (score) {
     case PHY_RANK_MAGNITUDE:
         return bits;
     case PHY_RANK_WANDA:
-        return phy_rank_flushed(phy_bits_of(a * rows->column_factor[col]));
+        return phy_rank_flushed(phy_bits_of_float(a * rows->column_factor[col]));
     default:
         a = a * (row_inverse + rows->column_inverse[col]);
         if (rows->column_factor)
             a = a * rows->column_factor[col];
-        return phy_rank_flushed(phy_bits_of(a));
+        return phy_rank_flushed(phy_bits_of_float(a));
     }
 }
 

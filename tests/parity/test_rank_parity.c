@@ -117,7 +117,8 @@ static void fill(const struct rank_case *c, struct run *run)
         memcpy((char *)run->codes.data + i * bytes, &code, bytes);
     }
     for (size_t j = 0; j < c->cols; j++)
-        factor[j] = random_below(9) ? phy_float_of((120 + random_below(7)) << 23 | (random_bits() & 0x7FFFFF)) : 0.0f;
+        factor[j] =
+            random_below(9) ? phy_float_of_bits((120 + random_below(7)) << 23 | (random_bits() & 0x7FFFFF)) : 0.0f;
     phy_rank_add_columns(bins, run->codes.data, c->type, c->rows, c->cols);
     phy_rank_fold_columns(bins, c->cols);
     phy_rank_invert_columns(bins, c->cols, run->inverse.data);
@@ -263,7 +264,7 @@ static const char *rank_by_hand(const float *weights, size_t n, struct phy_rank_
             bool same = memcmp(&codes[j], &weights[j], sizeof *codes) == 0;
             letters[j] = weights[j] == 0 ? '0' : same ? '.' : 'x';
             killed += letters[j] == 'x';
-            assert_true(same || (phy_bits_of(codes[j]) == 0 && weights[j] != 0)); /* a zero keeps its sign */
+            assert_true(same || (phy_bits_of_float(codes[j]) == 0 && weights[j] != 0)); /* a zero keeps its sign */
         }
         assert_int_equal(result.killed, killed);
         if (v != phy_rank_variants)
@@ -331,7 +332,8 @@ static void column_sums_are_exact_whatever_the_order(void **state)
     seed = first_seed();
     for (size_t i = 0; i < ROWS; i++) {
         for (size_t j = 0; j < COLS; j++)
-            a[i][j] = phy_float_of((random_bits() & 0x80000000u) | random_below(191) << 23 | random_below(1 << 23));
+            a[i][j] =
+                phy_float_of_bits((random_bits() & 0x80000000u) | random_below(191) << 23 | random_below(1 << 23));
         memcpy(b[ROWS - 1 - i], a[i], sizeof a[i]);
     }
     phy_rank_add_columns(one, a, PHY_FLOAT_F32, ROWS, COLS);
