@@ -66,7 +66,7 @@ static bool parse_layers(const char *text, struct phy_target_params *targets)
     return true;
 }
 
-static int print_json(const struct phy_surgery_result *result)
+static int print_json(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddBoolToObject(json, "already_finished", result->already_finished);
@@ -197,7 +197,7 @@ static int run(int argc, char **argv)
     code = phy_status_exit_code(phy_surgery_run(&params, &result));
     phy_terminal_close(&terminal);
     if (code == 0 && common.json)
-        code = print_json(&result);
+        code = print_json(&params, &result);
     else if (code == 0 && !common.quiet && !result.already_finished)
         code = print_summary(&params, &result);
 done:
