@@ -202,6 +202,8 @@ static void check_real(const char *name, const char *encode_file, const char *de
     FILE *there = fopen(file, "r");
     if (!there) {
         print_message("skipped: no %s\n", file);
+        free(file);
+        free(folder);
         skip();
     }
     fclose(there);

@@ -1,4 +1,6 @@
 phy_test(tokenizer_golden SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_tokenizer_golden.c)
+set_tests_properties(tokenizer_golden PROPERTIES ENVIRONMENT "PHY_MODELS=${CMAKE_BINARY_DIR}/imported" FIXTURES_REQUIRED
+  real_models)
 
 # A development check, where Python has the module: the ids of Hugging Face's library on random text and pipelines.
 add_executable(tokenize_lines ${CMAKE_CURRENT_LIST_DIR}/tokenize_lines.c)
