@@ -25,7 +25,8 @@
 static inline uint32_t widen_f16(uint32_t magnitude)
 {
     uint32_t bits = phy_bits_of_float(phy_float_of_bits(magnitude << 13) * 0x1p112f);
-    return magnitude >= 0x7C00u ? 0x7F800000u : bits;
+    uint32_t finite = 0u - (uint32_t)(magnitude < 0x7C00u);
+    return (bits & finite) | (0x7F800000u & ~finite);
 }
 
 MAGNITUDES(magnitudes_bf16, uint16_t, (code & 0x7FFFu) == 0, (code & 0x7FFFu) << 16)
@@ -74,8 +75,10 @@ static void score_ria(uint32_t *restrict scores, float row_inverse, const float 
         float a = phy_float_of_bits(scores[j]) * (row_inverse + inverse[j]);
         scores[j] = phy_bits_of_float(a);
     }
-    for (size_t j = 0; root && j < n; j++)
-        scores[j] = phy_bits_of_float(phy_float_of_bits(scores[j]) * root[j]);
+    if (root) {
+        for (size_t j = 0; j < n; j++)
+            scores[j] = phy_bits_of_float(phy_float_of_bits(scores[j]) * root[j]);
+    }
     for (size_t j = 0; j < n; j++)
         scores[j] = phy_rank_flushed(scores[j]);
 }
@@ -136,10 +139,10 @@ static uint32_t threshold(const uint32_t *scores, size_t n, uint64_t *kill, uint
         code_type *restrict at = codes;                                                                                \
         uint32_t killed = 0;                                                                                           \
         for (size_t j = 0; j < n; j++)                                                                                 \
-            killed += scores[j] < limit && (at[j] & magnitude_mask) != 0;                                              \
+            killed += (uint32_t)(scores[j] < limit) & (uint32_t)((at[j] & magnitude_mask) != 0);                       \
         for (size_t j = 0; apply && j < n; j++) {                                                                      \
             code_type code = at[j];                                                                                    \
-            bool dead = scores[j] < limit && (code & magnitude_mask) != 0;                                             \
+            bool dead = (scores[j] < limit) & ((code & magnitude_mask) != 0);                                          \
             at[j] = dead ? 0 : code;                                                                                   \
         }                                                                                                              \
         return killed;                                                                                                 \

@@ -10,9 +10,10 @@ void phy_rank_rows_ref(const struct phy_rank_rows *rows, const struct phy_rank_p
 void phy_rank_rows_avx2(const struct phy_rank_rows *rows, const struct phy_rank_params *params);
 void phy_rank_rows_avx512(const struct phy_rank_rows *rows, const struct phy_rank_params *params);
 
+/* A mask, not a choice: of a choice the compiler makes a branch where a vector was wanted. */
 static inline uint32_t phy_rank_flushed(uint32_t bits)
 {
-    return bits < 0x00800000u ? 0 : bits;
+    return bits & (0u - (uint32_t)(bits >= 0x00800000u));
 }
 
 /* One magnitude, normal and below 2^64, into its bin. */

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdatomic.h>
 
+#include "base/alloc.h"
 #include "base/io.h"
 #include "kernels/rank_rows_forms.h"
 #include "physarium/physarium.h"
@@ -272,6 +273,70 @@ static void a_stopped_run_resumes_to_the_same_bytes(void **state)
     free(expected);
 }
 
+struct stopper {
+    struct log_record record;
+    atomic_int polls_left;
+};
+
+static void record_stopped(void *user, enum phy_log_level level, const char *line)
+{
+    record_line(&((struct stopper *)user)->record, level, line);
+}
+
+static bool stop_after(void *user)
+{
+    return atomic_fetch_sub(&((struct stopper *)user)->polls_left, 1) <= 0;
+}
+
+/* Between units, and while the columns of a tensor are added up. */
+static void an_interrupted_run_goes_on_to_the_same_bytes(void **state)
+{
+    size_t bytes;
+    unsigned char *expected = model_file(PHY_RANK_RIA, 0.5, 0, true, &bytes);
+    unsigned interrupted = 0;
+    for (int polls = 0; polls < 40; polls += 2) {
+        before_each(state);
+        struct stopper stopper = {0};
+        struct phy_host stopping = {.user = &stopper, .log = record_stopped, .cancelled = stop_after};
+        struct phy_surgery_params params = params_of("ria", 0.5, NULL, true);
+        params.memory_bytes = 16 << 20;
+        params.host = &stopping;
+        atomic_store(&stopper.polls_left, polls);
+        enum phy_status status = phy_surgery_run(&params, NULL);
+        if (status == PHY_OK)
+            break;
+        interrupted++;
+        assert_int_equal(status, PHY_ERR_INTERRUPTED);
+        assert_int_equal(stopper.record.errors, 1);
+        assert_non_null(strstr(stopper.record.error, "--resume"));
+        params.host = &host;
+        params.resume = true;
+        assert_int_equal(phy_surgery_run(&params, NULL), PHY_OK);
+        assert_output_is(expected, bytes);
+    }
+    assert_true(interrupted > 3);
+    free(expected);
+}
+
+static void an_allocation_that_fails_is_an_error_with_a_sentence(void **state)
+{
+    struct phy_surgery_params params = params_of("ria", 0.5, NULL, true);
+    params.memory_bytes = 16 << 20;
+    params.threads = 1;
+    enum phy_status status = PHY_ERR_MEMORY;
+    for (uint64_t after = 0; status != PHY_OK; after += 1 + after / 16) {
+        before_each(state);
+        phy_alloc_fail_after(after);
+        status = phy_surgery_run(&params, NULL);
+        phy_alloc_fail_after(UINT64_MAX);
+        /* The journal and the check of what was written report it as a failed write, after which a resume is possible.
+         */
+        assert_true(status == PHY_OK || status == PHY_ERR_MEMORY || status == PHY_ERR_IO);
+        assert_int_equal(record.errors, status != PHY_OK);
+        assert_true(after < 1000000);
+    }
+}
+
 static void refused(struct phy_surgery_params params, enum phy_status expected, const char *sentence)
 {
     host = recording_host(&record);
@@ -375,6 +440,8 @@ int main(void)
         cmocka_unit_test_setup(every_method_writes_what_the_model_says_and_coverage_agrees, before_each),
         cmocka_unit_test_setup(bytes_do_not_depend_on_memory_threads_or_form, before_each),
         cmocka_unit_test_setup(a_stopped_run_resumes_to_the_same_bytes, before_each),
+        cmocka_unit_test_setup(an_interrupted_run_goes_on_to_the_same_bytes, before_each),
+        cmocka_unit_test_setup(an_allocation_that_fails_is_an_error_with_a_sentence, before_each),
         cmocka_unit_test_setup(combinations_that_mean_nothing_are_refused, before_each),
         cmocka_unit_test_setup(a_weight_that_is_not_finite_is_named, before_each),
         cmocka_unit_test_setup(a_row_that_does_not_fit_the_memory_says_how_much_is_needed, before_each),
