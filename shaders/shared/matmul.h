@@ -16,10 +16,9 @@
 #define PHY_MATMUL_SPEC_LANES 1       /* invocations that share a sum over k */
 #define PHY_MATMUL_SPEC_ROW_LANES 2   /* that have rows of w of their own */
 #define PHY_MATMUL_SPEC_COUNT_LANES 3 /* that have rows of x of their own */
-#define PHY_MATMUL_SPEC_ROWS 4        /* of w, for an invocation */
-#define PHY_MATMUL_SPEC_COUNT 5       /* rows of x, for an invocation */
-#define PHY_MATMUL_SPEC_TYPE 6        /* enum phy_float_type: 0 bf16, 1 f16, 2 f32 */
-#define PHY_MATMUL_SPEC_SPECS 7
+#define PHY_MATMUL_SPEC_COUNT 4
+/* The build's: PHY_MATMUL_TYPE, enum phy_float_type (0 bf16, 1 f16, 2 f32); PHY_MATMUL_ROWS of w and PHY_MATMUL_COUNT
+ * rows of x for an invocation. */
 
 /* Storage buffers of set 0. X and Y are the same buffer of activations, at places that don't overlap. */
 #define PHY_MATMUL_BINDING_W 0 /* (rows, blocks) blocks of 16 bytes, the last padded with zeros */

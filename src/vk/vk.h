@@ -38,7 +38,8 @@ struct vk_spirv {
 };
 struct vk_spirv phy_vk_spirv_flow_tile(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
-struct vk_spirv phy_vk_spirv_matmul(void);
+/* For an invocation's tile of rows of w and of x: one of the list in CMakeLists.txt. */
+struct vk_spirv phy_vk_spirv_matmul(enum phy_float_type type, uint32_t rows, uint32_t count);
 struct vk_spirv phy_vk_spirv_ffn_gate(void);
 
 /* ---- the device ---- */

@@ -18,38 +18,50 @@ const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", NULL};
  * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
  * All tiles up to 8 rows of x have the same lanes, so that their sums have the same order. */
 static const struct vk_tile tile_sets[][VK_TILE_COUNT] = {
-    {{1, 8, 1, 8, 1}, {1, 8, 1, 8, 2}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 8}, {1, 8, 1, 8, 16}},
-    {{32, 4, 1, 4, 1}, {32, 4, 1, 4, 2}, {32, 4, 1, 4, 4}, {32, 4, 1, 2, 8}, {8, 4, 4, 4, 4}},
+    {{1, 8, 1, 8, 1}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 8}, {1, 8, 1, 8, 8}},
+    {{32, 4, 1, 4, 1}, {32, 4, 1, 4, 4}, {32, 4, 1, 2, 8}, {8, 4, 4, 4, 4}},
 };
 
 static uint32_t tile_index(size_t count)
 {
-    return count == 1 ? 0 : count == 2 ? 1 : count <= 4 ? 2 : count <= PHY_MATVEC_MAX_COUNT ? 3 : 4;
+    return count == 1 ? 0 : count <= 4 ? 1 : count <= PHY_MATVEC_MAX_COUNT ? 2 : 3;
+}
+
+static enum phy_status create_pipeline(struct vk_matmul *m, struct vk_spirv spirv,
+                                       const VkSpecializationInfo *constants, VkPipeline *out)
+{
+    VkShaderModule module;
+    enum phy_status status = phy_vk_module_create(&m->b, spirv, &module);
+    if (status)
+        return status;
+    status = phy_vk_pipeline_create(&m->b, module, m->layout, constants, out);
+    m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
+    return status;
 }
 
 static enum phy_status pipeline(struct vk_matmul *m, enum phy_float_type type, uint32_t index, VkPipeline *out)
 {
     const struct vk_tile *tile = &m->tiles[index];
-    const uint32_t values[PHY_MATMUL_SPEC_SPECS] = {
+    const uint32_t values[PHY_MATMUL_SPEC_COUNT] = {
         [PHY_MATMUL_SPEC_INVOCATIONS] = tile->lanes * tile->row_lanes * tile->count_lanes,
         [PHY_MATMUL_SPEC_LANES] = tile->lanes,
         [PHY_MATMUL_SPEC_ROW_LANES] = tile->row_lanes,
         [PHY_MATMUL_SPEC_COUNT_LANES] = tile->count_lanes,
-        [PHY_MATMUL_SPEC_ROWS] = tile->rows,
-        [PHY_MATMUL_SPEC_COUNT] = tile->count,
-        [PHY_MATMUL_SPEC_TYPE] = (uint32_t)type,
     };
-    VkSpecializationMapEntry entries[PHY_MATMUL_SPEC_SPECS];
-    for (uint32_t i = 0; i < PHY_MATMUL_SPEC_SPECS; i++)
+    VkSpecializationMapEntry entries[PHY_MATMUL_SPEC_COUNT];
+    for (uint32_t i = 0; i < PHY_MATMUL_SPEC_COUNT; i++)
         entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
     const VkSpecializationInfo constants = {
-        .mapEntryCount = PHY_MATMUL_SPEC_SPECS, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
+        .mapEntryCount = PHY_MATMUL_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
     VkPipeline *made = &m->pipelines[type][index];
-    enum phy_status status = PHY_OK;
-    if (!*made)
-        status = phy_vk_pipeline_create(&m->b, m->module, m->layout, &constants, made);
+    if (!*made) {
+        enum phy_status status =
+            create_pipeline(m, phy_vk_spirv_matmul(type, tile->rows, tile->count), &constants, made);
+        if (status)
+            return status;
+    }
     *out = *made;
-    return status;
+    return PHY_OK;
 }
 
 /* ---- commands ---- */
@@ -323,7 +335,7 @@ static enum phy_status record_gate(struct vk_matmul *m, const struct phy_ffn_gat
 {
     enum phy_status status = PHY_OK;
     if (!m->gate_pipeline)
-        status = phy_vk_pipeline_create(&m->b, m->gate_module, m->layout, NULL, &m->gate_pipeline);
+        status = create_pipeline(m, phy_vk_spirv_ffn_gate(), NULL, &m->gate_pipeline);
     if (status)
         return status;
     m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->gate_pipeline);
@@ -403,8 +415,6 @@ static void destroy(struct phy_matmul_backend *backend)
         for (uint32_t i = 0; i < VK_TYPE_COUNT * VK_TILE_COUNT; i++)
             b->vk.vkDestroyPipeline(b->device, m->pipelines[i / VK_TILE_COUNT][i % VK_TILE_COUNT], NULL);
         b->vk.vkDestroyPipeline(b->device, m->gate_pipeline, NULL);
-        b->vk.vkDestroyShaderModule(b->device, m->module, NULL);
-        b->vk.vkDestroyShaderModule(b->device, m->gate_module, NULL);
         b->vk.vkDestroyDescriptorPool(b->device, m->pool, NULL);
         b->vk.vkDestroyPipelineLayout(b->device, m->layout, NULL);
         b->vk.vkDestroyDescriptorSetLayout(b->device, m->set_layout, NULL);
@@ -447,10 +457,7 @@ static enum phy_status create_layouts(struct vk_matmul *m)
         .pPushConstantRanges = &range,
     };
     result = b->vk.vkCreatePipelineLayout(b->device, &layout_info, NULL, &m->layout);
-    if (result)
-        return phy_vk_fail(b, result, "a pipeline layout");
-    enum phy_status status = phy_vk_module_create(b, phy_vk_spirv_matmul(), &m->module);
-    return status ? status : phy_vk_module_create(b, phy_vk_spirv_ffn_gate(), &m->gate_module);
+    return result ? phy_vk_fail(b, result, "a pipeline layout") : PHY_OK;
 }
 
 static enum phy_status choose_tiles(struct vk_matmul *m)

@@ -7,9 +7,9 @@
 #include "vk/vk.h"
 #include "vk/vk_matmul.h"
 
-enum { VK_TYPE_COUNT = 3, VK_TILE_COUNT = 5 };
+enum { VK_TYPE_COUNT = 3, VK_TILE_COUNT = 4 };
 
-/* How matmul.comp shares a product: see there. */
+/* How matmul.comp shares a product: see there. There is a module for each type, rows and count. */
 struct vk_tile {
     uint32_t lanes, row_lanes, count_lanes, rows, count;
 };
@@ -33,12 +33,11 @@ struct vk_matmul {
     struct phy_matmul_backend base;
     struct vk_backend b;
     struct phy_vk_matmul_options options;
-    const struct vk_tile *tiles; /* (VK_TILE_COUNT) for 1, 2, up to 4, up to 8 rows of x, and more */
+    const struct vk_tile *tiles; /* (VK_TILE_COUNT) for 1, up to 4, up to 8 rows of x, and more */
     bool unified;                /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkDescriptorPool pool;
-    VkShaderModule module, gate_module;
     VkPipeline pipelines[VK_TYPE_COUNT][VK_TILE_COUNT], gate_pipeline; /* made when first needed */
     VkDescriptorSet gate_set;
     struct vk_matrix *matrices; /* the caller's, then those of the self-test */
