@@ -14,10 +14,10 @@ static volatile sig_atomic_t stop_requested;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
-    bool quiet, is_terminal, line_open;
+    bool quiet, is_terminal, line_open, complete;
     double started, shown;
     char stage[32];
-    uint64_t first;
+    uint64_t first, done;
 } state;
 
 static double now_seconds(void)
@@ -74,25 +74,30 @@ static void on_progress(void *user, const struct phy_progress *progress)
         return;
     double now = now_seconds();
     pthread_mutex_lock(&lock);
-    if (strncmp(state.stage, progress->stage, sizeof state.stage - 1) != 0) {
+    if (strncmp(state.stage, progress->stage, sizeof state.stage - 1) != 0 || progress->done < state.done) {
         snprintf(state.stage, sizeof state.stage, "%s", progress->stage);
         state.started = now;
         state.first = progress->done;
+        state.complete = false;
         state.shown = state.is_terminal ? 0 : now;
     }
+    state.done = progress->done;
     bool last = progress->total && progress->done >= progress->total;
     double interval = state.is_terminal ? 0.1 : 5.0;
-    if (now - state.shown < interval && !last) {
+    if (state.complete || (now - state.shown < interval && !last)) {
         pthread_mutex_unlock(&lock);
         return;
     }
     state.shown = now;
+    state.complete = last;
     double elapsed = now - state.started, done = (double)(progress->done - state.first);
     double rate = elapsed > 0.05 ? done / elapsed : 0.0;
-    char done_text[48], total_text[48], rate_text[48], eta[48] = "";
+    char done_text[48], total_text[48], rate_text[48], speed[64] = "", eta[48] = "";
     scale_number((double)progress->done, progress->unit, done_text);
     scale_number((double)progress->total, progress->unit, total_text);
     scale_number(rate, progress->unit, rate_text);
+    if (rate > 0)
+        snprintf(speed, sizeof speed, ", %s/s", rate_text);
     if (rate > 0 && progress->total > progress->done) {
         double left = ceil((double)(progress->total - progress->done) / rate);
         snprintf(eta, sizeof eta, ", %.0f:%02.0f left", floor(left / 60), fmod(left, 60));
@@ -103,7 +108,7 @@ static void on_progress(void *user, const struct phy_progress *progress)
         for (int i = 0; i < 30; i++)
             bar[i] = i < (int)(share * 30.0) ? '#' : '.';
         bar[30] = 0;
-        fprintf(stderr, "\r\033[K%s [%s] %3.0f%% %s/s%s", progress->stage, bar, share * 100.0, rate_text, eta);
+        fprintf(stderr, "\r\033[K%s [%s] %3.0f%%%s%s", progress->stage, bar, share * 100.0, speed, eta);
         state.line_open = true;
         if (last) {
             fputc('\n', stderr);
@@ -111,8 +116,8 @@ static void on_progress(void *user, const struct phy_progress *progress)
         }
         fflush(stderr);
     } else {
-        fprintf(stderr, "%s: %s of %s (%.0f%%), %s/s%s\n", progress->stage, done_text, total_text, share * 100.0,
-                rate_text, eta);
+        fprintf(stderr, "%s: %s of %s (%.0f%%)%s%s\n", progress->stage, done_text, total_text, share * 100.0, speed,
+                eta);
     }
     pthread_mutex_unlock(&lock);
 }
