@@ -19,14 +19,17 @@ struct phy_model;
 struct phy_session;
 
 struct phy_model_params {
-    const char *device;          /* "cpu", "cpu:ref", "cpu:avx2", "cpu:avx512"; NULL: "cpu" */
+    /* What multiplies the weights: "cpu", "cpu:ref", "cpu:avx2", "cpu:avx512", "vulkan", "vulkan:N", "vulkan:NAME"
+     * (part of the device's name); NULL: "cpu". A Vulkan device holds a copy of the weights; the rest runs on the CPU.
+     */
+    const char *device;
     uint32_t threads;            /* 0: all processors */
     const struct phy_host *host; /* may be NULL; must outlive the model */
 };
 
 struct phy_model_info {
     const char *model_type; /* "llama", "mistral", "qwen2", "qwen3", "gemma3_text" */
-    const char *device;     /* the kernels in use: "cpu:avx512" */
+    const char *device;     /* in use: "cpu:avx512", "vulkan:0" */
     uint32_t vocab_size, hidden_size, intermediate_size, layer_count, head_count, kv_head_count, head_dim;
     uint32_t max_positions;
     uint32_t bos;        /* UINT32_MAX: none */
@@ -39,7 +42,9 @@ struct phy_model_info {
  *   errors of phy_checkpoint_open, and
  *   PHY_ERR_FORMAT       config.json breaks a rule, a tensor is missing or of another shape
  *   PHY_ERR_UNSUPPORTED  an architecture or a setting that we do not compute
- *   PHY_ERR_DEVICE       no such device
+ *   PHY_ERR_DEVICE       no such device, or one that multiplies wrongly
+ *   PHY_ERR_MEMORY       host or device memory does not hold it
+ *   PHY_ERR_USAGE        params->device is none of these
  * On success *out is the caller's: phy_model_close(&model), after its sessions. *out is NULL on failure.
  * Thread-safety: one session of a model at work at a time. */
 PHY_API enum phy_status phy_model_open(struct phy_model **out, const char *directory,
@@ -65,6 +70,8 @@ typedef bool phy_logits_sink(void *user, uint32_t position, const float *logits)
 /* Append `count` tokens. The sink sees every position from first_scored on (counted in the session; UINT32_MAX: only
  * the last), in order. PHY_ERR_USAGE        a token that is not in the vocabulary PHY_ERR_LIMIT        more tokens than
  * the session holds; nothing was appended PHY_ERR_IO           the model's files became shorter while they were mapped
+ *   PHY_ERR_DEVICE       the device was lost
+ *   PHY_ERR_MEMORY       host or device memory ran out
  *   PHY_ERR_INTERRUPTED  the sink or the host asked to stop */
 PHY_API enum phy_status phy_session_forward(struct phy_session *session, const uint32_t *tokens, size_t count,
                                             uint32_t first_scored, phy_logits_sink *sink, void *user);

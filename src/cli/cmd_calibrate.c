@@ -71,7 +71,7 @@ const struct phy_command cmd_calibrate = {
             "  -o, --output FILE     safetensors file, written beside and renamed\n"
             "      --alpha A         power of the root mean square (default 1)\n"
             "      --ctx N           tokens of a window (default 512)\n"
-            "      --device SPEC     cpu, cpu:ref, cpu:avx2 or cpu:avx512 (default cpu: the best)\n"
+            "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
             "      --threads N       CPU threads (default: all processors)\n"
             "      --json            a summary on stdout\n"
             "  -q, --quiet           errors and warnings only\n",

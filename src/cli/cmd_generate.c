@@ -168,7 +168,7 @@ const struct phy_command cmd_generate = {
         "      --seed N          of the draws (default 0)\n"
         "      --no-special      leave out what the tokenizer's template adds, such as a BOS token\n"
         "      --ignore-eos      go on after an end-of-sequence token\n"
-        "      --device SPEC     cpu, cpu:ref, cpu:avx2 or cpu:avx512 (default cpu: the best)\n"
+        "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
         "      --threads N       CPU threads (default: all processors)\n"
         "      --json            text, tokens and times as one object on stdout\n"
         "  -q, --quiet           errors and warnings only\n",

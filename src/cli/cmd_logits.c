@@ -107,7 +107,7 @@ const struct phy_command cmd_logits = {
             "\n"
             "      --ids N,N,...     token ids\n"
             "  -o, --output FILE     written beside and renamed\n"
-            "      --device SPEC     cpu, cpu:ref, cpu:avx2 or cpu:avx512 (default cpu: the best)\n"
+            "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
             "      --threads N       CPU threads (default: all processors)\n"
             "      --json            a summary on stdout\n"
             "  -q, --quiet           errors and warnings only\n",

@@ -51,7 +51,8 @@ _physarium() {
 
     case $previous in
     --device)
-        local names='cpu vulkan all'
+        local names='cpu vulkan'
+        [[ $command == surgery || $command == coverage ]] && names+=' all'
         if type -P physarium >/dev/null; then
             names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name":[[:space:]]*"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
         fi
