@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Every floating-point addition, subtraction and multiplication in the built shaders carries NoContraction; there is no
-# division, no fused multiply-add, and no type that a Vulkan 1.1 device need not have.
+# In the shaders of the flow, which give the same bits everywhere, every floating-point addition, subtraction and
+# multiplication carries NoContraction, and there is no division and no fused multiply-add. The products of the model runner have
+# a tolerance instead. No shader needs a type or a capability that a Vulkan 1.1 device need not have.
 set -euo pipefail
 command -v spirv-dis >/dev/null || { echo 'SKIPPED: no spirv-dis'; exit 77; }
 failures=0
 for module in "$PHY_BUILD"/src/vk/*.spv; do
-    spirv-dis --raw-id "$module" | awk -v module="${module##*/}" '
+    case ${module##*/} in
+    flow_tile*.spv | self_test.spv) exact=1 ;;
+    *) exact=0 ;;
+    esac
+    spirv-dis --raw-id "$module" | awk -v module="${module##*/}" -v must="$exact" '
         $1 == "OpDecorate" && $3 == "NoContraction" { exact[$2] = 1 }
-        $3 ~ /^OpF(Add|Sub|Mul)$/ { seen++; if (!exact[$1]) { print module ": " $0 " may be contracted"; bad = 1 } }
-        $3 ~ /^OpF(Div|Mod|Rem)$/ || $3 == "OpDot" { print module ": " $0 " has no exact result"; bad = 1 }
-        $3 == "OpExtInst" && /Fma|Sqrt|Exp|Log|Pow|Ldexp/ { print module ": " $0 " has no exact result"; bad = 1 }
+        $3 ~ /^OpF(Add|Sub|Mul)$/ { seen++; if (must && !exact[$1]) { print module ": " $0 " may be contracted"; bad = 1 } }
+        must && ($3 ~ /^OpF(Div|Mod|Rem)$/ || $3 == "OpDot") { print module ": " $0 " has no exact result"; bad = 1 }
+        must && $3 == "OpExtInst" && /Fma|Sqrt|Exp|Log|Pow|Ldexp/ { print module ": " $0 " has no exact result"; bad = 1 }
         $1 == "OpCapability" && $2 != "Shader" { print module ": needs " $2; bad = 1 }
         ($3 == "OpTypeFloat" || $3 == "OpTypeInt") && $4 != 32 { print module ": " $0; bad = 1 }
-        END { if (!seen) print module ": no arithmetic found"; exit bad || !seen }' || failures=1
+        END { if (must && !seen) print module ": no arithmetic found"; exit bad || (must && !seen) }' || failures=1
 done
 exit "$failures"

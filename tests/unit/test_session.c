@@ -392,9 +392,9 @@ static void devices_and_directories_that_are_none_are_named(void **state)
     char path[PATH_MAX];
     (void)state;
     snprintf(path, sizeof path, "%s", tiny_path("llama3", NULL));
-    refused(path, "cpu:sse9", PHY_ERR_DEVICE, "device \"cpu:sse9\"");
-    refused(path, "abacus", PHY_ERR_DEVICE, "device \"abacus\"");
-    refused(path, "", PHY_ERR_DEVICE, "device \"\"");
+    refused(path, "cpu:sse9", PHY_ERR_DEVICE, "cpu:sse9");
+    refused(path, "abacus", PHY_ERR_USAGE, "device \"abacus\"");
+    refused(path, "", PHY_ERR_USAGE, "device \"\"");
     refused("nowhere", NULL, PHY_ERR_IO, "nowhere");
     refused(tiny_path("llama3", "model.safetensors"), NULL, PHY_ERR_FORMAT, "a single file has no config.json");
     tiny_copy_changed("llama3", "plain", "{", "{");
