@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "physarium/host.h"
+#include "physarium/targets.h"
 
 /* A command returns the exit code. argv[0] is the command's name. */
 struct phy_command {
@@ -64,6 +65,9 @@ bool phy_read_file(const char *path, char **text, size_t *bytes);
 
 /* "1,2,3" to ids; false when it is anything else. `ids` has room for every comma and one more. */
 bool phy_parse_ids(const char *text, uint32_t *ids, size_t *count);
+
+/* "3" or "3-7" to a range of layers; false when it is anything else. */
+bool phy_parse_layers(const char *text, struct phy_target_params *targets);
 
 /* ---- the terminal ---- */
 

@@ -128,23 +128,6 @@ static void put_stdout(void *user, const char *text, size_t bytes)
     fwrite(text, 1, bytes, stdout);
 }
 
-static bool parse_layers(const char *text, struct phy_target_params *targets)
-{
-    unsigned long first, last;
-    char *end;
-    if (*text < '0' || *text > '9')
-        return false;
-    first = last = strtoul(text, &end, 10);
-    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
-        last = strtoul(end + 1, &end, 10);
-    if (*end || first > last || last >= PHY_NO_LAYER)
-        return false;
-    targets->has_layers = true;
-    targets->first_layer = (uint32_t)first;
-    targets->last_layer = (uint32_t)last;
-    return true;
-}
-
 static int compare(const struct phy_coverage_params *params, const struct phy_common_options *common)
 {
     struct phy_coverage_params run = *params;
@@ -210,7 +193,7 @@ static int run_coverage(int argc, char **argv)
     else if (zero)
         code = phy_usage_error("coverage",
                                "--gain, --beta, --iterations, --block, --sparsity and --threads take more than 0");
-    else if (layers && !parse_layers(layers, &params.targets))
+    else if (layers && !phy_parse_layers(layers, &params.targets))
         code = phy_usage_error("coverage", "--layers takes A or A-B, such as 0-11, not '%.64s'", layers);
     else {
         params.donor = positional[0];

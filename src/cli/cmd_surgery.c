@@ -49,23 +49,6 @@ static const char help[] =
     "Exit codes: 0 done, 2 usage, 3 files and disks, 4 a bad donor, 5 an unsupported one, 6 memory, 7 device,\n"
     "130 interrupted: the same command with --resume goes on.\n";
 
-static bool parse_layers(const char *text, struct phy_target_params *targets)
-{
-    unsigned long first, last;
-    char *end;
-    if (*text < '0' || *text > '9')
-        return false;
-    first = last = strtoul(text, &end, 10);
-    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
-        last = strtoul(end + 1, &end, 10);
-    if (*end || first > last || last >= PHY_NO_LAYER)
-        return false;
-    targets->has_layers = true;
-    targets->first_layer = (uint32_t)first;
-    targets->last_layer = (uint32_t)last;
-    return true;
-}
-
 static int print_json(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
 {
     cJSON *json = cJSON_CreateObject();
@@ -177,7 +160,7 @@ static int run(int argc, char **argv)
         code = phy_usage_error("surgery", "no output: give -o OUT");
     else if (params.threads > 4096)
         code = phy_usage_error("surgery", "--threads takes at most 4096");
-    else if (layers && !parse_layers(layers, &params.targets))
+    else if (layers && !phy_parse_layers(layers, &params.targets))
         code = phy_usage_error("surgery", "--layers takes A-B, such as 0-11, not '%.64s'", layers);
     else
         code = check_given(&params, seen);

@@ -48,3 +48,20 @@ bool phy_parse_ids(const char *text, uint32_t *ids, size_t *count)
     }
     return true;
 }
+
+bool phy_parse_layers(const char *text, struct phy_target_params *targets)
+{
+    unsigned long first, last;
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    first = last = strtoul(text, &end, 10);
+    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+        last = strtoul(end + 1, &end, 10);
+    if (*end || first > last || last >= PHY_NO_LAYER)
+        return false;
+    targets->has_layers = true;
+    targets->first_layer = (uint32_t)first;
+    targets->last_layer = (uint32_t)last;
+    return true;
+}
