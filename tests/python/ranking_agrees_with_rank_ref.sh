@@ -17,9 +17,11 @@ check() {
     "$python" "$PHY_SOURCE/tests/python/check_rank_ref.py" "$PHY_SOURCE/tools" donor.safetensors "$@"
 }
 check --make-calibration calibration.safetensors
+# Vulkan drivers leak and are unloaded before a sanitizer could name them; the forms of the CPU are what is asked for here.
+devices=$(ASAN_OPTIONS=detect_leaks=0 "$PHYSARIUM" devices)
 forms=()
 for form in ref avx2 avx512; do
-    if "$PHYSARIUM" devices | grep -q "cpu:$form"; then forms+=("$form"); fi
+    if grep -q "cpu:$form *bit-exact" <<<"$devices"; then forms+=("$form"); fi
 done
 count=0
 for how in '--sparsity 0.5' '--sparsity 0.37' '--sparsity 0.001' '--sparsity 0.999' '--pattern 2:4' '--pattern 4:8'; do
