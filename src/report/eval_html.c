@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* eval.html: one file, no script, nothing fetched; the style of every page. Token texts come from a stranger's
  * vocabulary and go through phy_text_html_name. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/whole_file.h"
 #include "physarium/eval.h"
 #include "physarium/version.h"
 #include "report/html_style.h"
@@ -283,25 +278,10 @@ static void put_worst(struct phy_text *out, const struct phy_eval_page *page)
 
 /* ---- the file ---- */
 
-static enum phy_status write_page(const struct phy_eval_page *page, const struct phy_text *text)
+static int write_page(const void *user, int fd)
 {
-    size_t bytes = strlen(page->output) + 40;
-    char *partial = phy_alloc(bytes, 1);
-    if (!partial)
-        return phy_fail_memory(page->host, "a path", bytes);
-    snprintf(partial, bytes, "%s.partial-%ld", page->output, (long)getpid());
-    int fd = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int error = fd < 0 ? errno : phy_write_all(fd, text->data, text->bytes);
-    if (fd >= 0) {
-        int close_error = phy_close(fd);
-        error = error ? error : close_error;
-        if (!error && rename(partial, page->output) != 0)
-            error = errno;
-        if (error)
-            unlink(partial);
-    }
-    phy_free(partial);
-    return error ? phy_fail(page->host, PHY_ERR_IO, "%s: %s", page->output, strerror(error)) : PHY_OK;
+    const struct phy_text *text = user;
+    return phy_write_all(fd, text->data, text->bytes);
 }
 
 enum phy_status phy_eval_write_html(const struct phy_eval_page *page)
@@ -315,7 +295,8 @@ enum phy_status phy_eval_write_html(const struct phy_eval_page *page)
         "<footer>physarium %s. KL is exact: over the whole vocabulary, in float64 sums over float32 logits. "
         "Errors are standard errors over tokens, taken as independent.</footer>\n</main></body></html>\n",
         phy_version());
-    enum phy_status status = text.failed ? phy_fail_memory(page->host, "a page", text.bytes) : write_page(page, &text);
+    enum phy_status status = text.failed ? phy_fail_memory(page->host, "a page", text.bytes)
+                                         : phy_write_whole_file(page->output, write_page, &text, page->host);
     phy_text_free(&text);
     return status;
 }

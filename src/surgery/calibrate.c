@@ -3,7 +3,6 @@
 #include "physarium/calibrate.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/io.h"
 #include "base/json_write.h"
 #include "base/log.h"
+#include "base/whole_file.h"
 #include "model/model_parts.h"
 #include "model/observer.h"
 #include "physarium/targets.h"
@@ -159,8 +159,9 @@ static void write_header(struct phy_json_writer *json, const struct calibration_
 }
 
 /* 8 bytes of length, the header padded with spaces to 8 bytes, the vectors. Returns 0 or an errno value. */
-static int write_file(const struct calibration_run *run, int fd)
+static int write_file(const void *user, int fd)
 {
+    const struct calibration_run *run = user;
     struct phy_json_writer *json = phy_alloc(1, sizeof *json);
     float *scales =
         phy_alloc(run->width[PHY_INPUT_DOWN] + run->width[PHY_INPUT_O] + run->width[PHY_INPUT_QKV], sizeof *scales);
@@ -190,28 +191,6 @@ static int write_file(const struct calibration_run *run, int fd)
     phy_free(json);
     phy_free(scales);
     return error;
-}
-
-static enum phy_status write_output(const struct calibration_run *run)
-{
-    const struct phy_calibrate_params *p = run->params;
-    size_t bytes = strlen(p->output) + 40;
-    char *partial = phy_alloc(bytes, 1);
-    if (!partial)
-        return phy_fail_memory(p->host, "a path", bytes);
-    snprintf(partial, bytes, "%s.partial-%ld", p->output, (long)getpid());
-    int fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int error = fd < 0 ? errno : write_file(run, fd);
-    if (fd >= 0) {
-        int close_error = phy_close(fd);
-        error = error ? error : close_error;
-        if (!error && rename(partial, p->output) != 0)
-            error = errno;
-        if (error)
-            unlink(partial);
-    }
-    phy_free(partial);
-    return error ? phy_fail(p->host, PHY_ERR_IO, "%s: %s", p->output, strerror(error)) : PHY_OK;
 }
 
 /* ---- all of it ---- */
@@ -256,7 +235,7 @@ enum phy_status phy_calibrate_run(const struct phy_calibrate_params *params)
     if (status == PHY_OK)
         status = measure(&run);
     if (status == PHY_OK)
-        status = write_output(&run);
+        status = phy_write_whole_file(params->output, write_file, &run, params->host);
     for (int i = 0; i < PHY_INPUT_COUNT; i++)
         phy_free(run.squares[i]);
     phy_target_list_free(&run.targets);
