@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "import/import_files.h"
@@ -193,18 +193,11 @@ static void fill_result(const struct import_run *run, double seconds, struct phy
     snprintf(out->architecture, sizeof out->architecture, "%s", run->model.architecture->name);
 }
 
-static double now_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 enum phy_status phy_import_run(const struct phy_import_params *params, struct phy_import_result *result)
 {
     struct import_run run = {.params = params, .host = params->host, .file = params->input, .fd = -1};
     struct phy_output output;
-    double started = now_seconds();
+    double started = phy_seconds_now();
     if (!params->input || !params->output)
         return phy_fail(params->host, PHY_ERR_USAGE, "import needs an input and an output");
     enum phy_status status = open_input(&run);
@@ -223,7 +216,7 @@ enum phy_status phy_import_run(const struct phy_import_params *params, struct ph
         }
     }
     if (!status && result)
-        fill_result(&run, now_seconds() - started, result);
+        fill_result(&run, phy_seconds_now() - started, result);
     phy_import_tokenizer_free(&run.tokenizer);
     phy_free(run.model.tensors);
     phy_free(run.model.sliding_layers);

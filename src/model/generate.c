@@ -2,9 +2,9 @@
 #include "physarium/generate.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "model/model_parts.h"
 #include "model/sampler.h"
@@ -108,19 +108,12 @@ static bool is_eos(const struct phy_model_config *config, uint32_t id)
     return false;
 }
 
-static double now_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static enum phy_status loop(struct stream *s, struct chooser *c, struct phy_generate_result *out)
 {
     const struct phy_generate_params *p = s->params;
-    double started = now_seconds();
+    double started = phy_seconds_now();
     enum phy_status status = phy_session_forward(p->session, p->prompt, p->prompt_count, UINT32_MAX, choose, c);
-    double prefilled = now_seconds();
+    double prefilled = phy_seconds_now();
     out->prefill_seconds = prefilled - started;
     while (status == PHY_OK && out->count < p->max_tokens) {
         uint32_t id = c->chosen;
@@ -137,7 +130,7 @@ static enum phy_status loop(struct stream *s, struct chooser *c, struct phy_gene
             break;
         status = phy_session_forward(p->session, &id, 1, UINT32_MAX, choose, c);
     }
-    out->decode_seconds = now_seconds() - prefilled;
+    out->decode_seconds = phy_seconds_now() - prefilled;
     return status == PHY_OK ? flush_text(s, true) : status;
 }
 

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -72,13 +71,6 @@ struct pipeline {
     double recorded_at, shard_started, started, stage_before;
     uint64_t written_bytes, total_bytes; /* for progress */
 };
-
-double phy_seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 bool phy_is_cpu(const struct phy_backend *backend)
 {

@@ -10,6 +10,7 @@
 #ifndef PHY_SURGERY_PIPELINE_H
 #define PHY_SURGERY_PIPELINE_H
 
+#include "base/clock.h"
 #include "device/device_set.h"
 #include "surgery/calibration.h"
 #include "surgery/journal.h"
@@ -62,8 +63,6 @@ enum phy_status phy_fail_refused(const struct phy_checkpoint *donor, const struc
 
 /* True for a device that computes on this processor and cannot be lost. */
 bool phy_is_cpu(const struct phy_backend *backend);
-/* Seconds on a clock that does not jump. */
-double phy_seconds_now(void);
 
 /* Test seam: a progress record after this much output or time, whichever is first. */
 struct phy_pipeline_tuning {
