@@ -51,7 +51,7 @@ static int measure(const struct shape *shape, int rounds)
         w[i] = (uint16_t)(0x3C00 + i * 2654435761u % 0x300);
     for (size_t i = 0; i < shape->count * shape->cols; i++)
         x[i] = (float)(i % 17) - 8.0f;
-    struct phy_matmul product = {w, PHY_FLOAT_BF16, shape->rows, shape->cols, x, shape->count, y, shape->rows};
+    struct phy_matmul product = {w, PHY_WEIGHT_BF16, shape->rows, shape->cols, x, shape->count, y, shape->rows};
     struct phy_cpu_features have = phy_cpu_detect();
     for (int round = -1; round < rounds; round++) {
         for (int f = 1; phy_matmul_variants[f].name; f++) {

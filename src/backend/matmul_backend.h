@@ -15,7 +15,7 @@
 /* A stored matrix. Its data outlives the backend; a device with memory of its own reads it once, in load. */
 struct phy_weights {
     const void *data; /* (rows, cols) row-major, dense */
-    enum phy_float_type type;
+    enum phy_weight_type type;
     size_t rows, cols;
     uint32_t index; /* the backend's own, set by load */
 };

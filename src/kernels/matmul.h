@@ -16,13 +16,13 @@
 #include <stdint.h>
 
 #include "base/cpu_features.h"
-#include "kernels/flow_tile.h"
+#include "quant/weight_type.h"
 
 enum { PHY_MATVEC_MAX_COUNT = 8 };
 
 struct phy_matmul {
-    const void *w;            /* (rows, cols) row-major, dense */
-    enum phy_float_type type; /* of w */
+    const void *w;             /* (rows, cols) row-major, dense */
+    enum phy_weight_type type; /* of w */
     size_t rows, cols;
     const float *x; /* (count, cols) row-major, dense */
     size_t count;

@@ -10,9 +10,9 @@ static float widen(const struct phy_matmul *product, size_t index)
     const char *w = product->w;
     float out;
     switch (product->type) {
-    case PHY_FLOAT_BF16:
+    case PHY_WEIGHT_BF16:
         return phy_bf16_widen(phy_load_u16(w + index * 2));
-    case PHY_FLOAT_F16:
+    case PHY_WEIGHT_F16:
         return phy_f16_widen(phy_load_u16(w + index * 2));
     default:
         memcpy(&out, w + index * 4, 4);

@@ -7,12 +7,12 @@
 
 #include "kernels/vec_math.h"
 
-INLINE vec load_codes(const void *w, enum phy_float_type type, size_t index)
+INLINE vec load_codes(const void *w, enum phy_weight_type type, size_t index)
 {
     switch (type) {
-    case PHY_FLOAT_BF16:
+    case PHY_WEIGHT_BF16:
         return vec_widen_bf16((const uint16_t *)w + index);
-    case PHY_FLOAT_F16:
+    case PHY_WEIGHT_F16:
         return vec_widen_f16((const uint16_t *)w + index);
     default:
         return vec_load((const float *)w + index);
@@ -20,10 +20,10 @@ INLINE vec load_codes(const void *w, enum phy_float_type type, size_t index)
 }
 
 /* The last `bytes` of a row, zero-padded to a vector: nothing beyond the matrix is read. */
-INLINE vec load_codes_tail(const void *w, enum phy_float_type type, size_t index, size_t left)
+INLINE vec load_codes_tail(const void *w, enum phy_weight_type type, size_t index, size_t left)
 {
     float buffer[LANES] = {0};
-    size_t width = type == PHY_FLOAT_F32 ? 4 : 2;
+    size_t width = type == PHY_WEIGHT_F32 ? 4 : 2;
     memcpy(buffer, (const char *)w + index * width, left * width);
     return load_codes(buffer, type, 0);
 }
@@ -39,11 +39,11 @@ INLINE vec load_floats_tail(const float *x, size_t left)
 enum { BLOCK_COLS = PHY_MATMUL_PANEL_COLS * LANES };
 
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. */
-INLINE void dot_rows(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t n,
+INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t rows, size_t n,
                      size_t count)
 {
     const size_t cols = product->cols, whole = cols - cols % LANES;
-    const size_t width = type == PHY_FLOAT_F32 ? 4 : 2;
+    const size_t width = type == PHY_WEIGHT_F32 ? 4 : 2;
     vec sum[4 * 4];
     const char *w[4];
     UNROLL
@@ -91,7 +91,7 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_float_type type,
 }
 
 /* Four rows of w at a time: four streams from memory. The order of a row's sum depends on neither n nor the share. */
-INLINE void matvec_typed(const struct phy_matmul *product, enum phy_float_type type, size_t row_begin, size_t row_end)
+INLINE void matvec_typed(const struct phy_matmul *product, enum phy_weight_type type, size_t row_begin, size_t row_end)
 {
     size_t r = row_begin;
     for (; r + 4 <= row_end; r += 4) {
@@ -110,14 +110,14 @@ INLINE void matvec_typed(const struct phy_matmul *product, enum phy_float_type t
 void FORM(phy_matvec)(const struct phy_matmul *product, size_t row_begin, size_t row_end)
 {
     switch (product->type) {
-    case PHY_FLOAT_BF16:
-        matvec_typed(product, PHY_FLOAT_BF16, row_begin, row_end);
+    case PHY_WEIGHT_BF16:
+        matvec_typed(product, PHY_WEIGHT_BF16, row_begin, row_end);
         break;
-    case PHY_FLOAT_F16:
-        matvec_typed(product, PHY_FLOAT_F16, row_begin, row_end);
+    case PHY_WEIGHT_F16:
+        matvec_typed(product, PHY_WEIGHT_F16, row_begin, row_end);
         break;
     default:
-        matvec_typed(product, PHY_FLOAT_F32, row_begin, row_end);
+        matvec_typed(product, PHY_WEIGHT_F32, row_begin, row_end);
         break;
     }
 }
@@ -126,7 +126,7 @@ enum { UNIT_ROWS = UNIT_VECS * LANES };
 
 /* LANES columns from k of LANES rows from r, widened and turned: lanes[k] holds a column. Rows from `rows` on are zero.
  */
-INLINE void load_columns(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k,
+INLINE void load_columns(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t rows, size_t k,
                          size_t cols, vec lanes[LANES])
 {
     for (size_t i = 0; i < LANES; i++) {
@@ -140,7 +140,7 @@ INLINE void load_columns(const struct phy_matmul *product, enum phy_float_type t
 }
 
 /* panel[k][UNIT_ROWS] = widened w[r + i][k0 + k]; rows past the end are zero. */
-INLINE void pack_panel(const struct phy_matmul *product, enum phy_float_type type, size_t r, size_t rows, size_t k0,
+INLINE void pack_panel(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t rows, size_t k0,
                        size_t cols, float *panel)
 {
     for (size_t i = 0; i < UNIT_ROWS; i += LANES) {
@@ -200,7 +200,7 @@ INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r,
     }
 }
 
-INLINE void matmul_typed(const struct phy_matmul *product, enum phy_float_type type, size_t row_begin, size_t row_end,
+INLINE void matmul_typed(const struct phy_matmul *product, enum phy_weight_type type, size_t row_begin, size_t row_end,
                          float *panel)
 {
     for (size_t r = row_begin; r < row_end; r += UNIT_ROWS) {
@@ -222,14 +222,14 @@ INLINE void matmul_typed(const struct phy_matmul *product, enum phy_float_type t
 void FORM(phy_matmul)(const struct phy_matmul *product, size_t row_begin, size_t row_end, float *panel)
 {
     switch (product->type) {
-    case PHY_FLOAT_BF16:
-        matmul_typed(product, PHY_FLOAT_BF16, row_begin, row_end, panel);
+    case PHY_WEIGHT_BF16:
+        matmul_typed(product, PHY_WEIGHT_BF16, row_begin, row_end, panel);
         break;
-    case PHY_FLOAT_F16:
-        matmul_typed(product, PHY_FLOAT_F16, row_begin, row_end, panel);
+    case PHY_WEIGHT_F16:
+        matmul_typed(product, PHY_WEIGHT_F16, row_begin, row_end, panel);
         break;
     default:
-        matmul_typed(product, PHY_FLOAT_F32, row_begin, row_end, panel);
+        matmul_typed(product, PHY_WEIGHT_F32, row_begin, row_end, panel);
         break;
     }
 }

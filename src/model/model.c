@@ -25,7 +25,7 @@ enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_wei
     return model->matmul->ops->multiply(model->matmul, &product, 1, x, count);
 }
 
-void phy_widen(float *to, const void *from, enum phy_float_type type, size_t count)
+void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t count)
 {
     /* One row of the identity times the values: the reference product is the one place that widens. */
     static const float one = 1.0f;
@@ -151,7 +151,7 @@ void phy_model_close(struct phy_model **model)
 
 static uint64_t matrix_bytes(const struct phy_weights *m)
 {
-    return (uint64_t)m->rows * m->cols * phy_float_bytes(m->type);
+    return (uint64_t)m->rows * m->cols * phy_weight_float_bytes(m->type);
 }
 
 void phy_model_describe(const struct phy_model *model, struct phy_model_info *out)

@@ -45,7 +45,7 @@ enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_wei
                                    float *y, const float *bias);
 
 /* Widen `count` stored values. */
-void phy_widen(float *to, const void *from, enum phy_float_type type, size_t count);
+void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t count);
 
 /* model_weights.c: map the shards, find every tensor by its Hugging Face name, check its shape and type. */
 enum phy_status phy_model_load_weights(struct phy_model *model);

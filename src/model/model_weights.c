@@ -37,21 +37,21 @@ static bool find(const struct finder *finder, const char *name, struct phy_tenso
     return found != NULL;
 }
 
-static bool float_type(const char *dtype, enum phy_float_type *type)
+static bool float_type(const char *dtype, enum phy_weight_type *type)
 {
     if (strcmp(dtype, "BF16") == 0)
-        *type = PHY_FLOAT_BF16;
+        *type = PHY_WEIGHT_BF16;
     else if (strcmp(dtype, "F16") == 0)
-        *type = PHY_FLOAT_F16;
+        *type = PHY_WEIGHT_F16;
     else if (strcmp(dtype, "F32") == 0)
-        *type = PHY_FLOAT_F32;
+        *type = PHY_WEIGHT_F32;
     else
         return false;
     return true;
 }
 
 /* The tensor `name` with its data, or a logged failure. rows 0: a vector of `cols`. */
-static const void *take(struct finder *finder, const char *name, size_t rows, size_t cols, enum phy_float_type *type)
+static const void *take(struct finder *finder, const char *name, size_t rows, size_t cols, enum phy_weight_type *type)
 {
     struct phy_model *model = finder->model;
     struct phy_tensor_info tensor;
@@ -94,7 +94,7 @@ static void take_matrix(struct finder *finder, const char *name, size_t rows, si
 
 static float *take_vector(struct finder *finder, const char *name, size_t count)
 {
-    enum phy_float_type type;
+    enum phy_weight_type type;
     const void *data = take(finder, name, 0, count, &type);
     if (!data)
         return NULL;

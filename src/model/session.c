@@ -188,7 +188,7 @@ static void embed(struct phy_session *s, const uint32_t *tokens, size_t count)
     const struct phy_weights *e = &s->model->embedding;
     for (size_t n = 0; n < count; n++) {
         float *to = s->x + n * e->cols;
-        phy_widen(to, (const char *)e->data + tokens[n] * e->cols * phy_float_bytes(e->type), e->type, e->cols);
+        phy_widen(to, (const char *)e->data + tokens[n] * e->cols * phy_weight_float_bytes(e->type), e->type, e->cols);
         for (size_t i = 0; i < e->cols; i++)
             to[i] *= s->model->embedding_scale;
     }

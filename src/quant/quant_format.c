@@ -1,30 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/quant_format.h"
 
+#include <string.h>
+
 const struct phy_quant_format phy_quant_formats[] = {
-    {"f32", 0, 1, 4, phy_decode_f32},
-    {"f16", 1, 1, 2, phy_decode_f16},
-    {"bf16", 30, 1, 2, phy_decode_bf16},
-    {"q4_0", 2, 32, 18, phy_decode_q4_0},
-    {"q4_1", 3, 32, 20, phy_decode_q4_1},
-    {"q5_0", 6, 32, 22, phy_decode_q5_0},
-    {"q5_1", 7, 32, 24, phy_decode_q5_1},
-    {"q8_0", 8, 32, 34, phy_decode_q8_0},
-    {"q2_K", 10, 256, 84, phy_decode_q2_k},
-    {"q3_K", 11, 256, 110, phy_decode_q3_k},
-    {"q4_K", 12, 256, 144, phy_decode_q4_k},
-    {"q5_K", 13, 256, 176, phy_decode_q5_k},
-    {"q6_K", 14, 256, 210, phy_decode_q6_k},
-    {"iq4_nl", 20, 32, 18, phy_decode_iq4_nl},
-    {"iq4_xs", 23, 256, 136, phy_decode_iq4_xs},
-    {"mxfp4", 39, 32, 17, phy_decode_mxfp4},
+    {"f32", 0, 1, 4, phy_decode_f32, NULL},
+    {"f16", 1, 1, 2, phy_decode_f16, NULL},
+    {"bf16", 30, 1, 2, phy_decode_bf16, phy_bf16_encode},
+    {"q4_0", 2, 32, 18, phy_decode_q4_0, NULL},
+    {"q4_1", 3, 32, 20, phy_decode_q4_1, NULL},
+    {"q5_0", 6, 32, 22, phy_decode_q5_0, NULL},
+    {"q5_1", 7, 32, 24, phy_decode_q5_1, NULL},
+    {"q8_0", 8, 32, 34, phy_decode_q8_0, NULL},
+    {"q2_K", 10, 256, 84, phy_decode_q2_k, NULL},
+    {"q3_K", 11, 256, 110, phy_decode_q3_k, NULL},
+    {"q4_K", 12, 256, 144, phy_decode_q4_k, NULL},
+    {"q5_K", 13, 256, 176, phy_decode_q5_k, NULL},
+    {"q6_K", 14, 256, 210, phy_decode_q6_k, NULL},
+    {"iq4_nl", 20, 32, 18, phy_decode_iq4_nl, NULL},
+    {"iq4_xs", 23, 256, 136, phy_decode_iq4_xs, NULL},
+    {"mxfp4", 39, 32, 17, phy_decode_mxfp4, NULL},
+    {"vindex_fp4", PHY_NO_GGUF_ID, 256, 137, phy_decode_vindex_fp4, NULL},
+    {"vindex_fp8", PHY_NO_GGUF_ID, 256, 257, phy_decode_vindex_fp8, NULL},
 };
 const size_t phy_quant_format_count = sizeof phy_quant_formats / sizeof phy_quant_formats[0];
 
 const struct phy_quant_format *phy_quant_by_gguf_id(uint32_t gguf_id)
 {
     for (size_t i = 0; i < phy_quant_format_count; i++) {
-        if (phy_quant_formats[i].gguf_id == gguf_id)
+        if (phy_quant_formats[i].gguf_id == gguf_id && gguf_id != PHY_NO_GGUF_ID)
+            return &phy_quant_formats[i];
+    }
+    return NULL;
+}
+
+const struct phy_quant_format *phy_quant_named(const char *name)
+{
+    for (size_t i = 0; i < phy_quant_format_count; i++) {
+        if (strcmp(phy_quant_formats[i].name, name) == 0)
             return &phy_quant_formats[i];
     }
     return NULL;

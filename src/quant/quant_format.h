@@ -10,24 +10,32 @@
 /* Decode `blocks` blocks from `from` (any alignment) to out, (blocks * elements) floats. One rounding per operation, in
  * the order that docs/quant.md writes; signs of zero included. The two must not overlap. */
 typedef void phy_decode_blocks(const uint8_t *from, size_t blocks, float *out);
+/* Encode (blocks * elements) finite floats to `blocks` blocks. The same bytes on every processor, whatever its
+ * instructions. The two must not overlap. */
+typedef void phy_encode_blocks(const float *from, size_t blocks, uint8_t *out);
 
 struct phy_quant_format {
     const char *name;         /* "q4_K": the name in docs/quant.md and of the golden files */
-    uint32_t gguf_id;         /* type id in a GGUF file */
+    uint32_t gguf_id;         /* type id in a GGUF file; or PHY_NO_GGUF_ID */
     uint32_t elements, bytes; /* of one block */
     phy_decode_blocks *decode;
+    phy_encode_blocks *encode; /* NULL: read only */
 };
+
+#define PHY_NO_GGUF_ID UINT32_MAX
 
 extern const struct phy_quant_format phy_quant_formats[];
 extern const size_t phy_quant_format_count;
 
 /* NULL if that type cannot be decoded. */
 const struct phy_quant_format *phy_quant_by_gguf_id(uint32_t gguf_id);
+const struct phy_quant_format *phy_quant_named(const char *name);
 
 /* One file each; what a block looks like is drawn there. */
 phy_decode_blocks phy_decode_f32, phy_decode_f16, phy_decode_bf16, phy_decode_q4_0, phy_decode_q4_1, phy_decode_q5_0,
     phy_decode_q5_1, phy_decode_q8_0, phy_decode_q2_k, phy_decode_q3_k, phy_decode_q4_k, phy_decode_q5_k,
-    phy_decode_q6_k, phy_decode_iq4_nl, phy_decode_iq4_xs, phy_decode_mxfp4;
+    phy_decode_q6_k, phy_decode_iq4_nl, phy_decode_iq4_xs, phy_decode_mxfp4, phy_decode_vindex_fp4,
+    phy_decode_vindex_fp8;
 
 /* count floats to bf16, to nearest even, little-endian bytes. */
 void phy_bf16_encode(const float *from, size_t count, uint8_t *out);

@@ -40,7 +40,7 @@ struct vk_spirv phy_vk_spirv_ffn_gate(void)
     EMBED(phy_spirv_matmul_##type##_##rows##x##count, "matmul_" #type "_" #rows "x" #count ".spv");
 PHY_MATMUL_MODULES(EMBED_MODULE)
 
-struct vk_spirv phy_vk_spirv_matmul(enum phy_float_type type, uint32_t rows, uint32_t count)
+struct vk_spirv phy_vk_spirv_matmul(enum phy_weight_type type, uint32_t rows, uint32_t count)
 {
 #define LIST_MODULE(type, rows, count)                                                                                 \
     {type, rows, count, phy_spirv_matmul_##type##_##rows##x##count, phy_spirv_matmul_##type##_##rows##x##count##_end},

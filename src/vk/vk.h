@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "backend/backend.h"
+#include "quant/weight_type.h"
 #include "shared/flow_tile.h"
 #include "vk/vk_backend.h"
 
@@ -39,7 +40,7 @@ struct vk_spirv {
 struct vk_spirv phy_vk_spirv_flow_tile(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
 /* For an invocation's tile of rows of w and of x: one of the list in CMakeLists.txt. */
-struct vk_spirv phy_vk_spirv_matmul(enum phy_float_type type, uint32_t rows, uint32_t count);
+struct vk_spirv phy_vk_spirv_matmul(enum phy_weight_type type, uint32_t rows, uint32_t count);
 struct vk_spirv phy_vk_spirv_ffn_gate(void);
 
 /* ---- the device ---- */

@@ -39,7 +39,7 @@ static enum phy_status create_pipeline(struct vk_matmul *m, struct vk_spirv spir
     return status;
 }
 
-static enum phy_status pipeline(struct vk_matmul *m, enum phy_float_type type, uint32_t index, VkPipeline *out)
+static enum phy_status pipeline(struct vk_matmul *m, enum phy_weight_type type, uint32_t index, VkPipeline *out)
 {
     const struct vk_tile *tile = &m->tiles[index];
     const uint32_t values[PHY_MATMUL_SPEC_COUNT] = {

@@ -35,7 +35,7 @@ static enum phy_status list_matrices(struct vk_matmul *m, struct phy_weights *co
         if (w->rows > INT32_MAX || w->cols > INT32_MAX)
             return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s: a matrix of %zu x %zu is too large", m->b.base.name,
                                  w->rows, w->cols);
-        const uint32_t block_cols = (uint32_t)(BLOCK_BYTES / phy_float_bytes(w->type));
+        const uint32_t block_cols = (uint32_t)(BLOCK_BYTES / phy_weight_float_bytes(w->type));
         m->matrices[m->matrix_count++] =
             (struct vk_matrix){.w = w,
                                .type = w->type,
@@ -179,7 +179,7 @@ static enum phy_status create_sets(struct vk_matmul *m)
 
 static void pad_rows(char *to, const struct vk_matrix *matrix, uint32_t first, uint32_t rows)
 {
-    const size_t stored = matrix->cols * phy_float_bytes(matrix->type), padded = (size_t)row_bytes(matrix);
+    const size_t stored = matrix->cols * phy_weight_float_bytes(matrix->type), padded = (size_t)row_bytes(matrix);
     const char *from = (const char *)matrix->w->data + first * stored;
     if (stored == padded) {
         memcpy(to, from, rows * stored);
@@ -262,7 +262,7 @@ static enum phy_status load(struct vk_matmul *m, struct phy_weights *const *matr
     for (uint32_t type = 0; type < VK_TYPE_COUNT && status == PHY_OK; type++) {
         if (!types[type])
             continue;
-        status = phy_vk_matmul_self_test_run(m, test, (enum phy_float_type)type, own);
+        status = phy_vk_matmul_self_test_run(m, test, (enum phy_weight_type)type, own);
         own += 2;
     }
     return status;

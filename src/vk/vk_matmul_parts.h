@@ -24,7 +24,7 @@ struct vk_slice {
 
 struct vk_matrix {
     const struct phy_weights *w; /* only while load runs */
-    enum phy_float_type type;
+    enum phy_weight_type type;
     uint32_t rows, cols, blocks; /* blocks of 16 bytes in a row */
     uint32_t first_slice, slice_count;
 };
@@ -98,6 +98,6 @@ struct vk_matmul_self_test {
 void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test);
 /* Products of one type, loaded as matrices `first` and first + 1. PHY_ERR_DEVICE, logged, if they are wrong. */
 enum phy_status phy_vk_matmul_self_test_run(struct vk_matmul *m, const struct vk_matmul_self_test *test,
-                                            enum phy_float_type type, uint32_t first);
+                                            enum phy_weight_type type, uint32_t first);
 
 #endif

@@ -10,23 +10,23 @@
 enum { ROWS = VK_SELF_TEST_ROWS, COLS = VK_SELF_TEST_COLS, MOST_COUNT = PHY_MATVEC_MAX_COUNT + 1 };
 
 /* Codes of random sign and fraction with magnitudes from 2^-4 to 2; each 16th a binary16 subnormal. */
-static uint32_t code(enum phy_float_type type, uint32_t random, uint32_t index)
+static uint32_t code(enum phy_weight_type type, uint32_t random, uint32_t index)
 {
     uint32_t sign = random >> 31, exponent = 123 + (random >> 28 & 3), fraction = random & 0x7FFFFF;
-    if (type == PHY_FLOAT_F16)
+    if (type == PHY_WEIGHT_F16)
         return index % 16 == 5 ? sign << 15 | (fraction & 0x3FF) : sign << 15 | (exponent - 112) << 10 | fraction >> 13;
     uint32_t bits = sign << 31 | exponent << 23 | fraction;
-    return type == PHY_FLOAT_BF16 ? bits >> 16 : bits;
+    return type == PHY_WEIGHT_BF16 ? bits >> 16 : bits;
 }
 
 void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test)
 {
     uint32_t random = 1;
     for (uint32_t type = 0; type < VK_TYPE_COUNT; type++) {
-        const size_t bytes = phy_float_bytes((enum phy_float_type)type);
+        const size_t bytes = phy_weight_float_bytes((enum phy_weight_type)type);
         for (uint32_t i = 0; i < ROWS * COLS; i++) {
             random = random * 1664525u + 1013904223u;
-            uint32_t value = code((enum phy_float_type)type, random, i);
+            uint32_t value = code((enum phy_weight_type)type, random, i);
             if (bytes == 4) {
                 test->words[type][i] = value;
             } else {
@@ -34,7 +34,7 @@ void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test)
                 memcpy((char *)test->words[type] + i * bytes, &half, bytes);
             }
         }
-        const struct phy_weights w = {.data = test->words[type], .type = (enum phy_float_type)type};
+        const struct phy_weights w = {.data = test->words[type], .type = (enum phy_weight_type)type};
         struct phy_weights *both = &test->matrices[2 * type];
         both[0] = both[1] = w;
         both[0].rows = both[1].cols = ROWS;
@@ -53,7 +53,7 @@ static double judge(const struct phy_weights *w, const float *x, size_t count, c
                 /* The reference product of one weight and 1: the one place that widens. */
                 static const float one = 1.0f;
                 float value;
-                const char *at = (const char *)w->data + (r * w->cols + k) * phy_float_bytes(w->type);
+                const char *at = (const char *)w->data + (r * w->cols + k) * phy_weight_float_bytes(w->type);
                 const struct phy_matmul widen = {
                     .w = at, .type = w->type, .rows = 1, .cols = 1, .x = &one, .count = 1, .y = &value, .y_stride = 1};
                 phy_matmul_variants[0].matvec(&widen, 0, 1);
@@ -116,7 +116,7 @@ static enum phy_status test_ffn(struct vk_matmul *m, const struct phy_weights *b
 }
 
 enum phy_status phy_vk_matmul_self_test_run(struct vk_matmul *m, const struct vk_matmul_self_test *test,
-                                            enum phy_float_type type, uint32_t first)
+                                            enum phy_weight_type type, uint32_t first)
 {
     const struct phy_weights *both = &test->matrices[2 * type];
     float x[MOST_COUNT * COLS];

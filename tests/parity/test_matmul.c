@@ -14,14 +14,14 @@ enum pattern { GAUSSIAN, ZEROS, POSITIVE, ALL_EQUAL, EXTREMES, SUBNORMALS, PATTE
 
 static const char *const pattern_names[] = {"gaussian", "zeros", "positive", "all equal", "extremes", "subnormals"};
 static const char *const type_names[] = {"bf16", "f16", "f32"};
-static const enum phy_float_type types[] = {PHY_FLOAT_BF16, PHY_FLOAT_F16, PHY_FLOAT_F32};
+static const enum phy_weight_type types[] = {PHY_WEIGHT_BF16, PHY_WEIGHT_F16, PHY_WEIGHT_F32};
 enum { TYPES = sizeof types / sizeof *types };
 
 /* A weight matrix and its rows of x, and what their product is. */
 struct matrix_case {
     uint64_t seed;
     size_t rows, cols, max_count;
-    enum phy_float_type type;
+    enum phy_weight_type type;
     enum pattern pattern;
     bool at_end;      /* guard pages touch the ends of the buffers, else the beginnings */
     size_t misplaced; /* bytes that the weights lie off their alignment */
@@ -31,13 +31,13 @@ struct matrix_case {
     double *sum, *absolute; /* (max_count, rows) sums of products, and of their magnitudes */
 };
 
-static float widen(const void *codes, enum phy_float_type type, size_t index)
+static float widen(const void *codes, enum phy_weight_type type, size_t index)
 {
-    const uint8_t *at = (const uint8_t *)codes + index * phy_float_bytes(type);
-    if (type == PHY_FLOAT_F32)
+    const uint8_t *at = (const uint8_t *)codes + index * phy_weight_float_bytes(type);
+    if (type == PHY_WEIGHT_F32)
         return phy_float_of_bits(phy_load_u32(at));
     const uint16_t half = phy_load_u16(at);
-    return type == PHY_FLOAT_F16 ? phy_f16_widen(half) : phy_bf16_widen(half);
+    return type == PHY_WEIGHT_F16 ? phy_f16_widen(half) : phy_bf16_widen(half);
 }
 
 /* Bits of one weight: of binary32, or of the 16-bit type. None is an infinity or a NaN. */
@@ -46,25 +46,25 @@ static uint32_t draw_code(const struct matrix_case *c)
     uint32_t word = random_bits(), sign = word & 0x80000000u;
     switch (c->pattern) {
     case ZEROS:
-        return word % 2 ? 0 : c->type == PHY_FLOAT_F32 ? 0x80000000u : 0x8000u;
+        return word % 2 ? 0 : c->type == PHY_WEIGHT_F32 ? 0x80000000u : 0x8000u;
     case ALL_EQUAL: /* every addition of a binade rounds the same way */
-        return c->type == PHY_FLOAT_F32 ? 0x3EAAAAABu : c->type == PHY_FLOAT_F16 ? 0x3555u : 0x3EABu; /* 1/3 */
+        return c->type == PHY_WEIGHT_F32 ? 0x3EAAAAABu : c->type == PHY_WEIGHT_F16 ? 0x3555u : 0x3EABu; /* 1/3 */
     case EXTREMES: /* products reach 2^100, sums stay finite */
-        if (c->type == PHY_FLOAT_F16)
+        if (c->type == PHY_WEIGHT_F16)
             return (word & 0x83FFu) | (word >> 16) % 31 << 10;
         word = sign | (77 + (word >> 8) % 100) << 23 | (random_bits() & 0x7FFFFFu);
-        return c->type == PHY_FLOAT_F32 ? word : word >> 16;
+        return c->type == PHY_WEIGHT_F32 ? word : word >> 16;
     case SUBNORMALS:
-        if (c->type == PHY_FLOAT_F16)
+        if (c->type == PHY_WEIGHT_F16)
             return word & 0x83FFu;
         word = sign | (word & 0x7FFFFFu) | (word >> 24) % 2 << 23;
-        return c->type == PHY_FLOAT_F32 ? word : word >> 16;
+        return c->type == PHY_WEIGHT_F32 ? word : word >> 16;
     default: {
         float value = 0.05f * gaussian();
         value = c->pattern == POSITIVE ? fabsf(value) : value;
-        if (c->type == PHY_FLOAT_F32)
+        if (c->type == PHY_WEIGHT_F32)
             return phy_bits_of_float(value);
-        if (c->type == PHY_FLOAT_BF16)
+        if (c->type == PHY_WEIGHT_BF16)
             return phy_bits_of_float(value) >> 16;
         /* Exponents -14 .. -1 and a random mantissa: binary16 without a rounding of our own. */
         return (c->pattern == POSITIVE ? 0 : sign >> 16) | (1 + (word >> 16) % 14) << 10 | (word & 0x3FFu);
@@ -112,7 +112,7 @@ static void sum_exactly(struct matrix_case *c)
 
 static void case_make(struct matrix_case *c)
 {
-    size_t width = c->type == PHY_FLOAT_F32 ? 4 : 2, codes = c->rows * c->cols;
+    size_t width = c->type == PHY_WEIGHT_F32 ? 4 : 2, codes = c->rows * c->cols;
     c->seed = parity_seed;
     c->w_map = guarded_create(codes * width + c->misplaced, c->at_end);
     c->w = (unsigned char *)c->w_map.data + (c->at_end ? 0 : c->misplaced);

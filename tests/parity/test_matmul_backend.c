@@ -46,27 +46,27 @@ struct matrix {
 
 static float widen(const struct phy_weights *w, size_t index)
 {
-    const uint8_t *at = (const uint8_t *)w->data + index * phy_float_bytes(w->type);
-    if (w->type == PHY_FLOAT_F32)
+    const uint8_t *at = (const uint8_t *)w->data + index * phy_weight_float_bytes(w->type);
+    if (w->type == PHY_WEIGHT_F32)
         return phy_float_of_bits(phy_load_u32(at));
-    return w->type == PHY_FLOAT_F16 ? phy_f16_widen(phy_load_u16(at)) : phy_bf16_widen(phy_load_u16(at));
+    return w->type == PHY_WEIGHT_F16 ? phy_f16_widen(phy_load_u16(at)) : phy_bf16_widen(phy_load_u16(at));
 }
 
-static uint32_t draw_code(enum phy_float_type type, enum pattern pattern)
+static uint32_t draw_code(enum phy_weight_type type, enum pattern pattern)
 {
     uint32_t word = random_bits();
     if (pattern == ALL_EQUAL) /* 1/3: every addition of a binade rounds the same way */
-        return type == PHY_FLOAT_F32 ? 0x3EAAAAABu : type == PHY_FLOAT_F16 ? 0x3555u : 0x3EABu;
-    if (type == PHY_FLOAT_F16) /* 1 of 4 subnormal; of that pattern all */
+        return type == PHY_WEIGHT_F32 ? 0x3EAAAAABu : type == PHY_WEIGHT_F16 ? 0x3555u : 0x3EABu;
+    if (type == PHY_WEIGHT_F16) /* 1 of 4 subnormal; of that pattern all */
         return (word & 0x83FFu) | (pattern == SUBNORMALS || word >> 30 == 0 ? 0 : 1 + (word >> 16) % 14) << 10;
     uint32_t bits = phy_bits_of_float(0.05f * gaussian());
-    return type == PHY_FLOAT_F32 ? bits : bits >> 16;
+    return type == PHY_WEIGHT_F32 ? bits : bits >> 16;
 }
 
-static void matrix_make(struct matrix *m, enum phy_float_type type, enum pattern pattern, size_t rows, size_t cols,
+static void matrix_make(struct matrix *m, enum phy_weight_type type, enum pattern pattern, size_t rows, size_t cols,
                         size_t max_count)
 {
-    const size_t width = phy_float_bytes(type);
+    const size_t width = phy_weight_float_bytes(type);
     unsigned char *codes = malloc(rows * cols * width);
     *m = (struct matrix){.w = {.data = codes, .type = type, .rows = rows, .cols = cols},
                          .pattern = pattern,
@@ -188,7 +188,7 @@ static void every_shape_keeps_to_the_contract(void **state)
     static const size_t counts[] = {1, 2, 5, 8, 13, 64};
     struct matrix matrices[MAX_MATRICES];
     size_t matrix_count = 0;
-    for (int type = PHY_FLOAT_BF16; type <= PHY_FLOAT_F32; type++) {
+    for (int type = PHY_WEIGHT_BF16; type <= PHY_WEIGHT_F32; type++) {
         for (size_t r = 0; r < (reduced ? 3 : 4); r++) {
             for (size_t c = 0; c < (reduced ? 5 : 7); c++) {
                 size_t weights = row_list[r] * col_list[c];
@@ -199,7 +199,7 @@ static void every_shape_keeps_to_the_contract(void **state)
         }
         matrix_make(&matrices[matrix_count++], type, ALL_EQUAL, 2, reduced ? 3584 : 18944, 13);
     }
-    matrix_make(&matrices[matrix_count++], PHY_FLOAT_F16, SUBNORMALS, 40, 640, 13);
+    matrix_make(&matrices[matrix_count++], PHY_WEIGHT_F16, SUBNORMALS, 40, 640, 13);
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
         struct phy_matmul_backend *device = open_loaded(&ways[w].options, matrices, matrix_count);
         struct worst worst = {0};
@@ -222,8 +222,8 @@ static void bits_depend_neither_on_the_count_nor_on_the_cuts(void **state)
 {
     (void)state;
     struct matrix m[2];
-    matrix_make(&m[0], PHY_FLOAT_BF16, GAUSSIAN, 70, 1000, 21);
-    matrix_make(&m[1], PHY_FLOAT_F16, GAUSSIAN, 33, 77, 21);
+    matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 70, 1000, 21);
+    matrix_make(&m[1], PHY_WEIGHT_F16, GAUSSIAN, 33, 77, 21);
     enum { VALUES = 21 * 70 };
     float few[VALUES], many[VALUES], other[VALUES];
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
@@ -257,7 +257,7 @@ static void a_group_of_products_adds_its_biases(void **state)
     for (size_t i = 0; i < 64; i++)
         bias[i] = gaussian();
     for (size_t i = 0; i < PRODUCTS; i++) {
-        matrix_make(&m[i], (enum phy_float_type)(i % 3), GAUSSIAN, 5 + 3 * i, COLS, COUNT);
+        matrix_make(&m[i], (enum phy_weight_type)(i % 3), GAUSSIAN, 5 + 3 * i, COLS, COUNT);
         products[i] = (struct phy_product){&m[i].w, malloc(COUNT * m[i].w.rows * sizeof(float)), i % 2 ? bias : NULL};
     }
     struct phy_matmul_backend *device = open_loaded(NULL, m, PRODUCTS);
@@ -344,9 +344,9 @@ static void the_ffn_stays_on_the_device_and_is_right(void **state)
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
         struct matrix m[3];
         /* Neither width is whole blocks, so that zeros must fill them. */
-        matrix_make(&m[0], PHY_FLOAT_BF16, GAUSSIAN, 107, 61, 13);
-        matrix_make(&m[1], PHY_FLOAT_BF16, GAUSSIAN, 107, 61, 13);
-        matrix_make(&m[2], PHY_FLOAT_F16, GAUSSIAN, 61, 107, 13);
+        matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 107, 61, 13);
+        matrix_make(&m[1], PHY_WEIGHT_BF16, GAUSSIAN, 107, 61, 13);
+        matrix_make(&m[2], PHY_WEIGHT_F16, GAUSSIAN, 61, 107, 13);
         struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, 3);
         if (!device->ops->ffn) {
             printf("skipped: %s computes the FFN in steps\n", device->name);
@@ -370,7 +370,7 @@ static void a_device_that_multiplies_wrongly_is_refused(void **state)
     if (!is_vulkan)
         skip();
     struct matrix m;
-    matrix_make(&m, PHY_FLOAT_F16, GAUSSIAN, 3, 3, 1);
+    matrix_make(&m, PHY_WEIGHT_F16, GAUSSIAN, 3, 3, 1);
     struct phy_matmul_backend *device = open_device(&(struct phy_vk_matmul_options){.spoil_self_test = true});
     assert_int_equal(load(device, &m, 1), PHY_ERR_DEVICE);
     assert_non_null(strstr(logged.error, "is refused: its self-test differs in matvec_f16"));
@@ -384,7 +384,7 @@ static void weights_that_do_not_fit_are_a_sentence(void **state)
     if (!is_vulkan)
         skip();
     struct matrix m;
-    matrix_make(&m, PHY_FLOAT_BF16, GAUSSIAN, 100, 1000, 1);
+    matrix_make(&m, PHY_WEIGHT_BF16, GAUSSIAN, 100, 1000, 1);
     struct phy_matmul_backend *device = open_device(&(struct phy_vk_matmul_options){.max_weight_bytes = 100000});
     assert_int_equal(load(device, &m, 1), PHY_ERR_MEMORY);
     assert_non_null(strstr(logged.error, "out of memory: the model's weights take"));
@@ -406,7 +406,7 @@ static void a_lost_device_is_a_sentence_and_opens_again(void **state)
     if (!is_vulkan)
         skip();
     struct matrix m;
-    matrix_make(&m, PHY_FLOAT_F32, GAUSSIAN, 9, 9, 1);
+    matrix_make(&m, PHY_WEIGHT_F32, GAUSSIAN, 9, 9, 1);
     float y[9];
     struct phy_matmul_backend *device = open_loaded(NULL, &m, 1);
     phy_vk_lose_device_after(1);
@@ -434,8 +434,8 @@ static void each_failed_allocation_is_a_status(void **state)
 {
     (void)state;
     struct matrix m[2];
-    matrix_make(&m[0], PHY_FLOAT_BF16, GAUSSIAN, 9, 9, 1);
-    matrix_make(&m[1], PHY_FLOAT_BF16, GAUSSIAN, 50, 9, 1);
+    matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 9, 9, 1);
+    matrix_make(&m[1], PHY_WEIGHT_BF16, GAUSSIAN, 50, 9, 1);
     enum phy_status status = PHY_ERR_MEMORY;
     for (uint64_t after = 0; status != PHY_OK; after++) {
         struct phy_matmul_backend *device = NULL;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The small floats of the OCP formats: e4m3 (no infinity, NaN 0x7F and 0xFF) and e2m1. Exact. */
+#ifndef PHY_QUANT_FP8_H
+#define PHY_QUANT_FP8_H
+
+#include "quant/small_float.h"
+
+/* s.eeee.mmm, bias 7; subnormals are multiples of 2^-9. */
+static inline float phy_e4m3_widen(uint8_t code)
+{
+    uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15u, mantissa = code & 7u;
+    if ((code & 0x7F) == 0x7F)
+        return phy_float_of_bits(sign | 0x7FC00000u);
+    if (exponent == 0)
+        return phy_float_of_bits(phy_bits_of_float((float)mantissa * 0x1p-9f) | sign);
+    return phy_float_of_bits(sign | (exponent + 120) << 23 | mantissa << 20);
+}
+
+/* Of its four bits: s.ee.m, bias 1. */
+static const float phy_e2m1_values[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quant/weight_type.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/checked_math.h"
+
+enum { MAX_ELEMENTS = 256 };
+
+static const char *const names[PHY_WEIGHT_TYPE_COUNT] = {
+    [PHY_WEIGHT_BF16] = "bf16",   [PHY_WEIGHT_F16] = "f16",        [PHY_WEIGHT_F32] = "f32",
+    [PHY_WEIGHT_Q8_0] = "q8_0",   [PHY_WEIGHT_Q4_0] = "q4_0",      [PHY_WEIGHT_Q4_K] = "q4_K",
+    [PHY_WEIGHT_Q6_K] = "q6_K",   [PHY_WEIGHT_FP8] = "vindex_fp8", [PHY_WEIGHT_FP4] = "vindex_fp4",
+    [PHY_WEIGHT_MXFP4] = "mxfp4",
+};
+
+const struct phy_quant_format *phy_weight_format(enum phy_weight_type type)
+{
+    return phy_quant_named(names[type]);
+}
+
+bool phy_weight_type_named(const char *name, enum phy_weight_type *type)
+{
+    for (int i = 0; i < PHY_WEIGHT_TYPE_COUNT; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *type = (enum phy_weight_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool phy_weight_row_bytes(enum phy_weight_type type, size_t cols, size_t *bytes)
+{
+    const struct phy_quant_format *format = phy_weight_format(type);
+    return phy_mul_size(cols / format->elements + (cols % format->elements != 0), format->bytes, bytes);
+}
+
+bool phy_weight_encode_row(enum phy_weight_type type, const float *from, size_t cols, uint8_t *out)
+{
+    const struct phy_quant_format *format = phy_weight_format(type);
+    for (size_t i = 0; i < cols; i++) {
+        if (!isfinite(from[i]))
+            return false;
+    }
+    size_t blocks = cols / format->elements, tail = cols % format->elements;
+    format->encode(from, blocks, out);
+    if (tail) {
+        float last[MAX_ELEMENTS] = {0};
+        memcpy(last, from + blocks * format->elements, tail * sizeof *last);
+        format->encode(last, 1, out + blocks * format->bytes);
+    }
+    return true;
+}
+
+void phy_weight_decode_row(enum phy_weight_type type, const uint8_t *from, size_t cols, float *out)
+{
+    const struct phy_quant_format *format = phy_weight_format(type);
+    size_t blocks = cols / format->elements, tail = cols % format->elements;
+    format->decode(from, blocks, out);
+    if (tail) {
+        float last[MAX_ELEMENTS];
+        format->decode(from + blocks * format->bytes, 1, last);
+        memcpy(out + blocks * format->elements, last, tail * sizeof *last);
+    }
+}
