@@ -68,7 +68,7 @@ static void decodes_random_blocks_of_every_format_bit_for_bit(void **state)
         check_pair(format, "random", strcmp(format->name, "f32") == 0 ? "blocks" : "f32");
         checked++;
     }
-    assert_int_equal(checked, 15);
+    assert_int_equal(checked, 17);
 }
 
 static void widens_every_f16_code(void **state)
