@@ -23,7 +23,10 @@ struct phy_model_params {
      * (part of the device's name); NULL: "cpu". A Vulkan device holds a copy of the weights; the rest runs on the CPU.
      */
     const char *device;
-    uint32_t threads;            /* 0: all processors */
+    uint32_t threads; /* 0: all processors */
+    /* A path (physarium/ffn.h) will compute the FFN: its matrices are not copied to the device, and a session without
+     * such a path is an error. */
+    bool ffn_elsewhere;
     const struct phy_host *host; /* may be NULL; must outlive the model */
 };
 

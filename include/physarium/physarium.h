@@ -8,6 +8,7 @@
 #include "coverage.h"
 #include "device.h"
 #include "eval.h"
+#include "ffn.h"
 #include "generate.h"
 #include "host.h"
 #include "import.h"

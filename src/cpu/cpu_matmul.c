@@ -76,6 +76,12 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
     return PHY_OK;
 }
 
+static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    (void)backend;
+    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_FLOAT_COUNT;
+}
+
 static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
@@ -86,7 +92,8 @@ static void destroy(struct phy_matmul_backend *backend)
 enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const char *form, struct phy_pool *pool,
                                       const struct phy_host *host)
 {
-    static const struct phy_matmul_backend_ops ops = {.load = load, .multiply = multiply, .destroy = destroy};
+    static const struct phy_matmul_backend_ops ops = {
+        .load = load, .offers = offers, .multiply = multiply, .destroy = destroy};
     struct phy_cpu_features have = phy_cpu_detect();
     const struct phy_matmul_variant *variant = form ? phy_matmul_variant_named(form) : phy_matmul_variant_best(&have);
     *out = NULL;

@@ -23,6 +23,9 @@ struct phy_ffn_ops {
     void (*destroy)(struct phy_ffn *ffn);
 };
 
+/* Rows of x that forward is given at most. */
+enum { PHY_FFN_MAX_COUNT = 256 };
+
 struct phy_ffn {
     const struct phy_ffn_ops *ops;
     const struct phy_observer *observer; /* sees the input of down; or NULL */

@@ -28,7 +28,8 @@ static enum phy_status forward_in_steps(struct dense *dense, uint32_t layer, con
 {
     struct phy_model *model = dense->model;
     const struct phy_layer *l = &model->layers[layer];
-    const struct phy_product inputs[] = {{&l->gate, dense->gate, l->gate_bias}, {&l->up, dense->up, l->up_bias}};
+    const struct phy_product inputs[] = {{&l->gate, dense->gate, l->gate_bias, PHY_KERNEL_FUSED},
+                                         {&l->up, dense->up, l->up_bias, PHY_KERNEL_FUSED}};
     enum phy_status status = model->matmul->ops->multiply(model->matmul, inputs, 2, x, count);
     if (status != PHY_OK)
         return status;

@@ -13,6 +13,7 @@
 #include "device/device_set.h"
 #include "format/checkpoint_files.h"
 #include "model/model_parts.h"
+#include "physarium/ffn.h"
 
 enum { CONFIG_MAX_BYTES = 4 << 20 };
 
@@ -21,7 +22,7 @@ enum { CONFIG_MAX_BYTES = 4 << 20 };
 enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
                                    float *y, const float *bias)
 {
-    const struct phy_product product = {w, y, bias};
+    const struct phy_product product = {w, y, bias, PHY_KERNEL_FUSED};
     return model->matmul->ops->multiply(model->matmul, &product, 1, x, count);
 }
 
@@ -110,6 +111,7 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     if (!model)
         return phy_fail_memory(host, "a model", sizeof *model);
     model->host = host;
+    model->ffn_elsewhere = params && params->ffn_elsewhere;
     model->label = phy_strndup(directory, strlen(directory));
     enum phy_status status = model->label ? PHY_OK : phy_fail_memory(host, "a path", strlen(directory));
     if (status == PHY_OK)
@@ -131,6 +133,11 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
         phy_model_close(&model);
     *out = model;
     return status;
+}
+
+void phy_model_set_ffn(struct phy_model *model, struct phy_ffn *ffn)
+{
+    model->ffn = ffn;
 }
 
 void phy_model_close(struct phy_model **model)

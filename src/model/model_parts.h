@@ -36,6 +36,8 @@ struct phy_model {
     float *inverse_frequency, *sliding_inverse_frequency; /* (head_dim / 2) */
     struct phy_pool *pool;
     struct phy_matmul_backend *matmul; /* the device of the products */
+    struct phy_ffn *ffn;               /* the path of new sessions; NULL: the dense one */
+    bool ffn_elsewhere;                /* the device does not hold the FFN's matrices */
     const struct phy_attention_variant *attention;
     const struct phy_activation_variant *activation;
 };

@@ -217,14 +217,15 @@ static enum phy_status list_names(struct finder *finder)
 static enum phy_status hand_over(struct phy_model *model)
 {
     enum { PER_LAYER = 7 };
-    size_t count = (size_t)model->config.layer_count * PER_LAYER + 1;
+    const size_t per_layer = model->ffn_elsewhere ? 4 : PER_LAYER; /* the FFN's come last */
+    size_t count = (size_t)model->config.layer_count * per_layer + 1;
     struct phy_weights **matrices = phy_alloc(count, sizeof *matrices);
     if (!matrices)
         return phy_fail_memory(model->host, "a list of matrices", count * sizeof *matrices);
     for (uint32_t i = 0; i < model->config.layer_count; i++) {
         struct phy_layer *l = &model->layers[i];
         struct phy_weights *all[PER_LAYER] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-        memcpy(matrices + (size_t)i * PER_LAYER, all, sizeof all);
+        memcpy(matrices + (size_t)i * per_layer, all, per_layer * sizeof *all);
     }
     matrices[count - 1] = &model->head;
     enum phy_status status = model->matmul->ops->load(model->matmul, matrices, count);

@@ -13,11 +13,12 @@
 
 /* Positions computed together, and positions whose logits are held together: a vocabulary of 262,144 takes 1 MiB each.
  */
-enum { CHUNK = 256, HEAD_CHUNK = 32, DEFAULT_POSITIONS = 4096 };
+enum { CHUNK = PHY_FFN_MAX_COUNT, HEAD_CHUNK = 32, DEFAULT_POSITIONS = 4096 };
 
 struct phy_session {
     struct phy_model *model;
-    struct phy_ffn *ffn;
+    struct phy_ffn *ffn;                 /* the one in use */
+    struct phy_ffn *own_ffn;             /* the dense one; or NULL */
     const struct phy_observer *observer; /* or NULL */
     uint32_t capacity, length;
     float *keys, *values; /* (layers, kv_heads, capacity, head_dim) */
@@ -158,7 +159,9 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
 
     norm_rows(s, s->h, s->x, l->input_norm, count);
     phy_observe(s->observer, PHY_INPUT_QKV, index, s->h, count, c->hidden_size);
-    const struct phy_product qkv[] = {{&l->q, s->q, l->q_bias}, {&l->k, s->k, l->k_bias}, {&l->v, s->v, l->v_bias}};
+    const struct phy_product qkv[] = {{&l->q, s->q, l->q_bias, PHY_KERNEL_FUSED},
+                                      {&l->k, s->k, l->k_bias, PHY_KERNEL_FUSED},
+                                      {&l->v, s->v, l->v_bias, PHY_KERNEL_FUSED}};
     enum phy_status status = model->matmul->ops->multiply(model->matmul, qkv, 3, s->h, count);
     if (status != PHY_OK)
         return status;
@@ -306,7 +309,9 @@ static bool allocate(struct phy_session *s)
     size_t cache;
     if (!phy_mul_size(c->layer_count * kv_width, s->capacity, &cache))
         return false;
-    s->ffn = phy_ffn_dense_create(s->model, CHUNK);
+    if (!s->model->ffn)
+        s->own_ffn = phy_ffn_dense_create(s->model, CHUNK);
+    s->ffn = s->model->ffn ? s->model->ffn : s->own_ffn;
     s->keys = floats(cache, 1);
     s->values = floats(cache, 1);
     s->cos_sin = floats(s->capacity, c->head_dim);
@@ -331,6 +336,8 @@ enum phy_status phy_session_create(struct phy_session **out, struct phy_model *m
     if (max_positions > c->max_positions)
         return phy_fail(model->host, PHY_ERR_LIMIT, "a context of %u: the model allows %u", max_positions,
                         c->max_positions);
+    if (model->ffn_elsewhere && !model->ffn)
+        return phy_fail(model->host, PHY_ERR_USAGE, "%s: its FFN was left to a path, and there is none", model->label);
     struct phy_session *s = phy_zalloc(1, sizeof *s);
     if (!s)
         return phy_fail_memory(model->host, "a session", sizeof *s);
@@ -354,8 +361,8 @@ void phy_session_destroy(struct phy_session **session)
     struct phy_session *s = *session;
     if (!s)
         return;
-    if (s->ffn)
-        s->ffn->ops->destroy(s->ffn);
+    if (s->own_ffn)
+        s->own_ffn->ops->destroy(s->own_ffn);
     float *all[] = {s->keys, s->values, s->cos_sin, s->sliding_cos_sin, s->x,     s->h, s->y, s->q,
                     s->out,  s->k,      s->v,       s->scores,          s->logits};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

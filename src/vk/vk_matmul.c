@@ -476,11 +476,17 @@ static enum phy_status choose_tiles(struct vk_matmul *m)
     return PHY_OK;
 }
 
+static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    (void)backend;
+    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_FLOAT_COUNT;
+}
+
 enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t index,
                                      const struct phy_vk_matmul_options *options, const struct phy_host *host)
 {
     static const struct phy_matmul_backend_ops ops = {
-        .load = phy_vk_matmul_load, .multiply = multiply, .ffn = ffn, .destroy = destroy};
+        .load = phy_vk_matmul_load, .offers = offers, .multiply = multiply, .ffn = ffn, .destroy = destroy};
     *out = NULL;
     struct vk_matmul *m = phy_zalloc(1, sizeof *m);
     if (!m)

@@ -139,7 +139,7 @@ static struct phy_matmul_backend *open_loaded(const struct phy_vk_matmul_options
 
 static enum phy_status multiply(struct phy_matmul_backend *device, const struct matrix *m, size_t count, float *y)
 {
-    const struct phy_product product = {&m->w, y, NULL};
+    const struct phy_product product = {&m->w, y, NULL, PHY_KERNEL_FUSED};
     return device->ops->multiply(device, &product, 1, m->x, count);
 }
 
@@ -258,7 +258,8 @@ static void a_group_of_products_adds_its_biases(void **state)
         bias[i] = gaussian();
     for (size_t i = 0; i < PRODUCTS; i++) {
         matrix_make(&m[i], (enum phy_weight_type)(i % 3), GAUSSIAN, 5 + 3 * i, COLS, COUNT);
-        products[i] = (struct phy_product){&m[i].w, malloc(COUNT * m[i].w.rows * sizeof(float)), i % 2 ? bias : NULL};
+        products[i] = (struct phy_product){&m[i].w, malloc(COUNT * m[i].w.rows * sizeof(float)), i % 2 ? bias : NULL,
+                                           PHY_KERNEL_FUSED};
     }
     struct phy_matmul_backend *device = open_loaded(NULL, m, PRODUCTS);
     for (size_t count = 1; count <= COUNT; count += 10) {

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PHYSARIUM_FFN_H
+#define PHYSARIUM_FFN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "host.h"
+#include "model.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- stores ---- */
+
+/* The FFN matrices of a model in one scheme: a directory that physarium wrote (index.json and data files; docs/ffn.md),
+ * or a vindex directory. */
+struct phy_ffn_store;
+
+struct phy_ffn_store_params {
+    bool trust;                  /* do not read the data to check its digests */
+    const struct phy_host *host; /* may be NULL; must outlive the store */
+};
+
+struct phy_ffn_store_info {
+    const char *scheme; /* "q4_k", "fp4" ...; "vindex" for another tool's directory */
+    const char *layout; /* "split", "interleaved" or "by_feature" */
+    const char *digest; /* hex: of everything that is stored; valid until the store is closed */
+    uint32_t layer_count, hidden_size, intermediate_size;
+    uint32_t stored_layers; /* layers that it holds: all, or those of --layers */
+    uint64_t bytes;         /* of the matrices */
+};
+
+/* Open and check a store. On success *out is the caller's: phy_ffn_store_close(&store), after what uses it.
+ *   PHY_ERR_IO           absent or unreadable
+ *   PHY_ERR_FORMAT       a rule is broken, a digest differs: the log names file, matrix and fact
+ *   PHY_ERR_UNSUPPORTED  a schema version or a format that we do not read
+ *   PHY_ERR_MEMORY
+ * Thread-safety: an open store may be read by many threads. */
+PHY_API enum phy_status phy_ffn_store_open(struct phy_ffn_store **out, const char *directory,
+                                           const struct phy_ffn_store_params *params);
+PHY_API void phy_ffn_store_close(struct phy_ffn_store **store);
+PHY_API void phy_ffn_store_describe(const struct phy_ffn_store *store, struct phy_ffn_store_info *out);
+
+/* One matrix of a store, for inspection. */
+struct phy_ffn_matrix_info {
+    uint32_t layer;
+    const char *name;   /* "gate", "up", "gate_up", "down", "down_by_feature" */
+    const char *format; /* as docs/quant.md names it: "q4_K", "vindex_fp4" */
+    const char *file;
+    uint64_t rows, cols, offset, bytes;
+};
+PHY_API size_t phy_ffn_store_matrix_count(const struct phy_ffn_store *store);
+PHY_API void phy_ffn_store_matrix(const struct phy_ffn_store *store, size_t index, struct phy_ffn_matrix_info *out);
+
+/* ---- quantize ---- */
+
+struct phy_quantize_params {
+    const char *donor;  /* a safetensors directory */
+    const char *output; /* a directory that is not there yet */
+    const char *scheme; /* f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4 */
+    const char *layout; /* "split", "interleaved"; NULL: the scheme's own */
+    bool has_layers;    /* only layer_first .. layer_last */
+    uint32_t layer_first, layer_last;
+    uint32_t threads; /* 0: all processors */
+    bool resume, force;
+    const struct phy_host *host;
+};
+
+struct phy_quantize_result {
+    uint64_t weight_count, source_bytes, stored_bytes;
+    uint32_t layer_count;
+    double relative_rmse; /* rms(decoded - original) / rms(original) over what was stored in this run */
+    double seconds;
+};
+
+/* Stream the FFN of `donor` into a store, in bounded memory. The store appears by one rename; an interrupted run goes
+ * on with `resume` and gives the same bytes. PHY_ERR_USAGE, PHY_ERR_IO, PHY_ERR_FORMAT (a weight that is not finite, a
+ * shape that is wrong), PHY_ERR_UNSUPPORTED, PHY_ERR_MEMORY, PHY_ERR_INTERRUPTED */
+PHY_API enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struct phy_quantize_result *out);
+
+/* ---- paths ---- */
+
+/* One way of computing a model's FFN: "storage" or "storage:kernel" (docs/ffn.md has the table). */
+struct phy_ffn;
+
+struct phy_ffn_params {
+    const struct phy_ffn_store *store; /* NULL: the model's own matrices; must outlive the path */
+    /* Only this path may be taken; NULL: the router takes the best that store and device offer. */
+    const char *path;
+    const char *device;     /* as in phy_model_params; NULL: "cpu" */
+    uint64_t device_memory; /* bytes for matrices on a Vulkan device, later layers run on the CPU; 0: no limit */
+    uint32_t top_k;         /* sparse paths: features visited; 0: all */
+    bool fallback_cpu;      /* a device that is lost hands over to the CPU */
+    bool trust;             /* do not check that the store was made of this model's matrices */
+};
+
+/* Make a path for `model`. Use it with phy_model_set_ffn. On success *out is the caller's: phy_ffn_destroy(&ffn), after
+ * the sessions that use it and before the model. PHY_ERR_USAGE        no path of that name PHY_ERR_UNSUPPORTED  the
+ * store or the device does not offer it: the log says why PHY_ERR_MISMATCH     the store was made of another model
+ *   PHY_ERR_DEVICE, PHY_ERR_MEMORY, PHY_ERR_FORMAT */
+PHY_API enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model,
+                                       const struct phy_ffn_params *params);
+PHY_API void phy_ffn_destroy(struct phy_ffn **ffn);
+/* Sessions created from now on compute their FFN with this path; NULL: with the model's own matrices again. */
+PHY_API void phy_model_set_ffn(struct phy_model *model, struct phy_ffn *ffn);
+
+struct phy_ffn_info {
+    const char *path;                                        /* "interleaved_q4k:fused" */
+    const char *device;                                      /* "vulkan:0" */
+    const char *bucket;                                      /* "exact", "quantised" or "fp4" */
+    uint32_t device_layers;                                  /* layers on the device; the others on the CPU */
+    uint64_t features_visited, features_skipped, bytes_read; /* so far; features: of walks */
+};
+PHY_API void phy_ffn_describe(const struct phy_ffn *ffn, struct phy_ffn_info *out);
+
+/* Names of all paths, exact ones first; ends with NULL. */
+PHY_API const char *const *phy_ffn_path_names(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A path as the audit sees it: what it should run, and what ran. */
+#ifndef PHY_FFN_PATH_H
+#define PHY_FFN_PATH_H
+
+#include "backend/matmul_backend.h"
+#include "model/ffn.h"
+#include "physarium/ffn.h"
+
+/* One row of docs/ffn.md's table. */
+struct phy_path_kind {
+    const char *name;   /* "interleaved_q4k:fused" */
+    const char *bucket; /* "exact", "quantised", "fp4" */
+};
+/* NULL if there is none of that name. */
+const struct phy_path_kind *phy_path_kind_named(const char *name);
+
+/* Whether phy_ffn_create could make this path of that store (or NULL: the model's matrices) on a device, without making
+ * it. False: `reason` (of `bytes`) says in a sentence why not. */
+bool phy_path_offered(const char *name, const struct phy_ffn_store *store, const char *device, char *reason,
+                      size_t bytes);
+
+/* What one forward call of one layer ran, from the kernels' own reports (phy_kernel_observer), not from what was asked.
+ */
+struct phy_path_step {
+    uint32_t layer;
+    size_t count;       /* rows of x */
+    const char *path;   /* which row of the table that amounts to: "full_mmap"; "reference" never; NULL: none */
+    char kernels[96];   /* "fused q4_K avx512, fused q6_K avx512" */
+    const char *device; /* on which it ran */
+};
+typedef void phy_path_tracer(void *user, const struct phy_path_step *step);
+/* One tracer of a path, called after each forward; NULL: nobody listens. */
+void phy_ffn_trace(struct phy_ffn *ffn, phy_path_tracer *tracer, void *user);
+
+/* Test seam: weights, kernels and routes that lie, to show that the audit sees it. */
+struct phy_path_seam {
+    /* After each layer's y (count, hidden) was computed; may change it. */
+    void (*tamper)(void *user, uint32_t layer, size_t count, size_t hidden, float *y);
+    /* May answer another path's name: the router then takes that one, whatever the mask. */
+    const char *(*reroute)(void *user, uint32_t layer, const char *path);
+    void *user;
+};
+void phy_ffn_set_seam(struct phy_ffn *ffn, const struct phy_path_seam *seam);
+
+#endif
