@@ -4,14 +4,14 @@
 #include <string.h>
 
 const struct phy_quant_format phy_quant_formats[] = {
-    {"f32", 0, 1, 4, phy_decode_f32, NULL},
-    {"f16", 1, 1, 2, phy_decode_f16, NULL},
+    {"f32", 0, 1, 4, phy_decode_f32, phy_encode_f32},
+    {"f16", 1, 1, 2, phy_decode_f16, phy_encode_f16},
     {"bf16", 30, 1, 2, phy_decode_bf16, phy_bf16_encode},
-    {"q4_0", 2, 32, 18, phy_decode_q4_0, NULL},
-    {"q4_1", 3, 32, 20, phy_decode_q4_1, NULL},
-    {"q5_0", 6, 32, 22, phy_decode_q5_0, NULL},
-    {"q5_1", 7, 32, 24, phy_decode_q5_1, NULL},
-    {"q8_0", 8, 32, 34, phy_decode_q8_0, NULL},
+    {"q4_0", 2, 32, 18, phy_decode_q4_0, phy_encode_q4_0},
+    {"q4_1", 3, 32, 20, phy_decode_q4_1, phy_encode_q4_1},
+    {"q5_0", 6, 32, 22, phy_decode_q5_0, phy_encode_q5_0},
+    {"q5_1", 7, 32, 24, phy_decode_q5_1, phy_encode_q5_1},
+    {"q8_0", 8, 32, 34, phy_decode_q8_0, phy_encode_q8_0},
     {"q2_K", 10, 256, 84, phy_decode_q2_k, NULL},
     {"q3_K", 11, 256, 110, phy_decode_q3_k, NULL},
     {"q4_K", 12, 256, 144, phy_decode_q4_k, NULL},
@@ -19,7 +19,7 @@ const struct phy_quant_format phy_quant_formats[] = {
     {"q6_K", 14, 256, 210, phy_decode_q6_k, NULL},
     {"iq4_nl", 20, 32, 18, phy_decode_iq4_nl, NULL},
     {"iq4_xs", 23, 256, 136, phy_decode_iq4_xs, NULL},
-    {"mxfp4", 39, 32, 17, phy_decode_mxfp4, NULL},
+    {"mxfp4", 39, 32, 17, phy_decode_mxfp4, phy_encode_mxfp4},
     {"vindex_fp4", PHY_NO_GGUF_ID, 256, 137, phy_decode_vindex_fp4, NULL},
     {"vindex_fp8", PHY_NO_GGUF_ID, 256, 257, phy_decode_vindex_fp8, NULL},
 };
