@@ -41,9 +41,9 @@ struct band {
 
 size_t phy_quantize_sources(enum phy_matrix_kind kind, enum phy_ffn_source sources[2])
 {
-    sources[0] = kind == PHY_MATRIX_UP                                              ? PHY_FFN_UP
+    sources[0] = kind == PHY_MATRIX_UP                                           ? PHY_FFN_UP
                  : kind == PHY_MATRIX_DOWN || kind == PHY_MATRIX_DOWN_BY_FEATURE ? PHY_FFN_DOWN
-                                                                                    : PHY_FFN_GATE;
+                                                                                 : PHY_FFN_GATE;
     sources[1] = PHY_FFN_UP;
     return kind == PHY_MATRIX_GATE_UP ? 2 : 1;
 }
@@ -57,9 +57,9 @@ static void read_columns(void *user, size_t row, unsigned worker)
     (void)worker;
     const struct phy_donor_tensor *t = &b->tensors[0];
     const size_t code = phy_weight_float_bytes(t->type), bytes = b->count * code;
-    enum phy_status status = phy_checkpoint_read(b->run->donor.checkpoint, t->shard,
-                                                 t->at + (row * t->cols + b->first) * code, b->source[0] + row * bytes,
-                                                 bytes);
+    enum phy_status status =
+        phy_checkpoint_read(b->run->donor.checkpoint, t->shard, t->at + (row * t->cols + b->first) * code,
+                            b->source[0] + row * bytes, bytes);
     if (status != PHY_OK)
         atomic_store(&b->status, (int)status);
 }

@@ -19,8 +19,7 @@ static enum phy_status list_names(struct phy_donor *donor)
         phy_checkpoint_tensor(donor->checkpoint, i, &tensor);
         /* An open checkpoint has no name twice, but one shard may repeat another's: the first counts, as it does for a
          * model. */
-        if (phy_name_set_add(&donor->names, 0, tensor.name, tensor.name_bytes, (uint32_t)i, NULL) ==
-            PHY_NAME_NO_MEMORY)
+        if (phy_name_set_add(&donor->names, 0, tensor.name, tensor.name_bytes, (uint32_t)i, NULL) == PHY_NAME_NO_MEMORY)
             return phy_fail_memory(donor->host, "the tensor names", count * sizeof *donor->names.names);
     }
     return PHY_OK;

@@ -192,9 +192,11 @@ static bool take_matrix_value(struct reader *r, int key, const char *name, void 
     case M_XXH3:
         return take_digest(r, name, &m->xxh3);
     default:
-        return take_u64(r, name, key == M_OFFSET ? &m->offset : key == M_BYTES ? &m->bytes
-                                                            : key == M_ROWS    ? &m->rows
-                                                                               : &m->cols);
+        return take_u64(r, name,
+                        key == M_OFFSET  ? &m->offset
+                        : key == M_BYTES ? &m->bytes
+                        : key == M_ROWS  ? &m->rows
+                                         : &m->cols);
     }
 }
 
@@ -261,8 +263,8 @@ static bool check_layer(struct reader *r)
     enum phy_matrix_kind kinds[3];
     size_t wanted = phy_store_layout_kinds(store->layout, kinds), given = store->matrix_count - r->first_matrix;
     if (given != wanted)
-        return refuse(r, PHY_ERR_FORMAT, "%zu matrices, layout %s has %zu", given,
-                      phy_store_layout_name(store->layout), wanted);
+        return refuse(r, PHY_ERR_FORMAT, "%zu matrices, layout %s has %zu", given, phy_store_layout_name(store->layout),
+                      wanted);
     for (size_t k = 0; k < wanted; k++) {
         const struct phy_store_matrix *m = &store->matrices[r->first_matrix + k];
         uint64_t rows, cols, bytes;
@@ -308,8 +310,7 @@ static bool take_layer(struct reader *r)
 
 /* ---- the whole ---- */
 
-static const char *const model_keys[] = {"model_type", "hidden_size", "intermediate_size", "layer_count",
-                                         "activation"};
+static const char *const model_keys[] = {"model_type", "hidden_size", "intermediate_size", "layer_count", "activation"};
 enum { MODEL_TYPE, MODEL_HIDDEN, MODEL_INTERMEDIATE, MODEL_LAYERS, MODEL_ACTIVATION, MODEL_COUNT };
 
 static bool take_model_value(struct reader *r, int key, const char *name, void *into)
@@ -390,9 +391,8 @@ static bool take_top_value(struct reader *r, int key, const char *name, void *in
     case T_KIND:
         if (!take_text(r, name, text, sizeof text))
             return false;
-        return strcmp(text, PHY_STORE_KIND) == 0
-                   ? true
-                   : refuse(r, PHY_ERR_FORMAT, "\"kind\" is not \"%s\"", PHY_STORE_KIND);
+        return strcmp(text, PHY_STORE_KIND) == 0 ? true
+                                                 : refuse(r, PHY_ERR_FORMAT, "\"kind\" is not \"%s\"", PHY_STORE_KIND);
     case T_SCHEME:
         return take_scheme(r, name);
     case T_LAYOUT:

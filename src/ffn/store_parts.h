@@ -36,13 +36,13 @@ struct phy_store_matrix {
 
 struct phy_ffn_store {
     const struct phy_host *host;
-    char *label;                             /* the directory as given */
-    const struct phy_store_scheme *known;    /* NULL: a vindex */
+    char *label;                          /* the directory as given */
+    const struct phy_store_scheme *known; /* NULL: a vindex */
     enum phy_store_layout layout;
     char digest[PHY_STORE_DIGEST_BYTES];
-    char model_type[64], activation[16];     /* "" in a vindex that does not say */
+    char model_type[64], activation[16]; /* "" in a vindex that does not say */
     uint32_t layer_count, hidden, intermediate, stored_layers;
-    struct phy_store_layer *layers;          /* (layer_count) */
+    struct phy_store_layer *layers; /* (layer_count) */
     struct phy_store_matrix *matrices;
     size_t matrix_count, matrix_capacity;
     struct phy_store_file *files;
