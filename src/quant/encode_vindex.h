@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "quant/encode_forms.h"
+#include "quant/encode_small.h"
 #include "quant/encode_units.h"
 #include "quant/fp8.h"
 
@@ -32,26 +33,6 @@ struct vindex_unit {
  * weights. Codes of a sub-block's scale from two below the one that its peak asks for (the peak is then cut off) to
  * five above it (the peak is then about 4 rather than 6, which suits the others where many lie close to it). */
 enum { BLOCK_TRIES = 8, PEAK_OVER_FIRST = 4, SUB_FIRST = -2, SUB_LAST = 5, LARGEST_CODE = 0x7E };
-
-/* Magnitudes to few mantissa bits, ties to even: `shift` times the power of two below one leaves no bits for more.
- * Below `least`, subnormals, the step is that of its binade. */
-static inline vec rounded_to(vec magnitude, float least, float largest, float shift)
-{
-    const vec within = vec_min(magnitude, vec_set1(largest));
-    const ivec exponent = ivec_and(vec_bits(vec_max(within, vec_set1(least))), ivec_set1(0x7F800000));
-    const vec binade = vec_mul(vec_of_bits(exponent), vec_set1(shift));
-    return vec_sub(vec_add(within, binade), binade);
-}
-
-static inline vec rounded_e2m1(vec magnitude)
-{
-    return rounded_to(magnitude, 1, 6, 0x1.8p22f);
-}
-
-static inline vec rounded_e4m3(vec magnitude)
-{
-    return rounded_to(magnitude, 0x1p-6f, 448, 0x1.8p20f);
-}
 
 /* Both encoders: entries, peaks, and the first code of each block's scale, a quarter of its peak. */
 static inline void load_unit(struct vindex_unit *u, const float *from)
@@ -138,17 +119,6 @@ static inline void search_subs(struct vindex_unit *u, int set)
         u->sub[at + lane] = (uint8_t)code_lanes[lane];
 }
 
-/* s.ee.m of the value that t rounds to. */
-static inline ivec e2m1_code(vec t)
-{
-    const vec value = rounded_e2m1(vec_abs(t)), two = vec_set1(2), four = vec_set1(4);
-    /* 0 .. 2 in halves, 2 .. 4 in ones, 4 .. 6 in twos: codes 0 .. 4, 4 .. 6, 6 .. 7. */
-    const vec low = vec_add(value, value), middle = vec_add(value, two),
-              high = vec_add(vec_mul(value, vec_set1(0.5f)), four);
-    const vec code = vec_select(vec_less(value, two), low, vec_select(vec_less(value, four), middle, high));
-    return ivec_or(vec_trunc(code), ivec_and(ivec_shift_right(vec_bits(t), 28), ivec_set1(8)));
-}
-
 static inline void put_fp4_codes(const struct vindex_unit *u, int set, uint8_t *out, size_t block_bytes)
 {
     float inverse_lanes[LANES];
@@ -204,16 +174,6 @@ static inline void fp8_error(struct vindex_unit *u, int set)
         sum = vec_add(sum, vec_mul(left, left));
     }
     vec_store(u->error + at, vec_mul(sum, vec_mul(block, block)));
-}
-
-/* s.eeee.mmm of the value that t rounds to, which is one. */
-static inline ivec e4m3_code(vec t)
-{
-    const vec value = rounded_e4m3(vec_abs(t)), least = vec_set1(0x1p-6f);
-    const ivec normal = ivec_add(ivec_shift_right(vec_bits(value), 20), ivec_set1(-960)); /* (127 - 7) * 8 */
-    const vec subnormal = vec_mul(value, vec_set1(512));
-    const vec code = vec_select(vec_less(value, least), subnormal, vec_of_ivec(normal));
-    return ivec_or(vec_trunc(code), ivec_and(ivec_shift_right(vec_bits(t), 24), ivec_set1(0x80)));
 }
 
 static inline void put_fp8_codes(const struct vindex_unit *u, int set, uint8_t *out, size_t block_bytes)
