@@ -2,8 +2,9 @@
 /* Encoders of vindex_fp4 and vindex_fp8. One lane is a sub-block of 32.
  *
  * Least squared error, searched over scale codes (docs/quant.md, "Encoders"): eight neighbouring codes of the block
- * scale, which is every mantissa, and for each, fp4 tries the codes of each sub-block's scale from a little below what
- * its largest entry asks for to half as much again. Any decoder reads the result.
+ * scale, which is every mantissa. For the first, fp4 tries the codes of each sub-block's scale from a little below what
+ * its largest entry asks for to half as much again; for the others, those around what erred least. Any decoder reads
+ * the result.
  *
  * Included after one of quant/lanes_*.h. */
 #include <assert.h>
@@ -22,6 +23,8 @@ struct vindex_unit {
     float peak[UNIT_SUBS];      /* largest magnitude */
     uint8_t first[UNIT_BLOCKS]; /* of the block scale's codes */
     float block[UNIT_SUBS];     /* the block scale tried */
+    float aim[UNIT_SUBS];       /* sub * block to try codes around: the peak, then what erred least so far */
+    float aim_error[UNIT_SUBS];
     float error[UNIT_SUBS];
     uint8_t sub[UNIT_SUBS]; /* best for that block scale */
     float best_error[UNIT_BLOCKS];
@@ -32,7 +35,7 @@ struct vindex_unit {
  * far smaller than the peak have normal scales, and yet not so little that the block's own is subnormal for usual
  * weights. Codes of a sub-block's scale from two below the one that its peak asks for (the peak is then cut off) to
  * five above it (the peak is then about 4 rather than 6, which suits the others where many lie close to it). */
-enum { BLOCK_TRIES = 8, PEAK_OVER_FIRST = 4, SUB_FIRST = -2, SUB_LAST = 5, LARGEST_CODE = 0x7E };
+enum { BLOCK_TRIES = 8, PEAK_OVER_FIRST = 4, SUB_FIRST = -2, SUB_LAST = 5, AROUND = 1, LARGEST_CODE = 0x7E };
 
 /* Both encoders: entries, peaks, and the first code of each block's scale, a quarter of its peak. */
 static inline void load_unit(struct vindex_unit *u, const float *from)
@@ -45,6 +48,8 @@ static inline void load_unit(struct vindex_unit *u, const float *from)
             peak = vec_max(vec_abs(x[j]), peak);
         }
         vec_store(u->peak + set * LANES, peak);
+        vec_store(u->aim + set * LANES, peak);
+        vec_store(u->aim_error + set * LANES, vec_set1(INFINITY));
     }
     for (int block = 0; block < UNIT_BLOCKS; block++) {
         float peak = 0;
@@ -93,15 +98,15 @@ static inline vec fp4_error(const vec *x, vec scale)
     return vec_mul(sum, vec_select(some, vec_mul(scale, scale), one));
 }
 
-static inline void search_subs(struct vindex_unit *u, int set)
+static inline void search_subs(struct vindex_unit *u, int set, int first, int last)
 {
     const int at = set * LANES;
     vec error = vec_set1(INFINITY), best = vec_set1(0);
     int codes[LANES];
     float tried[LANES], code_lanes[LANES];
     for (int lane = 0; lane < LANES; lane++)
-        codes[lane] = u->block[at + lane] > 0 ? phy_e4m3_round(u->peak[at + lane] / u->block[at + lane]) : 0;
-    for (int i = SUB_FIRST; i <= SUB_LAST; i++) {
+        codes[lane] = u->block[at + lane] > 0 ? phy_e4m3_round(u->aim[at + lane] / u->block[at + lane]) : 0;
+    for (int i = first; i <= last; i++) {
         for (int lane = 0; lane < LANES; lane++) {
             const int code = codes[lane] + i;
             code_lanes[lane] = (float)(code < 0 ? 0 : code > LARGEST_CODE ? LARGEST_CODE : code);
@@ -115,8 +120,14 @@ static inline void search_subs(struct vindex_unit *u, int set)
     }
     vec_store(u->error + at, error);
     vec_store(code_lanes, best);
-    for (int lane = 0; lane < LANES; lane++)
-        u->sub[at + lane] = (uint8_t)code_lanes[lane];
+    for (int lane = 0; lane < LANES; lane++) {
+        const int n = at + lane;
+        u->sub[n] = (uint8_t)code_lanes[lane];
+        if (u->error[n] < u->aim_error[n]) {
+            u->aim_error[n] = u->error[n];
+            u->aim[n] = phy_e4m3_widen(u->sub[n]) * u->block[n];
+        }
+    }
 }
 
 static inline void put_fp4_codes(const struct vindex_unit *u, int set, uint8_t *out, size_t block_bytes)
@@ -153,7 +164,7 @@ static inline void encode_unit_fp4(const float *from, uint8_t *out)
     for (int attempt = 0; attempt < BLOCK_TRIES; attempt++) {
         set_block_scale(&u, attempt);
         for (int set = 0; set < SETS; set++)
-            search_subs(&u, set);
+            search_subs(&u, set, attempt ? -AROUND : SUB_FIRST, attempt ? AROUND : SUB_LAST);
         keep_better(&u, attempt);
     }
     for (int set = 0; set < SETS; set++)
