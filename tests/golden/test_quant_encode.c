@@ -165,13 +165,17 @@ static void errs_no_more_than_the_reference_on_every_judged_row_set(void **state
             continue;
         assert_int_equal(count, 11);
         float *got = encoded_and_decoded(format);
+        print_message("%-10s", format->name);
         for (size_t n = 0; n < count; n++) {
             const size_t at = sets[n].first_row * COLS;
             const double error = rms_error(source() + at, got + at, sets[n].rows * COLS);
+            if (sets[n].judged && sets[n].rmse > 0)
+                print_message(" %s %.3f", sets[n].set, error / sets[n].rmse);
             /* Rounding of the sums aside: those that are searched err less, the others write the same bytes. */
             if (sets[n].judged && error > sets[n].rmse * (1 + 1e-9))
                 fail_msg("%s, %s: error %.9g, the reference's is %.9g", format->name, sets[n].set, error, sets[n].rmse);
         }
+        print_message("\n");
         free(got);
     }
 }
