@@ -24,7 +24,10 @@ extern const struct phy_encode_variant phy_encode_variants[];
     X(q5_0, "q5_0")                                                                                                    \
     X(q5_1, "q5_1")                                                                                                    \
     X(q8_0, "q8_0")                                                                                                    \
-    X(mxfp4, "mxfp4")
+    X(mxfp4, "mxfp4")                                                                                                  \
+    X(q4_k, "q4_K")                                                                                                    \
+    X(q5_k, "q5_K")                                                                                                    \
+    X(q6_k, "q6_K")
 
 #define PHY_ENCODE_FORMS(name, format)                                                                                 \
     phy_encode_blocks phy_encode_##name##_ref, phy_encode_##name##_avx2, phy_encode_##name##_avx512;

@@ -67,4 +67,31 @@ static inline vec finite_inverse(vec v)
     return vec_select(vec_less(vec_abs(inverse), vec_of_bits(ivec_set1(0x7F800000))), inverse, vec_set1(0));
 }
 
+/* To the nearest integer, ties to even; |v| < 2^22. Adding 1.5 * 2^23 leaves no bits for a fraction. */
+static inline vec nearest(vec v)
+{
+    const vec shift = vec_set1(0x1.8p23f);
+    return vec_sub(vec_add(v, shift), shift);
+}
+
+/* NaN becomes least. */
+static inline vec clamped(vec v, vec least, vec most)
+{
+    return vec_min(vec_max(v, least), most);
+}
+
+/* The f16 that a block's scale becomes: nearest to most / limit, but no smaller than it takes for codes up to limit to
+ * reach `most` but for half a step, so that a subnormal one is rounded up rather than to a fraction of what is needed.
+ */
+static inline float scale_to_reach(float most, float limit)
+{
+    float scale = most / limit;
+    if (scale > 65504)
+        scale = 65504;
+    uint16_t half = phy_f16_round(scale);
+    if (phy_f16_widen(half) * (limit + 0.5f) < most && half < 0x7BFF)
+        half++;
+    return phy_f16_widen(half);
+}
+
 #endif
