@@ -20,6 +20,10 @@ struct scales {
     __m256i keep;   /* vindex_fp8: bits of the widened codes that count */
 };
 
+/* A load that broadcasts costs nothing but the load; left to itself the compiler keeps the vector in a register and
+ * shuffles a scale out of it, with units that the codes need. */
+#define HOLD_IN_MEMORY(array) __asm__("" : "+m"(array))
+
 static inline vec half_everywhere(const uint8_t *at)
 {
     return _mm256_cvtph_ps(_mm_set1_epi16((short)phy_load_u16(at)));
@@ -37,6 +41,7 @@ INLINE void load_scales_q4_k(const uint8_t *block, struct scales *s)
     vec_store(s->each, vec_mul(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes)), half_everywhere(block)));
     vec_store(s->each + 8,
               vec_mul(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(codes, 8))), half_everywhere(block + 2)));
+    HOLD_IN_MEMORY(s->each);
 }
 
 INLINE void load_scales_q6_k(const uint8_t *block, struct scales *s)
@@ -45,6 +50,7 @@ INLINE void load_scales_q6_k(const uint8_t *block, struct scales *s)
     const vec d = half_everywhere(block + 208);
     vec_store(s->each, vec_mul(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)), d));
     vec_store(s->each + 8, vec_mul(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8))), d));
+    HOLD_IN_MEMORY(s->each);
 }
 
 /* e4m3 codes in words, sign-extended, to binary16: the value times 2^-8; NaN where the code is one. A code's exponent
@@ -70,6 +76,7 @@ INLINE void load_scales_fp4(const uint8_t *block, struct scales *s)
     const vec sub = _mm256_cvtph_ps(_mm256_castsi256_si128(half_of_e4m3(words, _mm256_set1_epi16((short)0xBF80))));
     const vec sixth = vec_div(vec_mul(sub, vec_set1(scale * 256)), vec_set1(6));
     vec_store(s->each, scale == 0 ? vec_zero() : sixth);
+    HOLD_IN_MEMORY(s->each);
 }
 
 INLINE void load_scales(enum phy_weight_type type, const uint8_t *block, struct scales *s)

@@ -23,6 +23,10 @@ struct scales {
     __m512i keep;   /* vindex_fp8: bits of the widened codes that count */
 };
 
+/* A load that broadcasts costs nothing but the load; left to itself the compiler keeps the vector in a register and
+ * shuffles a scale out of it, with units that the codes need. */
+#define HOLD_IN_MEMORY(array) __asm__("" : "+m"(array))
+
 static inline vec half_everywhere(const uint8_t *at)
 {
     return _mm512_cvtph_ps(_mm256_set1_epi16((short)phy_load_u16(at)));
@@ -41,12 +45,14 @@ INLINE void load_scales_q4_k(const uint8_t *block, struct scales *s)
         _mm256_set1_epi32((int)phy_load_u32(block)),
         _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100));
     vec_store(s->each, vec_mul(_mm512_cvtepi32_ps(codes), _mm512_cvtph_ps(halves))); /* d x 8, dmin x 8 */
+    HOLD_IN_MEMORY(s->each);
 }
 
 INLINE void load_scales_q6_k(const uint8_t *block, struct scales *s)
 {
     const __m512i codes = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(block + 192)));
     vec_store(s->each, vec_mul(_mm512_cvtepi32_ps(codes), half_everywhere(block + 208)));
+    HOLD_IN_MEMORY(s->each);
 }
 
 /* e4m3 codes in words, sign-extended, to binary16: the value times 2^-8; NaN where the code is one. A code's exponent
@@ -72,6 +78,7 @@ INLINE void load_scales_fp4(const uint8_t *block, struct scales *s)
     const __m256 sub = _mm256_cvtph_ps(_mm512_castsi512_si128(half_of_e4m3(words, _mm512_set1_epi16((short)0xBF80))));
     const __m256 sixth = _mm256_div_ps(_mm256_mul_ps(sub, _mm256_set1_ps(scale * 256)), _mm256_set1_ps(6));
     _mm256_storeu_ps(s->each, scale == 0 ? _mm256_setzero_ps() : sixth);
+    HOLD_IN_MEMORY(s->each);
 }
 
 INLINE void load_scales(enum phy_weight_type type, const uint8_t *block, struct scales *s)
