@@ -21,3 +21,16 @@ WEAK void phy_ffn_store_describe(const struct phy_ffn_store *store, struct phy_f
     (void)store;
     *out = (struct phy_ffn_store_info){0};
 }
+
+WEAK enum phy_status phy_ffn_store_open(struct phy_ffn_store **out, const char *directory,
+                                        const struct phy_ffn_store_params *params)
+{
+    (void)directory, (void)params;
+    *out = NULL;
+    return PHY_ERR_UNSUPPORTED;
+}
+
+WEAK void phy_ffn_store_close(struct phy_ffn_store **store)
+{
+    *store = NULL;
+}
