@@ -78,6 +78,9 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t index, const float 
         status = compute(path, index, x, count, y, &step.device);
     if (status != PHY_OK)
         return status;
+    if (path->store && phy_ffn_store_torn(path->store))
+        return phy_fail(path->model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use",
+                        phy_ffn_store_label(path->store));
     if (path->seam && path->seam->tamper)
         path->seam->tamper(path->seam->user, index, count, path->model->config.hidden_size, y);
     if (path->tracer) {

@@ -27,19 +27,20 @@ void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t co
 
 /* ---- opening ---- */
 
-static enum phy_status read_config(struct phy_model *model)
+enum phy_status phy_model_config_read(struct phy_model_config *out, const struct phy_checkpoint *checkpoint,
+                                      const char *label, const struct phy_host *host)
 {
-    size_t count = phy_checkpoint_sidecar_count(model->checkpoint);
+    size_t count = phy_checkpoint_sidecar_count(checkpoint);
     for (size_t i = 0; i < count; i++) {
         struct phy_sidecar sidecar;
-        phy_checkpoint_sidecar(model->checkpoint, i, &sidecar);
+        phy_checkpoint_sidecar(checkpoint, i, &sidecar);
         if (sidecar.is_directory || strcmp(sidecar.path, "config.json") != 0)
             continue;
         if (sidecar.bytes > CONFIG_MAX_BYTES)
-            return phy_fail(model->host, PHY_ERR_LIMIT, "config.json: %llu bytes, at most %d are read",
+            return phy_fail(host, PHY_ERR_LIMIT, "config.json: %llu bytes, at most %d are read",
                             (unsigned long long)sidecar.bytes, CONFIG_MAX_BYTES);
         int fd;
-        enum phy_status status = phy_checkpoint_sidecar_open(model->checkpoint, i, &fd);
+        enum phy_status status = phy_checkpoint_sidecar_open(checkpoint, i, &fd);
         if (status != PHY_OK)
             return status;
         char *text = phy_alloc(sidecar.bytes + 1, 1);
@@ -47,16 +48,16 @@ static enum phy_status read_config(struct phy_model *model)
         phy_close(fd);
         if (!error) {
             text[sidecar.bytes] = 0;
-            status = phy_model_config_parse(&model->config, text, sidecar.bytes, "config.json", model->host);
+            status = phy_model_config_parse(out, text, sidecar.bytes, "config.json", host);
         } else if (text) {
-            status = phy_fail(model->host, PHY_ERR_IO, "config.json: %s", strerror(error));
+            status = phy_fail(host, PHY_ERR_IO, "config.json: %s", strerror(error));
         } else {
-            status = phy_fail_memory(model->host, "config.json", sidecar.bytes);
+            status = phy_fail_memory(host, "config.json", sidecar.bytes);
         }
         phy_free(text);
         return status;
     }
-    return phy_fail(model->host, PHY_ERR_FORMAT, "%s: config.json: missing", model->label);
+    return phy_fail(host, PHY_ERR_FORMAT, "%s: config.json: missing", label);
 }
 
 static enum phy_status prepare(struct phy_model *model)
@@ -93,7 +94,7 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     if (status == PHY_OK && !phy_checkpoint_is_directory(model->checkpoint))
         status = phy_fail(host, PHY_ERR_FORMAT, "%s: a single file has no config.json; name the directory", directory);
     if (status == PHY_OK)
-        status = read_config(model);
+        status = phy_model_config_read(&model->config, model->checkpoint, model->label, host);
     if (status == PHY_OK)
         status = phy_model_open_device(model, params);
     if (status == PHY_OK)
