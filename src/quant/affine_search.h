@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Codes of a block of 256 that decodes to (d*s)*q - (dmin*m). One lane is one group.
  *
- * Least squared error, searched in three steps (docs/quant.md, "Encoders"):
+ * Least squared error, searched in three steps (docs/quant.md, "The encoders here"):
  *   1. each group by itself: grids of levels from a little below its least to a little above its largest entry, each
  *      refitted by least squares to the levels that it gave; the best is kept and refitted once more;
  *   2. d and dmin from the largest scale and offset; then each group's s and m among their neighbours, the entries

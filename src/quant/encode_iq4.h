@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Encoder of iq4_nl: blocks of 32 that decode to d * table[q]. One lane is one block.
  *
- * Least squared error (docs/quant.md, "Encoders"): steps that put the largest entry around the table's ends, each
- * refitted by least squares to the levels that it gave; the best and f16's neighbours of it are tried as they are
+ * Least squared error (docs/quant.md, "The encoders here"): steps that put the largest entry around the table's ends,
+ * each refitted by least squares to the levels that it gave; the best and f16's neighbours of it are tried as they are
  * stored.
  *
  * Included after one of quant/lanes_*.h. */

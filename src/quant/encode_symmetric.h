@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Encoders of q6_K and q3_K: blocks of 256 that decode to (d*s)*q. One lane is one group of 16.
  *
- * Least squared error, searched as in quant/encode_affine.h (docs/quant.md, "Encoders"):
+ * Least squared error, searched as in quant/encode_affine.h (docs/quant.md, "The encoders here"):
  *   1. each group by itself: steps that put its largest entry a little within or beyond the last level, each refitted
  * by least squares to the levels that it gave; the best is kept and refitted once more;
  *   2. d from the largest scale; then each group's s among its neighbours, the entries rounded anew for each;
