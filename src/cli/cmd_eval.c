@@ -87,22 +87,17 @@ static enum phy_status write_page(const struct eval_options *o, const struct phy
                                   const struct phy_text_ids *tokens, const struct phy_model_info *info,
                                   const struct phy_host *host)
 {
-    struct phy_tokenizer *tokenizer;
-    enum phy_status status = phy_tokenizer_open(&tokenizer, o->model, &(struct phy_tokenizer_params){.host = host});
-    if (status == PHY_OK)
-        status = phy_eval_write_html(&(struct phy_eval_page){
-            .result = result,
-            .tokenizer = tokenizer,
-            .tokens = tokens->ids,
-            .token_count = tokens->count,
-            .model_name = last_part(o->model),
-            .baseline_name = o->baseline ? last_part(o->baseline) : NULL,
-            .device = info->device,
-            .output = o->html,
-            .host = host,
-        });
-    phy_tokenizer_close(&tokenizer);
-    return status;
+    return phy_eval_write_html(&(struct phy_eval_page){
+        .result = result,
+        .tokenizer = tokens->tokenizer,
+        .tokens = tokens->ids,
+        .token_count = tokens->count,
+        .model_name = last_part(o->model),
+        .baseline_name = o->baseline ? last_part(o->baseline) : NULL,
+        .device = info->device,
+        .output = o->html,
+        .host = host,
+    });
 }
 
 static enum phy_status evaluate(const struct eval_options *o, const struct phy_host *host, bool json)
@@ -143,7 +138,7 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     phy_eval_result_free(&result);
     phy_model_close(&baseline);
     phy_ffn_model_close(&model);
-    free(tokens.ids);
+    phy_text_ids_free(&tokens);
     return status;
 }
 
