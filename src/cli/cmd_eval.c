@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ffn_options.h"
+#include "model_source.h"
 #include "physarium/eval.h"
 #include "text_ids.h"
 
@@ -108,12 +109,18 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     struct phy_model *baseline = NULL;
     struct phy_eval_result result = {0};
     struct phy_model_info info;
-    struct phy_text_ids tokens;
-    enum phy_status status = phy_text_ids_read(&tokens, o->model, o->text, o->ids, host);
-    if (status == PHY_OK)
-        status = phy_ffn_model_open(&model, o->model, &o->ffn, o->device, (uint32_t)o->threads, host);
+    struct phy_text_ids tokens = {0};
+    struct phy_model_source source, baseline_source = {0};
+    enum phy_status status = phy_model_source_open(&source, o->model, false, host);
     if (status == PHY_OK && o->baseline)
-        status = phy_model_open(&baseline, o->baseline, &baseline_params);
+        status = phy_model_source_open(&baseline_source, o->baseline, false, host);
+    if (status == PHY_OK)
+        status = phy_text_ids_read(&tokens, source.path, o->text, o->ids, host);
+    if (status == PHY_OK)
+        status = phy_ffn_model_open(&model, &source, &o->ffn, o->device, (uint32_t)o->threads, host);
+    baseline_params.follow_symlinks = baseline_source.memory != NULL;
+    if (status == PHY_OK && o->baseline)
+        status = phy_model_open(&baseline, baseline_source.path, &baseline_params);
     if (status == PHY_OK) {
         struct phy_eval_params params = {
             .model = model.model,
@@ -139,6 +146,8 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     phy_model_close(&baseline);
     phy_ffn_model_close(&model);
     phy_text_ids_free(&tokens);
+    phy_model_source_close(&baseline_source);
+    phy_model_source_close(&source);
     return status;
 }
 
@@ -181,10 +190,9 @@ const struct phy_command cmd_eval = {
     .help =
         "usage: physarium eval MODEL --text FILE [--baseline DIR] [OPTIONS]\n"
         "\n"
-        "Perplexity of the model in directory MODEL on a text, in windows that each begin with an empty cache; with a\n"
-        "baseline also KL(baseline || model) in bits over the whole vocabulary, its 99th percentile, and how often "
-        "both\n"
-        "name the same likeliest token. Every figure has its standard error.\n"
+        "Perplexity of the model in directory MODEL (or of a GGUF file) on a text, in windows that each begin with an\n"
+        "empty cache; with a baseline also KL(baseline || model) in bits over the whole vocabulary, its 99th\n"
+        "percentile, and how often both name the same likeliest token. Every figure has its standard error.\n"
         "\n"
         "      --text FILE       UTF-8 text; - is standard input\n"
         "      --ids FILE        or token ids, little-endian uint32\n"
