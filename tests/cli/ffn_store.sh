@@ -11,14 +11,15 @@ fail() {
     echo "$*"
     exit 1
 }
-# refused CODE FACT COMMAND...: that exit code, one line on standard error with that fact, nothing on standard output.
+# refused CODE FACT COMMAND...: that exit code, one line of error with that fact, nothing on standard output. The tiny models
+# have no tokenizer, which is a warning.
 refused() {
     local want=$1 fact=$2 code=0
     shift 2
     "$PHYSARIUM" "$@" >out.txt 2>err.txt || code=$?
     [ "$code" = "$want" ] || fail "$* exited with $code, not $want: $(cat err.txt)"
     [ ! -s out.txt ] || fail "$* printed: $(cat out.txt)"
-    [ "$(wc -l <err.txt)" = 1 ] || fail "$* said: $(cat err.txt)"
+    [ "$(grep -vc 'no tokenizer.json' err.txt)" = 1 ] || fail "$* said: $(cat err.txt)"
     grep -qF -- "$fact" err.txt || fail "$* said: $(cat err.txt)"
 }
 
