@@ -6,65 +6,248 @@
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "cpu/cpu_matmul_parts.h"
 
-struct cpu_matmul {
-    struct phy_matmul_backend base;
-    const struct phy_matmul_variant *form;
-    struct phy_pool *pool;
-    float *panels; /* (threads, PHY_MATMUL_PANEL_BYTES) */
+/* Rows that DEQUANT decodes at a time: the widest register tile for many rows of x, four streams for few. */
+enum { DECODED_ROWS = PHY_MATMUL_MAX_ROW_UNIT, DECODED_ROWS_FEW = 4, ALIGNMENT = 64 };
+
+enum phy_status phy_cpu_reserve(const struct cpu_matmul *cpu, struct cpu_buffer *buffer, size_t count, size_t each)
+{
+    size_t bytes;
+    if (!phy_mul_size(count, each, &bytes))
+        return phy_fail_memory(cpu->host, "the rows of a product", SIZE_MAX);
+    if (bytes <= buffer->bytes)
+        return PHY_OK;
+    phy_free(buffer->data);
+    buffer->data = phy_alloc_aligned(bytes);
+    buffer->bytes = buffer->data ? bytes : 0;
+    return buffer->data ? PHY_OK : phy_fail_memory(cpu->host, "the rows of a product", bytes);
+}
+
+struct round_job {
+    const struct cpu_matmul *cpu;
+    struct cpu_input *input;
+};
+
+static void round_one(void *user, size_t index, unsigned worker)
+{
+    const struct round_job *job = user;
+    (void)worker;
+    job->cpu->int8->round_row(job->input->x + index * job->input->cols, &job->input->rounded, index);
+}
+
+static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
+{
+    const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, groups * PHY_INT8_GROUP);
+    if (status == PHY_OK)
+        status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
+    if (status == PHY_OK)
+        status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
+    if (status != PHY_OK)
+        return status;
+    input->rounded = (struct phy_int8_rows){.count = input->count,
+                                            .cols = input->cols,
+                                            .groups = groups,
+                                            .q = cpu->codes.data,
+                                            .scale = cpu->scales.data,
+                                            .sums = cpu->sums.data};
+    struct round_job job = {cpu, input};
+    phy_pool_run(cpu->pool, input->count, round_one, &job);
+    return PHY_OK;
+}
+
+enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
+                                size_t cols, struct cpu_input *input)
+{
+    *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols};
+    if (kernel == PHY_KERNEL_INT8)
+        return prepare_rounded(cpu, input);
+    if (kernel != PHY_KERNEL_DEQUANT)
+        return PHY_OK;
+    /* A worker's rows begin on a line of their own. */
+    size_t rows = count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
+    size_t stride = (rows * cols * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    cpu->decoded_stride = stride;
+    return phy_cpu_reserve(cpu, &cpu->decoded, phy_pool_threads(cpu->pool), stride);
+}
+
+/* ---- some rows, by one worker ---- */
+
+static float *worker_panel(const struct cpu_matmul *cpu, unsigned worker)
+{
+    return cpu->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float));
+}
+
+static void multiply_floats(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
+{
+    if (product->count <= PHY_MATVEC_MAX_COUNT)
+        cpu->form->matvec(product, 0, product->rows);
+    else
+        cpu->form->matmul(product, 0, product->rows, worker_panel(cpu, worker));
+}
+
+static void multiply_blocks(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
+{
+    if (product->count <= PHY_MATVEC_MAX_COUNT)
+        cpu->block->matvec(product, 0, product->rows);
+    else
+        cpu->block->matmul(product, 0, product->rows, worker_panel(cpu, worker));
+}
+
+static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
+{
+    float *decoded = (float *)((char *)cpu->decoded.data + worker * cpu->decoded_stride);
+    const size_t step = product->count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
+    for (size_t r = 0; r < product->rows; r += step) {
+        struct phy_matmul part = *product;
+        part.w = decoded;
+        part.type = PHY_WEIGHT_F32;
+        part.rows = product->rows - r < step ? product->rows - r : step;
+        part.y = product->y + r;
+        cpu->block->decode(product, r, r + part.rows, decoded);
+        multiply_floats(cpu, &part, worker);
+    }
+}
+
+static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8_matmul *product, unsigned worker)
+{
+    if (product->x->count <= PHY_MATVEC_MAX_COUNT)
+        cpu->int8->matvec(product, 0, product->rows);
+    else
+        cpu->int8->matmul(product, 0, product->rows, worker_panel(cpu, worker));
+}
+
+void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
+                           size_t begin, size_t end, unsigned worker, float *y, size_t y_stride)
+{
+    size_t row_bytes = 0;
+    phy_weight_row_bytes(w->type, w->cols, &row_bytes); /* the matrix is in memory: no overflow */
+    const void *data = (const char *)w->data + begin * row_bytes;
+    if (input->kernel == PHY_KERNEL_INT8) {
+        const struct phy_int8_matmul product = {data, w->type, end - begin, &input->rounded, y, y_stride};
+        multiply_rounded(cpu, &product, worker);
+        return;
+    }
+    const struct phy_matmul product = {data, w->type, end - begin, w->cols, input->x, input->count, y, y_stride};
+    if (input->kernel == PHY_KERNEL_DEQUANT)
+        multiply_decoded(cpu, &product, worker);
+    else if (w->type < PHY_WEIGHT_FLOAT_COUNT)
+        multiply_floats(cpu, &product, worker);
+    else
+        multiply_blocks(cpu, &product, worker);
+}
+
+/* ---- whole products ---- */
+
+void phy_cpu_ran(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    const char *form = kernel == PHY_KERNEL_INT8                                      ? cpu->int8->name
+                       : kernel == PHY_KERNEL_WALK                                    ? cpu->walk->name
+                       : kernel == PHY_KERNEL_FUSED && type >= PHY_WEIGHT_FLOAT_COUNT ? cpu->block->name
+                                                                                      : cpu->form->name;
+    phy_kernel_ran(&cpu->base, kernel, type, form);
+}
+
+size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, size_t count)
+{
+    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
+    size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
+    return (rows / shares + unit) / unit * unit;
+}
+
+/* Products of the same x that are shared out together: a model has at most three. Of more, so many at a time. */
+enum { MOST_TOGETHER = 4 };
+
+struct part {
+    const struct phy_weights *w;
+    const float *bias;
+    float *y;
+    size_t first_index; /* of the loop: its shares follow */
+    size_t share;       /* rows for each index */
 };
 
 struct job {
     const struct cpu_matmul *cpu;
-    struct phy_matmul product;
-    const float *bias;
-    size_t share; /* rows for each index */
+    const struct cpu_input *input;
+    struct part parts[MOST_TOGETHER];
+    size_t part_count, indices;
 };
 
 static void run_share(void *user, size_t index, unsigned worker)
 {
     const struct job *job = user;
-    size_t begin = index * job->share, end = begin + job->share;
-    if (end > job->product.rows)
-        end = job->product.rows;
-    if (job->product.count <= PHY_MATVEC_MAX_COUNT)
-        job->cpu->form->matvec(&job->product, begin, end);
-    else
-        job->cpu->form->matmul(&job->product, begin, end,
-                               job->cpu->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float)));
-    for (size_t n = 0; job->bias && n < job->product.count; n++) {
+    const struct part *part = &job->parts[job->part_count - 1];
+    while (index < part->first_index)
+        part--;
+    const size_t rows = part->w->rows, begin = (index - part->first_index) * part->share;
+    const size_t end = rows - begin < part->share ? rows : begin + part->share;
+    phy_cpu_multiply_rows(job->cpu, part->w, job->input, begin, end, worker, part->y + begin, rows);
+    for (size_t n = 0; part->bias && n < job->input->count; n++) {
         for (size_t r = begin; r < end; r++)
-            job->product.y[n * job->product.y_stride + r] += job->bias[r];
+            part->y[n * rows + r] += part->bias[r];
     }
 }
 
-static void multiply_one(const struct cpu_matmul *cpu, const struct phy_product *product, const float *x, size_t count)
+static void add_part(struct job *job, const struct phy_weights *w, const float *bias, float *y)
 {
-    const struct phy_weights *w = product->w;
-    struct job job = {
-        .cpu = cpu,
-        .product = {.w = w->data,
-                    .type = w->type,
-                    .rows = w->rows,
-                    .cols = w->cols,
-                    .x = x,
-                    .count = count,
-                    .y = product->y,
-                    .y_stride = w->rows},
-        .bias = product->bias,
-    };
-    /* About four shares for each thread, so that one that is held up costs little, in whole register tiles. */
-    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : cpu->form->row_unit;
-    size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
-    job.share = (w->rows / shares + unit) / unit * unit;
-    phy_pool_run(cpu->pool, (w->rows + job.share - 1) / job.share, run_share, &job);
+    const size_t share = phy_cpu_share(job->cpu, w->rows, job->input->count);
+    job->parts[job->part_count++] = (struct part){w, bias, y, job->indices, share};
+    job->indices += (w->rows + share - 1) / share;
+    phy_cpu_ran(job->cpu, job->input->kernel, w->type);
+}
+
+/* One loop of the pool for all parts: the threads meet once. */
+static void run_parts(struct job *job)
+{
+    phy_pool_run(job->cpu->pool, job->indices, run_share, job);
+    job->part_count = job->indices = 0;
+}
+
+void phy_cpu_multiply(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
+                      const float *bias, float *y)
+{
+    struct job job = {.cpu = cpu, .input = input};
+    add_part(&job, w, bias, y);
+    run_parts(&job);
+}
+
+static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    (void)backend;
+    return type < PHY_WEIGHT_TYPE_COUNT && (kernel != PHY_KERNEL_INT8 || phy_int8_offers(type));
+}
+
+enum phy_status phy_cpu_check_offer(const struct cpu_matmul *cpu, enum phy_product_kernel kernel,
+                                    enum phy_weight_type type)
+{
+    if (offers(&cpu->base, kernel, type))
+        return PHY_OK;
+    return phy_fail(cpu->host, PHY_ERR_UNSUPPORTED, "device %s: no products of that kernel with %s weights",
+                    cpu->base.name, phy_weight_format(type)->name);
 }
 
 static enum phy_status multiply(struct phy_matmul_backend *backend, const struct phy_product *products,
                                 size_t product_count, const float *x, size_t count)
 {
-    for (size_t i = 0; i < product_count; i++)
-        multiply_one((const struct cpu_matmul *)backend, &products[i], x, count);
+    struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
+    struct cpu_input input = {.kernel = PHY_KERNEL_COUNT};
+    struct job job = {.cpu = cpu, .input = &input};
+    for (size_t i = 0; i < product_count; i++) {
+        enum phy_status status = phy_cpu_check_offer(cpu, products[i].kernel, products[i].w->type);
+        if (status != PHY_OK)
+            return status;
+        /* Preparing another kernel's input overwrites what the parts so far read. */
+        if (job.part_count == MOST_TOGETHER || (job.part_count && input.kernel != products[i].kernel))
+            run_parts(&job);
+        if (input.kernel != products[i].kernel)
+            status = phy_cpu_prepare(cpu, products[i].kernel, x, count, products[i].w->cols, &input);
+        if (status != PHY_OK)
+            return status;
+        add_part(&job, products[i].w, products[i].bias, products[i].y);
+    }
+    if (job.part_count)
+        run_parts(&job);
     return PHY_OK;
 }
 
@@ -76,24 +259,39 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
     return PHY_OK;
 }
 
-static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
-{
-    (void)backend;
-    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_FLOAT_COUNT;
-}
-
 static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
+    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,
+                                          &cpu->gated,   &cpu->pairs, &cpu->list};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        phy_free(buffers[i]->data);
     phy_free(cpu->panels);
     phy_free(cpu);
+}
+
+/* The forms of every kernel that go with one of the float products. */
+static void choose_forms(struct cpu_matmul *cpu, const struct phy_matmul_variant *variant,
+                         const struct phy_cpu_features *have)
+{
+    struct phy_cpu_features allowed = variant->needs;
+    allowed.avx512_vnni = allowed.avx512 && have->avx512_vnni;
+    cpu->form = variant;
+    cpu->block = phy_block_matmul_variant_best(&allowed);
+    cpu->int8 = phy_int8_matmul_variant_best(&allowed);
+    cpu->walk = phy_walk_variant_best(&allowed);
+    cpu->activation = phy_activation_variant_named(variant->name);
 }
 
 enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const char *form, struct phy_pool *pool,
                                       const struct phy_host *host)
 {
-    static const struct phy_matmul_backend_ops ops = {
-        .load = load, .offers = offers, .multiply = multiply, .destroy = destroy};
+    static const struct phy_matmul_backend_ops ops = {.load = load,
+                                                      .offers = offers,
+                                                      .multiply = multiply,
+                                                      .ffn = phy_cpu_ffn,
+                                                      .walk = phy_cpu_walk,
+                                                      .destroy = destroy};
     struct phy_cpu_features have = phy_cpu_detect();
     const struct phy_matmul_variant *variant = form ? phy_matmul_variant_named(form) : phy_matmul_variant_best(&have);
     *out = NULL;
@@ -112,8 +310,9 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
         return phy_fail(host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
     }
     cpu->base.ops = &ops;
-    cpu->form = variant;
+    cpu->host = host;
     cpu->pool = pool;
+    choose_forms(cpu, variant, &have);
     snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%s", variant->name);
     snprintf(cpu->base.description, sizeof cpu->base.description, "%s", phy_cpu_model());
     *out = &cpu->base;

@@ -10,21 +10,11 @@
 #include "base/checked_math.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "device/device_set.h"
 #include "format/checkpoint_files.h"
 #include "model/model_parts.h"
 #include "physarium/ffn.h"
 
 enum { CONFIG_MAX_BYTES = 4 << 20 };
-
-/* ---- products ---- */
-
-enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
-                                   float *y, const float *bias)
-{
-    const struct phy_product product = {w, y, bias, PHY_KERNEL_FUSED};
-    return model->matmul->ops->multiply(model->matmul, &product, 1, x, count);
-}
 
 void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t count)
 {
@@ -70,25 +60,6 @@ enum phy_status phy_model_config_read(struct phy_model_config *out, const struct
     return phy_fail(host, PHY_ERR_FORMAT, "%s: config.json: missing", label);
 }
 
-static enum phy_status open_device(struct phy_model *model, const struct phy_model_params *params)
-{
-    unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
-    model->pool = phy_pool_create(threads);
-    if (!model->pool)
-        return phy_fail(model->host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
-    enum phy_status status =
-        phy_matmul_backend_open(&model->matmul, params ? params->device : NULL, model->pool, model->host);
-    if (status != PHY_OK)
-        return status;
-    /* The rest stays on the CPU: in the form of the products', or in the best. */
-    const char *name = model->matmul->name;
-    struct phy_cpu_features have = phy_cpu_detect();
-    const char *form = strncmp(name, "cpu:", 4) == 0 ? name + 4 : phy_matmul_variant_best(&have)->name;
-    model->attention = phy_attention_variant_named(form);
-    model->activation = phy_activation_variant_named(form);
-    return PHY_OK;
-}
-
 static enum phy_status prepare(struct phy_model *model)
 {
     const struct phy_model_config *c = &model->config;
@@ -125,7 +96,7 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     if (status == PHY_OK)
         status = phy_model_config_read(&model->config, model->checkpoint, model->label, host);
     if (status == PHY_OK)
-        status = open_device(model, params);
+        status = phy_model_open_device(model, params);
     if (status == PHY_OK)
         status = phy_model_load_weights(model);
     if (status == PHY_OK)
@@ -167,7 +138,7 @@ void phy_model_describe(const struct phy_model *model, struct phy_model_info *ou
     const struct phy_model_config *c = &model->config;
     *out = (struct phy_model_info){
         .model_type = c->model_type,
-        .device = model->matmul->name,
+        .device = model->device_name,
         .vocab_size = c->vocab_size,
         .hidden_size = c->hidden_size,
         .intermediate_size = c->intermediate_size,

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Paths: made, routed, and called by the model. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked_math.h"
+#include "base/log.h"
+#include "device/device_set.h"
+#include "ffn/path_parts.h"
+
+static struct path *path_of(struct phy_ffn *ffn)
+{
+    return (struct path *)ffn;
+}
+
+/* ---- the call ---- */
+
+/* The layer as the seam wants it; made when it first asks. */
+static enum phy_status reroute(struct path *path, uint32_t index, struct path_layer **layer)
+{
+    const struct phy_host *host = path->model->host;
+    const char *name = path->seam->reroute(path->seam->user, index, (*layer)->rule->kind.name);
+    const struct path_rule *rule = name ? path_rule_named(name) : NULL;
+    char reason[256];
+    if (!rule || rule == (*layer)->rule)
+        return PHY_OK;
+    struct path_source source = path->sources[index];
+    if (!path_offers(rule, &source, path->device, reason, sizeof reason)) {
+        source = path_source_of(path->model, NULL, index);
+        if (!path_offers(rule, &source, path->device, reason, sizeof reason))
+            return phy_fail(host, PHY_ERR_UNSUPPORTED, "%s", reason);
+    }
+    if (!path->rerouted)
+        path->rerouted = phy_zalloc(path->model->config.layer_count, sizeof *path->rerouted);
+    if (!path->rerouted)
+        return phy_fail_memory(host, "the layers", path->model->config.layer_count * sizeof *path->rerouted);
+    struct path_layer *other = &path->rerouted[index];
+    enum phy_status status = PHY_OK;
+    if (other->rule != rule) {
+        path_layer_free(other);
+        status = path_layer_make(other, rule, &source, path->model->pool, host);
+        other->on_cpu = (*layer)->on_cpu;
+        if (status == PHY_OK)
+            status = path_load(path_backend(path, other), other, 1, host);
+    }
+    *layer = other;
+    return status;
+}
+
+static enum phy_status compute(struct path *path, uint32_t index, const float *x, size_t count, float *y,
+                               const char **device)
+{
+    struct path_layer *layer = &path->layers[index];
+    enum phy_status status = PHY_OK;
+    if (path->seam && path->seam->reroute)
+        status = reroute(path, index, &layer);
+    if (status != PHY_OK)
+        return status;
+    path->trace.count = 0;
+    path->trace.overflow = false;
+    struct phy_matmul_backend *backend = path_backend(path, layer);
+    *device = backend->name;
+    const struct phy_path_seam *seam = path->seam;
+    if (seam && seam->replace && seam->replace(seam->user, index, x, count, path->model->config.hidden_size, y))
+        return PHY_OK;
+    return path_run(path, layer, index, backend, x, count, y);
+}
+
+static enum phy_status forward(struct phy_ffn *ffn, uint32_t index, const float *x, size_t count, float *y)
+{
+    struct path *path = path_of(ffn);
+    struct phy_path_step step = {.layer = index, .count = count};
+    assert(count <= PHY_FFN_MAX_COUNT);
+    enum phy_status status = compute(path, index, x, count, y, &step.device);
+    if (status != PHY_OK && path_fall_back(path, &status))
+        status = compute(path, index, x, count, y, &step.device);
+    if (status != PHY_OK)
+        return status;
+    if (path->store && phy_ffn_store_torn(path->store))
+        return phy_fail(path->model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use",
+                        phy_ffn_store_label(path->store));
+    if (path->seam && path->seam->tamper)
+        path->seam->tamper(path->seam->user, index, count, path->model->config.hidden_size, y);
+    if (path->tracer) {
+        step.path = path_trace_read(&path->trace, step.kernels, sizeof step.kernels);
+        path->tracer(path->tracer_user, &step);
+    }
+    return PHY_OK;
+}
+
+/* ---- making one ---- */
+
+static void destroy(struct phy_ffn *ffn)
+{
+    struct path *path = path_of(ffn);
+    for (uint32_t i = 0; i < path->model->config.layer_count; i++) {
+        if (path->layers)
+            path_layer_free(&path->layers[i]);
+        if (path->rerouted)
+            path_layer_free(&path->rerouted[i]);
+    }
+    phy_matmul_backend_destroy(&path->device);
+    phy_matmul_backend_destroy(&path->cpu);
+    void *all[] = {path->layers, path->rerouted, path->sources, path->gate, path->pair, path->features};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        phy_free(all[i]);
+    phy_free(path);
+}
+
+static bool allocate(struct path *path)
+{
+    const struct phy_model_config *c = &path->model->config;
+    size_t values;
+    path->layers = phy_zalloc(c->layer_count, sizeof *path->layers);
+    path->sources = phy_zalloc(c->layer_count, sizeof *path->sources);
+    path->features = phy_alloc(c->intermediate_size, sizeof *path->features);
+    if (phy_mul_size(PHY_FFN_MAX_COUNT, c->intermediate_size, &values)) {
+        path->gate = phy_alloc(values, sizeof(float));
+        path->pair = phy_alloc(values, 2 * sizeof(float));
+    }
+    return path->layers && path->sources && path->features && path->gate && path->pair;
+}
+
+/* What can be known before anything is made. */
+static enum phy_status check_params(const struct phy_model *model, const struct phy_ffn_params *params,
+                                    const struct path_rule **forced)
+{
+    const uint32_t features = model->config.intermediate_size;
+    *forced = params->path ? path_rule_named(params->path) : NULL;
+    if (params->path && !*forced)
+        return phy_fail(model->host, PHY_ERR_USAGE, "path \"%.64s\": there is none of that name", params->path);
+    if (params->top_k > features)
+        return phy_fail(model->host, PHY_ERR_USAGE, "%u features: a layer of %s has %u", params->top_k, model->label,
+                        features);
+    return params->store ? path_check_store(model, params->store, params->trust) : PHY_OK;
+}
+
+/* The path that it is called: the first stored layer's, or the first layer's. Others are worth a note. */
+static void name_path(struct path *path)
+{
+    const uint32_t count = path->model->config.layer_count;
+    uint32_t first = 0, others = 0;
+    while (path->store && first < count - 1 && !path_is_stored(path->store, first))
+        first++;
+    path->rule = path->layers[first].rule;
+    const struct path_rule *other = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        if (path->layers[i].rule == path->rule)
+            continue;
+        other = path->layers[i].rule;
+        others++;
+    }
+    if (others)
+        phy_note(path->model->host, "%u of %u layers take path %s instead of %s", others, count, other->kind.name,
+                 path->rule->kind.name);
+}
+
+static enum phy_status prepare(struct path *path, const struct phy_ffn_params *params)
+{
+    const struct phy_host *host = path->model->host;
+    if (!allocate(path))
+        return phy_fail(host, PHY_ERR_MEMORY, "out of memory: a path's activations");
+    enum phy_status status = path_open_device(path, params->device);
+    if (status != PHY_OK)
+        return status;
+    if (params->device_memory && path->device_is_cpu)
+        return phy_fail(host, PHY_ERR_USAGE, "device %s: it has no memory of its own to bound", path->device_name);
+    for (uint32_t i = 0; i < path->model->config.layer_count; i++)
+        path->sources[i] = path_source_of(path->model, path->store, i);
+    status = path_place_layers(path, params->device_memory);
+    if (status != PHY_OK)
+        return status;
+    name_path(path);
+    if (params->top_k && path->rule->family != PATH_LISTED)
+        return phy_fail(host, PHY_ERR_USAGE, "path %s computes every feature; a number of them is for a sparse one",
+                        path->rule->kind.name);
+    return PHY_OK;
+}
+
+enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model, const struct phy_ffn_params *params)
+{
+    static const struct phy_ffn_ops ops = {.forward = forward, .destroy = destroy};
+    static const struct phy_ffn_params defaults = {0};
+    const struct path_rule *forced;
+    params = params ? params : &defaults;
+    *out = NULL;
+    enum phy_status status = check_params(model, params, &forced);
+    if (status != PHY_OK)
+        return status;
+    struct path *path = phy_zalloc(1, sizeof *path);
+    if (!path)
+        return phy_fail_memory(model->host, "a path", sizeof *path);
+    path->base.ops = &ops;
+    path->model = model;
+    path->store = params->store;
+    path->forced = forced;
+    path->top_k = params->top_k;
+    path->fallback_cpu = params->fallback_cpu;
+    status = prepare(path, params);
+    if (status != PHY_OK)
+        destroy(&path->base);
+    else
+        *out = &path->base;
+    return status;
+}
+
+void phy_ffn_destroy(struct phy_ffn **ffn)
+{
+    if (*ffn)
+        (*ffn)->ops->destroy(*ffn);
+    *ffn = NULL;
+}
+
+void phy_ffn_describe(const struct phy_ffn *ffn, struct phy_ffn_info *out)
+{
+    const struct path *path = (const struct path *)ffn;
+    *out = (struct phy_ffn_info){
+        .path = path->rule->kind.name,
+        .device = path->device_name,
+        .bucket = path->rule->kind.bucket,
+        .features_visited = path->visited,
+        .features_skipped = path->skipped,
+        .bytes_read = path->bytes_read,
+    };
+    for (uint32_t i = 0; i < path->model->config.layer_count; i++)
+        out->device_layers += !path->layers[i].on_cpu;
+}
+
+void phy_ffn_trace(struct phy_ffn *ffn, phy_path_tracer *tracer, void *user)
+{
+    path_of(ffn)->tracer = tracer;
+    path_of(ffn)->tracer_user = user;
+}
+
+void phy_ffn_set_seam(struct phy_ffn *ffn, const struct phy_path_seam *seam)
+{
+    path_of(ffn)->seam = seam;
+}
+
+bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,
+                      char *reason, size_t bytes)
+{
+    const struct path_rule *rule = path_rule_named(name);
+    struct phy_held_log held;
+    struct phy_matmul_backend *backend;
+    if (!rule) {
+        snprintf(reason, bytes, "path \"%.64s\": there is none of that name", name);
+        return false;
+    }
+    phy_held_log_init(&held, NULL, true);
+    if (phy_matmul_backend_open(&backend, device, model->pool, &held.host) != PHY_OK) {
+        snprintf(reason, bytes, "%s", held.line);
+        return false;
+    }
+    bool offered = true;
+    for (uint32_t i = 0; i < model->config.layer_count && offered; i++) {
+        const struct path_source source = path_source_of(model, store, i);
+        offered = path_offers(rule, &source, backend, reason, bytes);
+        if (offered && store && !path_is_stored(store, i)) {
+            snprintf(reason, bytes, "%.200s: layer %u is not stored", phy_ffn_store_label(store), i);
+            offered = false;
+        }
+    }
+    phy_matmul_backend_destroy(&backend);
+    return offered;
+}
