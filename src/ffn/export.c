@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -41,6 +42,19 @@ enum phy_status phy_export_sidecar(const struct phy_export *run, const char *nam
                                : phy_fail(run->host, PHY_ERR_IO, "%s: %s", name, strerror(error));
     }
     return PHY_OK;
+}
+
+/* A partial directory was there before us. An export leaves nothing to go on from; other commands do: their journals
+ * say so. */
+enum phy_status phy_export_take_over(struct phy_export *run)
+{
+    struct stat journal;
+    if (fstat(run->output.journal_fd, &journal) != 0)
+        return phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, errno);
+    if (journal.st_size > 0 && !run->params->force)
+        return phy_fail(run->host, PHY_ERR_USAGE, "%s holds unfinished work of another command; --force discards it",
+                        run->output.partial_path);
+    return phy_output_clear(&run->output);
 }
 
 static enum phy_status check_options(struct phy_export *run)
@@ -118,8 +132,7 @@ enum phy_status phy_export_run(const struct phy_export_params *params, struct ph
     if (status == PHY_OK && !(run.pool = phy_pool_create(threads)))
         status = phy_fail(params->host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
     if (status == PHY_OK)
-        status = params->gguf ? phy_export_gguf(&run)
-                              : phy_fail(params->host, PHY_ERR_UNSUPPORTED, "writing a vindex is not supported yet");
+        status = params->gguf ? phy_export_gguf(&run) : phy_export_vindex(&run);
     run.result.seconds = phy_seconds_now() - started;
     if (status == PHY_OK && result)
         *result = run.result;

@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -397,19 +396,6 @@ static enum phy_status read_back(const struct writer *w)
     return status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED ? PHY_ERR_INTERNAL : status;
 }
 
-/* A partial directory was there before us. An export leaves nothing to go on from; other commands do: their journals
- * say so. */
-static enum phy_status take_over(struct phy_export *run)
-{
-    struct stat journal;
-    if (fstat(run->output.journal_fd, &journal) != 0)
-        return phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, errno);
-    if (journal.st_size > 0 && !run->params->force)
-        return phy_fail(run->host, PHY_ERR_USAGE, "%s holds unfinished work of another command; --force discards it",
-                        run->output.partial_path);
-    return phy_output_clear(&run->output);
-}
-
 static enum phy_status publish(struct writer *w, const struct phy_bytes *header)
 {
     struct phy_export *run = w->run;
@@ -427,7 +413,7 @@ static enum phy_status publish(struct writer *w, const struct phy_bytes *header)
         return status;
     status = phy_output_begin(&run->output);
     if (status == PHY_OK && run->output.found_partial)
-        status = take_over(run);
+        status = phy_export_take_over(run);
     const bool begun = status == PHY_OK;
     if (status == PHY_OK)
         status = write_file(w, header);
