@@ -46,8 +46,20 @@ static inline float mxfp4_scale(uint8_t e)
     return phy_float_of_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
-/* Codes -32 .. 31 of elements 32g .. 32g + 31, a byte each. */
-static inline __attribute__((always_inline)) __m256i q6_k_codes(const uint8_t *block, size_t g)
+/* q4_K's six-bit scales and minima: bytes s0..7, m0..7. */
+static inline __attribute__((always_inline)) __m128i q4_k_scales(const uint8_t *block)
+{
+    /* Dwords of the 12 bytes: s0..3 | m0..3 in six bits each, their high two bits belonging to s4..7 and m4..7. */
+    const __m128i packed = _mm_loadu_si128((const __m128i *)(block + 4));
+    const __m128i first = _mm_and_si128(packed, _mm_set1_epi8(0x3F));
+    const __m128i low =
+        _mm_and_si128(_mm_srlv_epi32(_mm_shuffle_epi32(packed, 0xAA), _mm_set_epi32(0, 0, 4, 0)), _mm_set1_epi8(0x0F));
+    const __m128i second = _mm_or_si128(_mm_and_si128(_mm_srli_epi32(packed, 2), _mm_set1_epi8(0x30)), low);
+    return _mm_unpacklo_epi32(first, second);
+}
+
+/* Codes 0 .. 63 of elements 32g .. 32g + 31, a byte each. */
+static inline __attribute__((always_inline)) __m256i q6_k_raw_codes(const uint8_t *block, size_t g)
 {
     const size_t half = g / 4, run = g % 4;
     const __m256i ql = _mm256_loadu_si256((const __m256i *)(block + 64 * half + 32 * (run % 2)));
@@ -55,9 +67,14 @@ static inline __attribute__((always_inline)) __m256i q6_k_codes(const uint8_t *b
     /* Two bits from place 2 run to place 4. */
     const __m256i high = run < 2 ? _mm256_slli_epi16(qh, run == 0 ? 4 : 2) : run == 2 ? qh : _mm256_srli_epi16(qh, 2);
     const __m256i low = run < 2 ? ql : _mm256_srli_epi16(ql, 4);
-    return _mm256_sub_epi8(
-        _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(0x0F)), _mm256_and_si256(high, _mm256_set1_epi8(0x30))),
-        _mm256_set1_epi8(32));
+    return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(0x0F)),
+                           _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+}
+
+/* The same, less 32. */
+static inline __attribute__((always_inline)) __m256i q6_k_codes(const uint8_t *block, size_t g)
+{
+    return _mm256_sub_epi8(q6_k_raw_codes(block, g), _mm256_set1_epi8(32));
 }
 
 #endif
