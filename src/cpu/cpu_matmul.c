@@ -39,19 +39,21 @@ static void round_one(void *user, size_t index, unsigned worker)
 static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
 {
     const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, groups * PHY_INT8_GROUP);
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, 2 * input->count, groups * PHY_INT8_GROUP);
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
     if (status != PHY_OK)
         return status;
-    input->rounded = (struct phy_int8_rows){.count = input->count,
-                                            .cols = input->cols,
-                                            .groups = groups,
-                                            .q = cpu->codes.data,
-                                            .scale = cpu->scales.data,
-                                            .sums = cpu->sums.data};
+    input->rounded =
+        (struct phy_int8_rows){.count = input->count,
+                               .cols = input->cols,
+                               .groups = groups,
+                               .q = cpu->codes.data,
+                               .paired = (int8_t *)cpu->codes.data + input->count * groups * PHY_INT8_GROUP,
+                               .scale = cpu->scales.data,
+                               .sums = cpu->sums.data};
     struct round_job job = {cpu, input};
     phy_pool_run(cpu->pool, input->count, round_one, &job);
     return PHY_OK;

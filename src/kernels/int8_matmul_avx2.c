@@ -140,9 +140,10 @@ INLINE void dot_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const flo
         total[j].sum = vec_fma(part[j], vec_set1(scale[j * stride]), total[j].sum);
 }
 
-INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const float *scale,
-                      const int16_t *sums, size_t stride, size_t count, struct total total[])
+INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const int8_t *paired,
+                      const float *scale, const int16_t *sums, size_t stride, size_t count, struct total total[])
 {
+    (void)paired;
     if (type == PHY_WEIGHT_Q4_K)
         dot_q4_k(w, x, scale, sums, stride, count, total);
     else if (type == PHY_WEIGHT_Q6_K)

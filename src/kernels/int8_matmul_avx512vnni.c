@@ -91,15 +91,7 @@ INLINE double half_value(const uint8_t *at)
     return (double)_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(phy_load_u16(at))));
 }
 
-/* Words of a scale for each 32 elements of 64c ..: bytes 2c and 2c + 1, 16 words each. */
-INLINE __m512i scale_words_q4_k(__m512i scales, size_t c)
-{
-    const __m512i first = _mm512_set1_epi16((short)(0x8000 | (2 * c)));
-    const __m512i index = _mm512_inserti64x4(first, _mm256_set1_epi16((short)(0x8000 | (2 * c + 1))), 1);
-    return _mm512_shuffle_epi8(scales, index);
-}
-
-INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const int16_t *sums, size_t stride,
+INLINE void dot_q4_k(const uint8_t *w, const int8_t *paired, const float *scale, const int16_t *sums, size_t stride,
                      size_t count, struct total total[])
 {
     const __m128i scales = q4_k_scales(w);
@@ -109,27 +101,44 @@ INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, cons
         _mm256_shuffle_epi8(_mm512_castsi512_si256(everywhere),
                             _mm256_set_epi64x((long long)0x800F800F800E800E, (long long)0x800D800D800C800C,
                                               (long long)0x800B800B800A800A, (long long)0x8009800980088008));
-    const double d = half_value(w), dmin = half_value(w + 2);
+    /* d and -dmin */
+    const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128((int)phy_load_u32(w)));
+    const __m128d d = _mm_cvtps_pd(_mm_xor_ps(halves, _mm_set_ps(0, 0, -0.0f, 0)));
     __m512i part[4];
     UNROLL
     for (size_t j = 0; j < count; j++)
         part[j] = _mm512_setzero_si512();
+    /* Words of scales as the packed sums below want them: s0 s1 s0 s1 s2 s3 s2 s3, four of each. */
+    const __m512i order =
+        _mm512_set_epi64((long long)0x8003800380038003, (long long)0x8002800280028002, (long long)0x8003800380038003,
+                         (long long)0x8002800280028002, (long long)0x8001800180018001, (long long)0x8000800080008000,
+                         (long long)0x8001800180018001, (long long)0x8000800080008000);
     UNROLL
-    for (size_t c = 0; c < 4; c++) {
-        const __m512i codes = codes_q4_k(w, c), words = scale_words_q4_k(everywhere, c);
+    for (size_t c = 0; c < 2; c++) {
+        const __m512i qs = load64(w + 16 + 64 * c), nibble = _mm512_set1_epi8(0x0F);
+        const __m512i even = _mm512_and_si512(qs, nibble); /* groups 4c, 4c + 2 */
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(qs, 4), nibble);
+        const __m512i words =
+            _mm512_shuffle_epi8(everywhere, _mm512_add_epi16(order, _mm512_set1_epi16((short)(4 * c))));
         UNROLL
         for (size_t j = 0; j < count; j++) {
-            const __m512i pairs = _mm512_maddubs_epi16(codes, load64(x + j * stride * PHY_INT8_GROUP + 64 * c));
-            part[j] = _mm512_dpwssd_epi32(part[j], pairs, words);
+            const int8_t *x = paired + j * stride * PHY_INT8_GROUP + 128 * c;
+            const __m512i first = _mm512_dpbusd_epi32(_mm512_setzero_si512(), even, load64(x));
+            const __m512i second = _mm512_dpbusd_epi32(_mm512_setzero_si512(), odd, load64(x + 64));
+            /* Sums of four are at most 4 * 15 * 127. */
+            part[j] = _mm512_dpwssd_epi32(part[j], _mm512_packs_epi32(first, second), words);
         }
     }
     UNROLL
     for (size_t j = 0; j < count; j++) {
         const __m256i below =
             _mm256_madd_epi16(minima, _mm256_loadu_si256((const __m256i *)(sums + j * stride * PHY_INT8_GROUP_SUMS)));
-        const double x_scale = (double)scale[j * stride];
-        total[j].exact = add_exactly(fold(part[j]), d * x_scale, total[j].exact);
-        total[j].exact = add_exactly(below, -dmin * x_scale, total[j].exact);
+        /* In each 128 bits two sums of products, then two of what is taken off. */
+        const __m512d lanes = _mm512_cvtepi32_pd(_mm256_hadd_epi32(fold(part[j]), below));
+        const __m128d factors = _mm_mul_pd(d, _mm_set1_pd((double)scale[j * stride]));
+        total[j].exact = _mm512_fmadd_pd(
+            lanes, _mm512_permutexvar_pd(_mm512_set_epi64(1, 1, 0, 0, 1, 1, 0, 0), _mm512_castpd128_pd512(factors)),
+            total[j].exact);
     }
 }
 
@@ -198,11 +207,11 @@ INLINE void dot_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const flo
         total[j].sum = vec_fma(part[j], vec_set1(scale[j * stride]), total[j].sum);
 }
 
-INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const float *scale,
-                      const int16_t *sums, size_t stride, size_t count, struct total total[])
+INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const int8_t *paired,
+                      const float *scale, const int16_t *sums, size_t stride, size_t count, struct total total[])
 {
     if (type == PHY_WEIGHT_Q4_K)
-        dot_q4_k(w, x, scale, sums, stride, count, total);
+        dot_q4_k(w, paired, scale, sums, stride, count, total);
     else if (type == PHY_WEIGHT_Q6_K)
         dot_q6_k(w, x, scale, sums, stride, count, total);
     else if (blocks == PHY_INT8_GROUP / GROUP) /* all of a group: the loop has a constant length */

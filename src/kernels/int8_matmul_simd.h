@@ -3,7 +3,7 @@
  *
  *   struct total, total_zero, total_sum    what a row's products add up in, and its sum
  *   store_codes(to, scaled[])              16 floats rounded to int8; returns their sum
- *   dot_group(type, w, blocks, x, scale, sums, stride, count, total[])
+ *   dot_group(type, w, blocks, x, paired, scale, sums, stride, count, total[])
  *       the blocks of a group of 256 times `count` rows of x; type and count are constants where it is inlined
  *   INT8_FORM(name)                        the exported name of this form
  */
@@ -44,6 +44,7 @@ void INT8_FORM(phy_int8_round_row)(const float *x, struct phy_int8_rows *to, siz
                 scaled[v] = vec_mul(vec_load(from + s * PHY_INT8_SUM + v * LANES), inverse);
             sums[g * PHY_INT8_GROUP_SUMS + s] = (int16_t)store_codes(q + begin + s * PHY_INT8_SUM, scaled);
         }
+        phy_int8_pair(q + begin, to->paired + n * to->groups * PHY_INT8_GROUP + begin);
     }
 }
 
@@ -59,8 +60,9 @@ INLINE void dot_row(const struct phy_int8_matmul *product, enum phy_weight_type 
         total[j] = total_zero();
     for (size_t g = 0; g < x->groups; g++, w += group_bytes) {
         const size_t at = n * x->groups + g, left = row_blocks - g * group_blocks;
-        dot_group(type, w, left < group_blocks ? left : group_blocks, x->q + at * PHY_INT8_GROUP, x->scale + at,
-                  x->sums + at * PHY_INT8_GROUP_SUMS, x->groups, count, total);
+        dot_group(type, w, left < group_blocks ? left : group_blocks, x->q + at * PHY_INT8_GROUP,
+                  x->paired + at * PHY_INT8_GROUP, x->scale + at, x->sums + at * PHY_INT8_GROUP_SUMS, x->groups, count,
+                  total);
     }
     UNROLL
     for (size_t j = 0; j < count; j++)

@@ -15,7 +15,7 @@ enum { TYPES = sizeof types / sizeof *types };
 /* Rounded rows, each array at its own guard page, which its alignment allows: they are whole groups. */
 struct rounded {
     struct phy_int8_rows rows;
-    struct guarded q, scale, sums;
+    struct guarded q, paired, scale, sums;
 };
 
 static struct rounded rounded_create(size_t count, size_t cols)
@@ -23,9 +23,11 @@ static struct rounded rounded_create(size_t count, size_t cols)
     struct rounded r = {.rows = {.count = count, .cols = cols, .groups = (cols + 255) / 256}};
     const size_t groups = count * r.rows.groups;
     r.q = guarded_create(groups * 256, true);
+    r.paired = guarded_create(groups * 256, true);
     r.scale = guarded_create(groups * sizeof(float), true);
     r.sums = guarded_create(groups * 16 * sizeof(int16_t), true);
     r.rows.q = r.q.data;
+    r.rows.paired = r.paired.data;
     r.rows.scale = r.scale.data;
     r.rows.sums = r.sums.data;
     return r;
@@ -34,6 +36,7 @@ static struct rounded rounded_create(size_t count, size_t cols)
 static void rounded_destroy(struct rounded *r)
 {
     guarded_destroy(&r->q);
+    guarded_destroy(&r->paired);
     guarded_destroy(&r->scale);
     guarded_destroy(&r->sums);
 }
@@ -45,6 +48,7 @@ static struct phy_int8_rows last_rows(const struct phy_int8_rows *rows, size_t c
     struct phy_int8_rows last = *rows;
     last.count = count;
     last.q += skipped * 256;
+    last.paired += skipped * 256;
     last.scale += skipped;
     last.sums += skipped * 16;
     return last;
@@ -300,6 +304,7 @@ static void rounds_to_the_same_bytes_in_every_form(void **state)
                 if (reference)
                     continue;
                 assert_memory_equal(got.rows.q, expected.rows.q, got.rows.groups * 256);
+                assert_memory_equal(got.rows.paired, expected.rows.paired, got.rows.groups * 256);
                 assert_memory_equal(got.rows.scale, expected.rows.scale, got.rows.groups * sizeof(float));
                 assert_memory_equal(got.rows.sums, expected.rows.sums, got.rows.groups * 16 * sizeof(int16_t));
             }
