@@ -62,7 +62,8 @@ struct phy_int8_matmul_variant {
     void (*matvec)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end);
     /* The same for any count. `panel` is this thread's scratch of PHY_MATMUL_PANEL_BYTES, 64-byte aligned. */
     void (*matmul)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel);
-    size_t row_unit; /* rows that matmul takes at a time: cut shares of rows at multiples of it */
+    size_t row_unit;     /* rows that matmul takes at a time: cut shares of rows at multiples of it */
+    size_t matvec_count; /* up to so many rows of x matvec is the faster of the two */
 };
 
 bool phy_int8_offers(enum phy_weight_type type);

@@ -425,6 +425,14 @@ INLINE void tile(const struct phy_int8_matmul *product, enum phy_weight_type typ
     }
 }
 
+/* The panels one after the other, while these rows of x are in the first-level cache. */
+INLINE void tile_panels(const struct phy_int8_matmul *product, enum phy_weight_type type, const struct panel *panels,
+                        size_t r, const size_t rows[PANELS], size_t n, size_t count, size_t g)
+{
+    for (size_t p = 0; p < PANELS && rows[p]; p++)
+        tile(product, type, &panels[p], r + p * PANEL_ROWS, rows[p], n, count, g);
+}
+
 INLINE void matmul_typed(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t row_begin,
                          size_t row_end, struct panel *panels)
 {
@@ -439,14 +447,14 @@ INLINE void matmul_typed(const struct phy_int8_matmul *product, enum phy_weight_
             for (size_t p = 0; p < PANELS && rows[p]; p++)
                 pack_panel(product, type, r + p * PANEL_ROWS, rows[p], g, &panels[p]);
             size_t n = 0;
-            for (; n + TILE_X <= count; n += TILE_X) {
-                for (size_t p = 0; p < PANELS && rows[p]; p++)
-                    tile(product, type, &panels[p], r + p * PANEL_ROWS, rows[p], n, TILE_X, g);
-            }
-            for (; n < count; n++) {
-                for (size_t p = 0; p < PANELS && rows[p]; p++)
-                    tile(product, type, &panels[p], r + p * PANEL_ROWS, rows[p], n, 1, g);
-            }
+            for (; n + TILE_X <= count; n += TILE_X)
+                tile_panels(product, type, panels, r, rows, n, TILE_X, g);
+            for (; n + 4 <= count; n += 4)
+                tile_panels(product, type, panels, r, rows, n, 4, g);
+            for (; n + 2 <= count; n += 2)
+                tile_panels(product, type, panels, r, rows, n, 2, g);
+            for (; n < count; n++)
+                tile_panels(product, type, panels, r, rows, n, 1, g);
         }
     }
 }
