@@ -46,16 +46,25 @@ static inline float mxfp4_scale(uint8_t e)
     return phy_float_of_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
-/* q4_K's six-bit scales and minima: bytes s0..7, m0..7. */
+/* q4_K's six-bit scales and minima (quant/k_scales.h), a byte each. With integer instructions: the units of the vector
+ * ones are what the kernels run out of. */
+static inline __attribute__((always_inline)) void q4_k_scale_bytes(const uint8_t *block, uint64_t *scales,
+                                                                   uint64_t *minima)
+{
+    const uint64_t low_six = 0x3F3F3F3F3F3F3F3F, low_four = 0x0F0F0F0F, high_two = 0x3030303030303030;
+    const uint64_t first = phy_load_u64(block + 4);                               /* s0..3 and m0..3 */
+    const uint64_t last = phy_load_u32(block + 12), high = first >> 2 & high_two; /* of s4..7 and m4..7 */
+    const uint64_t first_low = first & low_six;
+    *scales = (uint32_t)first_low | ((last & low_four) | (uint32_t)high) << 32;
+    *minima = first_low >> 32 | ((last >> 4 & low_four) | high >> 32) << 32;
+}
+
+/* Bytes s0..7, m0..7. */
 static inline __attribute__((always_inline)) __m128i q4_k_scales(const uint8_t *block)
 {
-    /* Dwords of the 12 bytes: s0..3 | m0..3 in six bits each, their high two bits belonging to s4..7 and m4..7. */
-    const __m128i packed = _mm_loadu_si128((const __m128i *)(block + 4));
-    const __m128i first = _mm_and_si128(packed, _mm_set1_epi8(0x3F));
-    const __m128i low =
-        _mm_and_si128(_mm_srlv_epi32(_mm_shuffle_epi32(packed, 0xAA), _mm_set_epi32(0, 0, 4, 0)), _mm_set1_epi8(0x0F));
-    const __m128i second = _mm_or_si128(_mm_and_si128(_mm_srli_epi32(packed, 2), _mm_set1_epi8(0x30)), low);
-    return _mm_unpacklo_epi32(first, second);
+    uint64_t scales, minima;
+    q4_k_scale_bytes(block, &scales, &minima);
+    return _mm_set_epi64x((long long)minima, (long long)scales);
 }
 
 /* Codes 0 .. 63 of elements 32g .. 32g + 31, a byte each. */

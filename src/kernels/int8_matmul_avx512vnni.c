@@ -94,13 +94,14 @@ INLINE double half_value(const uint8_t *at)
 INLINE void dot_q4_k(const uint8_t *w, const int8_t *paired, const float *scale, const int16_t *sums, size_t stride,
                      size_t count, struct total total[])
 {
-    const __m128i scales = q4_k_scales(w);
-    const __m512i everywhere = _mm512_broadcast_i32x4(scales);
-    /* m0 m0 m1 m1 ..: a minimum for each sum of 16 */
+    uint64_t scale_bytes, minimum_bytes;
+    q4_k_scale_bytes(w, &scale_bytes, &minimum_bytes);
+    const __m512i scales = _mm512_set1_epi64((long long)scale_bytes);
+    /* m0 m0 m1 m1 ..: a word for each sum of 16 */
     const __m256i minima =
-        _mm256_shuffle_epi8(_mm512_castsi512_si256(everywhere),
-                            _mm256_set_epi64x((long long)0x800F800F800E800E, (long long)0x800D800D800C800C,
-                                              (long long)0x800B800B800A800A, (long long)0x8009800980088008));
+        _mm256_shuffle_epi8(_mm256_set1_epi64x((long long)minimum_bytes),
+                            _mm256_set_epi64x((long long)0x8007800780068006, (long long)0x8005800580048004,
+                                              (long long)0x8003800380028002, (long long)0x8001800180008000));
     /* d and -dmin */
     const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128((int)phy_load_u32(w)));
     const __m128d d = _mm_cvtps_pd(_mm_xor_ps(halves, _mm_set_ps(0, 0, -0.0f, 0)));
@@ -118,8 +119,7 @@ INLINE void dot_q4_k(const uint8_t *w, const int8_t *paired, const float *scale,
         const __m512i qs = load64(w + 16 + 64 * c), nibble = _mm512_set1_epi8(0x0F);
         const __m512i even = _mm512_and_si512(qs, nibble); /* groups 4c, 4c + 2 */
         const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(qs, 4), nibble);
-        const __m512i words =
-            _mm512_shuffle_epi8(everywhere, _mm512_add_epi16(order, _mm512_set1_epi16((short)(4 * c))));
+        const __m512i words = _mm512_shuffle_epi8(scales, _mm512_add_epi16(order, _mm512_set1_epi16((short)(4 * c))));
         UNROLL
         for (size_t j = 0; j < count; j++) {
             const int8_t *x = paired + j * stride * PHY_INT8_GROUP + 128 * c;
