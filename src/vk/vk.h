@@ -39,9 +39,8 @@ struct vk_spirv {
 };
 struct vk_spirv phy_vk_spirv_flow_tile(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
-/* For an invocation's tile of rows of w and of x: one of the list in CMakeLists.txt. */
-struct vk_spirv phy_vk_spirv_matmul(enum phy_weight_type type, uint32_t rows, uint32_t count);
-struct vk_spirv phy_vk_spirv_ffn_gate(void);
+/* Of a product: one of the list in CMakeLists.txt. */
+struct vk_spirv phy_vk_spirv_named(const char *name);
 
 /* ---- the device ---- */
 
@@ -104,9 +103,10 @@ struct vk_backend {
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES];  /* made when first needed */
     const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */
     bool staging;
-    uint64_t max_piece_weights; /* 0: no limit but the device's */
-    uint64_t max_input_bytes;   /* of one piece */
-    double tick_ns;             /* 0: the queue has no clock */
+    uint64_t max_piece_weights;         /* 0: no limit but the device's */
+    uint64_t max_input_bytes;           /* of one piece */
+    bool integer_dot, fast_integer_dot; /* VK_KHR_shader_integer_dot_product, of four signed bytes in a word */
+    double tick_ns;                     /* 0: the queue has no clock */
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
     atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about dispatch_ns, see vk_flow.c */

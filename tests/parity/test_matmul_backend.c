@@ -377,6 +377,12 @@ static void ffn_make(struct matrix m[4], enum phy_weight_type wide_type, enum ph
         m[GATE].x[i] *= 40; /* activations from the saturated ends too */
 }
 
+static double exact_activation(enum phy_activation activation, double x)
+{
+    return activation == PHY_ACT_SILU ? x / (1 + exp(-x))
+                                      : x / 2 * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+}
+
 /* down's sums, from what gate and up give in float64; the input of down from the reference activation. */
 static void check_ffn(struct phy_matmul_backend *device, struct matrix m[4], enum phy_activation activation,
                       size_t count)
@@ -417,8 +423,7 @@ static void check_ffn(struct phy_matmul_backend *device, struct matrix m[4], enu
                 }
             }
             x = sum[0];
-            act = activation == PHY_ACT_SILU ? x / (1 + exp(-x))
-                                             : x / 2 * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+            act = exact_activation(activation, x);
             /* An error of x is at most 1.13 times as large in act. */
             double act_error = 1.13 * error[0] + 2e-6 * fabs(act) + 1e-7 * fmax(1, fabs(x));
             double allowed = act_error * fabs(sum[1]) + (fabs(act) + act_error) * error[1] + 1e-7 * fabs(act * sum[1]);
@@ -468,6 +473,251 @@ static void the_ffn_stays_on_the_device_and_is_right(void **state)
         phy_matmul_backend_destroy(&device);
     }
 }
+
+/* As kernels/int8_matmul.h: x to what its rounded values stand for. */
+static void round_activations(float *x, size_t cols)
+{
+    for (size_t begin = 0; begin < cols; begin += 256) {
+        const size_t end = cols - begin < 256 ? cols : begin + 256;
+        float peak = 0;
+        for (size_t k = begin; k < end; k++)
+            peak = fmaxf(peak, fabsf(x[k]));
+        const bool tiny = peak < 0x1p-100f;
+        const float inverse = tiny ? 0 : 127.0f / peak;
+        const double scale = tiny ? 0 : (double)(peak / 127.0f);
+        for (size_t k = begin; k < end; k++)
+            x[k] = (float)(scale * (double)rintf(x[k] * inverse)); /* one rounding: far below the tolerance */
+    }
+}
+
+/* Every row of x of matrix m by another kernel than FUSED. */
+static void check_kernel(struct phy_matmul_backend *device, enum phy_product_kernel kernel, const struct matrix *m,
+                         size_t count, struct worst *worst, const char *way)
+{
+    const size_t cols = m->w.cols, rows = m->w.rows;
+    float *w = widen(&m->w), *x = malloc(count * cols * sizeof *x), *y = malloc(count * rows * sizeof *y);
+    char where[160];
+    memcpy(x, m->x, count * cols * sizeof *x);
+    for (size_t n = 0; n < count && kernel == PHY_KERNEL_INT8; n++)
+        round_activations(x + n * cols, cols);
+    const struct phy_product product = {&m->w, y, NULL, kernel};
+    if (device->ops->multiply(device, &product, 1, m->x, count) != PHY_OK)
+        fail_msg("%s", logged.error);
+    snprintf(where, sizeof where, "%s, %s, kernel %d, %s %zux%zu by %zu", device->name, way, (int)kernel,
+             phy_weight_format(m->w.type)->name, rows, cols, count);
+    for (size_t i = 0; i < count * rows; i++) {
+        double sum = 0, absolute = 0;
+        for (size_t k = 0; k < cols; k++) {
+            double p = (double)w[i % rows * cols + k] * (double)x[i / rows * cols + k];
+            sum += p;
+            absolute += fabs(p);
+        }
+        compare(worst, (double)y[i], sum, 4e-6 * absolute + 1e-37, i, m->seed, where);
+    }
+    free(w);
+    free(x);
+    free(y);
+}
+
+static void every_kernel_that_is_offered_keeps_to_the_contract(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    static const size_t shapes[][2] = {{1, 1}, {3, 31}, {127, 32}, {33, 576}, {5, 1152}, {9, 2880}};
+    static const size_t counts[] = {1, 5, 13};
+    struct matrix m[PHY_WEIGHT_TYPE_COUNT * 6];
+    size_t matrix_count = 0;
+    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+        for (size_t i = 0; i < (reduced ? 4 : 6); i++)
+            matrix_make(&m[matrix_count++], type, GAUSSIAN, shapes[i][0], shapes[i][1], 13);
+    }
+    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+        struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, matrix_count);
+        struct worst worst = {0};
+        for (size_t i = 0; i < matrix_count; i++) {
+            for (int kernel = PHY_KERNEL_DEQUANT; kernel <= PHY_KERNEL_INT8; kernel++) {
+                if (!device->ops->offers(device, kernel, m[i].w.type))
+                    continue;
+                for (size_t c = 0; c < (reduced ? 2 : 3); c++)
+                    check_kernel(device, kernel, &m[i], counts[c], &worst, ways[w].name);
+            }
+        }
+        assert_true(device->ops->offers(device, PHY_KERNEL_INT8, PHY_WEIGHT_Q4_K));
+        assert_true(device->ops->offers(device, PHY_KERNEL_DEQUANT, PHY_WEIGHT_FP4));
+        assert_false(device->ops->offers(device, PHY_KERNEL_INT8, PHY_WEIGHT_FP8));
+        phy_matmul_backend_destroy(&device);
+        if (!report_worst(&worst, ways[w].name))
+            fail_msg("%s: outside the tolerance", ways[w].name);
+    }
+    for (size_t i = 0; i < matrix_count; i++)
+        matrix_free(&m[i]);
+}
+
+/* Both forms of the INT8 kernel give the same integers, so the same bits. */
+static void integer_dot_products_change_no_bit(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    struct matrix m[4];
+    float plain[13 * 40], dot[13 * 40];
+    for (size_t i = 0; i < 4; i++)
+        matrix_make(&m[i], PHY_WEIGHT_Q8_0 + (int)i, GAUSSIAN, 40, 700, 13);
+    struct phy_matmul_backend *devices[2];
+    devices[0] = open_loaded(&(struct phy_vk_matmul_options){.dots = "plain"}, m, 4);
+    enum phy_status status =
+        phy_vk_matmul_create(&devices[1], vulkan_index, &(struct phy_vk_matmul_options){.dots = "dot"}, &host);
+    if (status == PHY_OK) {
+        assert_int_equal(load(devices[1], m, 4), PHY_OK);
+        for (size_t i = 0; i < 4; i++) {
+            const struct phy_product first = {&m[i].w, plain, NULL, PHY_KERNEL_INT8};
+            const struct phy_product second = {&m[i].w, dot, NULL, PHY_KERNEL_INT8};
+            assert_int_equal(devices[0]->ops->multiply(devices[0], &first, 1, m[i].x, 13), PHY_OK);
+            assert_int_equal(devices[1]->ops->multiply(devices[1], &second, 1, m[i].x, 13), PHY_OK);
+            assert_memory_equal(plain, dot, sizeof plain);
+        }
+    } else {
+        assert_int_equal(status, PHY_ERR_UNSUPPORTED);
+        assert_non_null(strstr(logged.error, "has no integer dot products"));
+        printf("skipped: %s\n", logged.error);
+    }
+    phy_matmul_backend_destroy(&devices[0]);
+    phy_matmul_backend_destroy(&devices[1]);
+    for (size_t i = 0; i < 4; i++)
+        matrix_free(&m[i]);
+}
+
+static void the_ffn_runs_by_every_kernel(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    struct matrix m[4];
+    enum { WIDE = 300, HIDDEN = 290, COUNT = 5 };
+    float gated[COUNT * WIDE], y[COUNT * HIDDEN], again[COUNT * HIDDEN];
+    ffn_make(m, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K, WIDE, HIDDEN, COUNT);
+    struct phy_matmul_backend *device = open_loaded(NULL, m, 4);
+    for (int kernel = PHY_KERNEL_DEQUANT; kernel <= PHY_KERNEL_INT8; kernel++) {
+        struct phy_ffn_product p = {.gate = &m[GATE].w,
+                                    .up = &m[UP].w,
+                                    .down = &m[DOWN].w,
+                                    .kernel = kernel,
+                                    .x = m[GATE].x,
+                                    .count = COUNT,
+                                    .gated = gated,
+                                    .y = y};
+        assert_int_equal(device->ops->ffn(device, &p), PHY_OK);
+        p.gate = p.up = NULL;
+        p.gate_up = &m[GATE_UP].w;
+        p.y = again;
+        assert_int_equal(device->ops->ffn(device, &p), PHY_OK);
+        assert_memory_equal(y, again, sizeof y);
+        /* down's product of what the device says was its input */
+        struct matrix down = m[DOWN];
+        struct worst worst = {0};
+        down.x = gated;
+        check_kernel(device, kernel, &down, COUNT, &worst, "ffn");
+        const struct phy_product product = {&m[DOWN].w, again, NULL, kernel};
+        assert_int_equal(device->ops->multiply(device, &product, 1, gated, COUNT), PHY_OK);
+        assert_memory_equal(y, again, sizeof y);
+        assert_true(report_worst(&worst, "down"));
+    }
+    phy_matmul_backend_destroy(&device);
+    for (size_t i = 0; i < 4; i++)
+        matrix_free(&m[i]);
+}
+
+/* ---- walks ---- */
+
+/* m: gate, up, and down by feature. */
+static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], enum phy_activation activation,
+                       const uint32_t *features, size_t count, struct worst *worst, const char *way)
+{
+    const size_t hidden = m[0].w.cols;
+    float *y = malloc(hidden * sizeof *y), *w[3] = {widen(&m[0].w), widen(&m[1].w), widen(&m[2].w)};
+    double *sum = calloc(hidden, sizeof *sum), *allowed = calloc(hidden, sizeof *allowed);
+    size_t skipped = 99;
+    char where[160];
+    const struct phy_walk_product product = {&m[0].w, &m[1].w, &m[2].w, activation, features,
+                                             count,   m[0].x,  y,       &skipped};
+    if (device->ops->walk(device, &product) != PHY_OK)
+        fail_msg("%s", logged.error);
+    assert_int_equal(skipped, 0);
+    for (size_t i = 0; i < count; i++) {
+        double dot[2] = {0}, error[2] = {0};
+        for (int which = 0; which < 2; which++) {
+            for (size_t k = 0; k < hidden; k++) {
+                double p = (double)w[which][features[i] * hidden + k] * (double)m[0].x[k];
+                dot[which] += p;
+                error[which] += 4e-6 * fabs(p);
+            }
+        }
+        double act = exact_activation(activation, dot[0]), value = act * dot[1];
+        double act_error = 1.13 * error[0] + 2e-6 * fabs(act) + 1e-7 * fmax(1, fabs(dot[0]));
+        double value_error = act_error * fabs(dot[1]) + (fabs(act) + act_error) * error[1] + 1e-7 * fabs(value);
+        for (size_t c = 0; c < hidden; c++) {
+            double d = (double)w[2][features[i] * hidden + c];
+            sum[c] += value * d;
+            allowed[c] += value_error * fabs(d) + 4e-6 * fabs(value * d);
+        }
+    }
+    snprintf(where, sizeof where, "%s, %s, walk of %zu, %s %zux%zu", device->name, way, count,
+             phy_weight_format(m[0].w.type)->name, m[0].w.rows, hidden);
+    for (size_t c = 0; c < hidden; c++)
+        compare(worst, (double)y[c], sum[c], allowed[c], c, m[0].seed, where);
+    for (int i = 0; i < 3; i++)
+        free(w[i]);
+    free(y);
+    free(sum);
+    free(allowed);
+}
+
+static void a_walk_visits_the_listed_features(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    enum { WIDE = 203, HIDDEN = 293 };
+    uint32_t all[WIDE], some[WIDE];
+    size_t some_count = 0;
+    for (uint32_t i = 0; i < WIDE; i++) {
+        all[i] = i;
+        if (random_below(3) == 0)
+            some[some_count++] = i;
+    }
+    struct matrix m[3 * PHY_WEIGHT_TYPE_COUNT];
+    for (int i = 0; i < 3 * PHY_WEIGHT_TYPE_COUNT; i++)
+        matrix_make(&m[i], i / 3, GAUSSIAN, WIDE, HIDDEN, 1);
+    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+        struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, 3 * PHY_WEIGHT_TYPE_COUNT);
+        struct worst worst = {0};
+        for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+            assert_true(device->ops->offers(device, PHY_KERNEL_WALK, type));
+            check_walk(device, &m[3 * type], PHY_ACT_SILU, all, WIDE, &worst, ways[w].name);
+            check_walk(device, &m[3 * type], PHY_ACT_GELU_TANH, some, some_count, &worst, ways[w].name);
+            check_walk(device, &m[3 * type], PHY_ACT_SILU, all + WIDE - 1, 1, &worst, ways[w].name);
+        }
+        float zeros[HIDDEN] = {0}, y[HIDDEN];
+        size_t skipped = 0;
+        struct phy_walk_product none = {&m[15].w,   &m[16].w, &m[17].w, PHY_ACT_SILU, some,
+                                        some_count, zeros,    y,        &skipped};
+        assert_int_equal(device->ops->walk(device, &none), PHY_OK);
+        assert_int_equal(skipped, some_count);
+        assert_memory_equal(y, zeros, sizeof y);
+        none.feature_count = 0;
+        y[0] = 1;
+        assert_int_equal(device->ops->walk(device, &none), PHY_OK);
+        assert_memory_equal(y, zeros, sizeof y);
+        phy_matmul_backend_destroy(&device);
+        if (!report_worst(&worst, ways[w].name))
+            fail_msg("%s: outside the tolerance", ways[w].name);
+    }
+    for (int i = 0; i < 3 * PHY_WEIGHT_TYPE_COUNT; i++)
+        matrix_free(&m[i]);
+}
+
+/* ---- loads, traces, failures ---- */
 
 static void matrices_may_come_in_several_loads(void **state)
 {
@@ -650,6 +900,10 @@ static int run_device(const char *name)
         cmocka_unit_test(bits_depend_neither_on_the_count_nor_on_the_cuts),
         cmocka_unit_test(a_group_of_products_adds_its_biases),
         cmocka_unit_test(the_ffn_stays_on_the_device_and_is_right),
+        cmocka_unit_test(every_kernel_that_is_offered_keeps_to_the_contract),
+        cmocka_unit_test(integer_dot_products_change_no_bit),
+        cmocka_unit_test(the_ffn_runs_by_every_kernel),
+        cmocka_unit_test(a_walk_visits_the_listed_features),
         cmocka_unit_test(matrices_may_come_in_several_loads),
         cmocka_unit_test(each_kernel_that_runs_is_told),
         cmocka_unit_test(a_device_that_multiplies_wrongly_is_refused),

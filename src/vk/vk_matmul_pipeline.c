@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The shaders of products: which tiles there are, and pipelines, made when first needed. */
+#include <stdio.h>
+#include <string.h>
+
+#include "vk/vk_matmul_parts.h"
+
+const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", NULL};
+const char *const phy_vk_matmul_dot_names[] = {"plain", "dot", NULL};
+
+/* `rows` for drivers on a CPU: a load costs more than several products, neighbours in memory gain nothing. `lanes` for
+ * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
+ * All tiles up to 8 rows of x have the same lanes, so that their sums have the same order. */
+static const struct vk_tile tile_sets[][VK_TILE_COUNT] = {
+    {{1, 8, 1, 8, 1}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 8}, {1, 8, 1, 8, 8}},
+    {{32, 4, 1, 4, 1}, {32, 4, 1, 4, 4}, {32, 4, 1, 2, 8}, {8, 4, 4, 4, 4}},
+};
+
+/* As the modules are named in CMakeLists.txt. */
+static const char *const module_names[VK_PROGRAM_COUNT] = {
+    [VK_PROGRAM_MATMUL] = "matmul",     [VK_PROGRAM_LISTED] = "listed", [VK_PROGRAM_INT8] = "int8",
+    [VK_PROGRAM_INT8_DOT] = "int8dot",  [VK_PROGRAM_DECODE] = "decode", [VK_PROGRAM_WALK_DOWN] = "walk_down",
+    [VK_PROGRAM_WALK_SUM] = "walk_sum", [VK_PROGRAM_GATE] = "ffn_gate", [VK_PROGRAM_ROUND] = "round_x",
+};
+
+static bool has_tiles(enum vk_program program)
+{
+    return program <= VK_PROGRAM_INT8_DOT;
+}
+
+static bool has_type(enum vk_program program)
+{
+    return program <= VK_PROGRAM_WALK_DOWN;
+}
+
+static int named(const char *const *names, const char *name)
+{
+    int i = 0;
+    while (names[i] && strcmp(names[i], name) != 0)
+        i++;
+    return names[i] ? i : -1;
+}
+
+enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
+{
+    int tiles = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 0 : 1;
+    if (m->options.tiles)
+        tiles = named(phy_vk_matmul_tile_names, m->options.tiles);
+    if (tiles < 0)
+        return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name, m->options.tiles);
+    m->tiles = tile_sets[tiles];
+    m->tiles_name = phy_vk_matmul_tile_names[tiles];
+    int dot = m->b.fast_integer_dot;
+    if (m->options.dots)
+        dot = named(phy_vk_matmul_dot_names, m->options.dots);
+    if (dot < 0)
+        return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no integer products \"%.32s\"", m->b.base.name,
+                             m->options.dots);
+    if (dot && !m->b.integer_dot)
+        return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no integer dot products", m->b.base.name,
+                             m->b.base.description);
+    m->int8 = dot ? VK_PROGRAM_INT8_DOT : VK_PROGRAM_INT8;
+    return PHY_OK;
+}
+
+static enum phy_status create(struct vk_matmul *m, const char *name, const VkSpecializationInfo *constants,
+                              VkPipeline *out)
+{
+    VkShaderModule module;
+    enum phy_status status = phy_vk_module_create(&m->b, phy_vk_spirv_named(name), &module);
+    if (status)
+        return status;
+    status = phy_vk_pipeline_create(&m->b, module, m->layout, constants, out);
+    m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
+    return status;
+}
+
+static uint32_t tile_index(size_t count)
+{
+    return count == 1 ? 0 : count <= 4 ? 1 : count <= PHY_MATVEC_MAX_COUNT ? 2 : 3;
+}
+
+enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                                       size_t count, struct vk_pipe *out)
+{
+    const uint32_t index = has_tiles(program) ? tile_index(count) : 0;
+    const struct vk_tile *tile = &m->tiles[index];
+    const uint32_t values[PHY_MATMUL_SPEC_COUNT] = {
+        [PHY_MATMUL_SPEC_INVOCATIONS] = tile->lanes * tile->row_lanes * tile->count_lanes,
+        [PHY_MATMUL_SPEC_LANES] = tile->lanes,
+        [PHY_MATMUL_SPEC_ROW_LANES] = tile->row_lanes,
+        [PHY_MATMUL_SPEC_COUNT_LANES] = tile->count_lanes,
+    };
+    VkSpecializationMapEntry entries[PHY_MATMUL_SPEC_COUNT];
+    for (uint32_t i = 0; i < PHY_MATMUL_SPEC_COUNT; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
+    const VkSpecializationInfo constants = {
+        .mapEntryCount = PHY_MATMUL_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
+    VkPipeline *made = &m->pipelines[program][has_type(program) ? type : 0][index];
+    char name[48];
+    if (has_tiles(program))
+        snprintf(name, sizeof name, "%s_%d_%ux%u", module_names[program], (int)type, tile->rows, tile->count);
+    else if (has_type(program))
+        snprintf(name, sizeof name, "%s_%d", module_names[program], (int)type);
+    else
+        snprintf(name, sizeof name, "%s", module_names[program]);
+    if (!*made) {
+        enum phy_status status = create(m, name, has_tiles(program) ? &constants : NULL, made);
+        if (status)
+            return status;
+    }
+    *out = (struct vk_pipe){.handle = *made, .tile = tile};
+    const char *kind = program == VK_PROGRAM_INT8_DOT ? "_dot" : program == VK_PROGRAM_LISTED ? "_listed" : "";
+    if (has_tiles(program))
+        snprintf(out->form, sizeof out->form, "%s_%ux%u%s", m->tiles_name, tile->rows, tile->count, kind);
+    else
+        snprintf(out->form, sizeof out->form, "%s", module_names[program]);
+    return PHY_OK;
+}
+
+void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m)
+{
+    VkPipeline *all = &m->pipelines[0][0][0];
+    for (size_t i = 0; i < sizeof m->pipelines / sizeof *all; i++)
+        m->b.vk.vkDestroyPipeline(m->b.device, all[i], NULL);
+}
