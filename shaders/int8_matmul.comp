@@ -93,23 +93,22 @@ void main()
                 int x_sum = HAS_MINIMUM ? dot_words(x0, uvec4(0x01010101u)) + dot_words(x1, uvec4(0x01010101u)) : 0;
                 [[unroll]] for (uint r = 0; r < ROWS; r++) {
                     int s0 = dot_words(codes[2 * r], x0), s1 = dot_words(codes[2 * r + 1], x1);
-                    precise float scaled;
-                    if (TWO_SCALES)
-                        scaled = float(s0) * scale[r].x + float(s1) * scale[r].y;
-                    else
-                        scaled = float(s0 + s1) * scale[r].x;
+                    uint i = r * COUNT + m;
+                    if (TWO_SCALES) {
+                        part[i] = fma(float(s0), scale[r].x, part[i]);
+                        part[i] = fma(float(s1), scale[r].y, part[i]);
+                    } else {
+                        part[i] = fma(float(s0 + s1), scale[r].x, part[i]);
+                    }
                     if (HAS_MINIMUM)
-                        scaled -= float(x_sum) * minimum[r];
-                    part[r * COUNT + m] += scaled;
+                        part[i] = fma(-float(x_sum), minimum[r], part[i]);
                 }
             }
         }
         [[unroll]] for (uint m = 0; m < COUNT; m++) {
             float x_scale = x_scales[(x_at[m] + units * 2) * 4 + super];
-            [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                precise float scaled = part[r * COUNT + m] * x_scale;
-                sum[r * COUNT + m] += scaled;
-            }
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                sum[r * COUNT + m] = fma(part[r * COUNT + m], x_scale, sum[r * COUNT + m]);
         }
     }
     if (LANES > 1) {

@@ -8,7 +8,8 @@
 // matmul.comp for the block formats, and with PHY_MATMUL_LISTED, for all formats, for rows of w by list: docs/shaders.md
 // draws the flow. Up to 8 lanes share a head and take its units in
 // turn; more take the next heads. Codes are multiplied as they are and each sum of up to 32 by its scale; with a minimum
-// (q4_K) each weight is made first, exactly, since scale * code and minimum may cancel.
+// (q4_K) each weight is made first, exactly, since scale * code and minimum may cancel. Each product that is added is an
+// fma: glslc keeps NoContraction on one copy of what it unrolls, and sums must not depend on a row's place in the tile.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #include "shared/matmul.h"
@@ -102,10 +103,12 @@ void main()
                 }
             }
             [[unroll]] for (uint i = 0; i < SUMS; i++) {
-                precise float scaled = HAS_MINIMUM || !HAS_SCALE ? s[i] : s[i] * scale[i / COUNT].x;
+                if (HAS_MINIMUM || !HAS_SCALE)
+                    part[i] += s[i];
+                else
+                    part[i] = fma(s[i], scale[i / COUNT].x, part[i]);
                 if (SCALES == 2)
-                    scaled += s[SUMS + i] * scale[i / COUNT].y;
-                part[i] += scaled;
+                    part[i] = fma(s[SUMS + i], scale[i / COUNT].y, part[i]);
             }
         }
         [[unroll]] for (uint i = 0; i < SUMS; i++)

@@ -4,6 +4,7 @@
 
 #include "matmul_modules.h"
 #include "vk/vk.h"
+#include "vk/vk_cache.h"
 
 #define EMBED(symbol, file)                                                                                            \
     __asm__(".section .rodata\n"                                                                                       \
@@ -33,13 +34,23 @@ struct vk_spirv phy_vk_spirv_self_test(void)
 #define EMBED_MODULE(name) EMBED(phy_spirv_##name, #name ".spv");
 PHY_MATMUL_MODULES(EMBED_MODULE)
 
+#define LIST_MODULE(name) {#name, phy_spirv_##name, phy_spirv_##name##_end},
+static const struct {
+    const char *name;
+    const uint32_t *begin, *end;
+} modules[] = {PHY_MATMUL_MODULES(LIST_MODULE)};
+
+uint64_t phy_vk_spirv_digest(void)
+{
+    uint64_t digest = VK_DIGEST_START;
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        digest = phy_vk_digest(digest, modules[i].begin,
+                               (size_t)((const char *)modules[i].end - (const char *)modules[i].begin));
+    return digest;
+}
+
 struct vk_spirv phy_vk_spirv_named(const char *name)
 {
-#define LIST_MODULE(name) {#name, phy_spirv_##name, phy_spirv_##name##_end},
-    static const struct {
-        const char *name;
-        const uint32_t *begin, *end;
-    } modules[] = {PHY_MATMUL_MODULES(LIST_MODULE)};
     size_t i = 0;
     while (strcmp(modules[i].name, name) != 0) {
         i++;

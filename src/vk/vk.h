@@ -41,6 +41,8 @@ struct vk_spirv phy_vk_spirv_flow_tile(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
 /* Of a product: one of the list in CMakeLists.txt. */
 struct vk_spirv phy_vk_spirv_named(const char *name);
+/* Of all of that list. */
+uint64_t phy_vk_spirv_digest(void);
 
 /* ---- the device ---- */
 
@@ -99,6 +101,7 @@ struct vk_backend {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkDescriptorPool descriptor_pool;
+    VkPipelineCache pipeline_cache; /* or none */
     VkShaderModule flow_module;
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES];  /* made when first needed */
     const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */

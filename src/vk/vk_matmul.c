@@ -587,6 +587,7 @@ static void destroy(struct phy_matmul_backend *backend)
         phy_vk_buffer_free(b, &m->readback);
         phy_vk_buffer_free(b, &m->scratch);
         phy_vk_matmul_pipelines_destroy(m);
+        phy_vk_matmul_cache_close(m);
         for (uint32_t i = 0; i < m->pool_count; i++)
             b->vk.vkDestroyDescriptorPool(b->device, m->pools[i], NULL);
         b->vk.vkDestroyPipelineLayout(b->device, m->layout, NULL);
@@ -670,6 +671,7 @@ enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t i
         destroy(&m->base);
         return status;
     }
+    phy_vk_matmul_cache_open(m);
     VkPhysicalDeviceType type = m->b.properties.deviceType;
     m->unified = (type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU) &&
                  phy_vk_host_writes_device_memory(&m->b.memory) && !m->options.copies;

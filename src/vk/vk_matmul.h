@@ -15,7 +15,9 @@ struct phy_vk_matmul_options {
     uint64_t max_weight_bytes;      /* 0: the device's memory */
     uint64_t max_dispatch_products; /* cut dispatches to at most this many multiplications, but one row of workgroups;
                                        0: as many as were measured to take a tenth of a second */
-    bool spoil_self_test;           /* test seam: the self-test sees a wrong product */
+    const char
+        *cache_directory; /* for what vk_cache.h keeps; NULL: the user's; "": keep nothing. Outlives the backend */
+    bool spoil_self_test; /* test seam: the self-test sees a wrong product */
 };
 
 /* Device `index` of phy_vk_list; options may be NULL. load runs the self-test. host must outlive the backend.

@@ -6,6 +6,7 @@
 #include "shared/matmul.h"
 #include "shared/weight_layout.h"
 #include "vk/vk.h"
+#include "vk/vk_cache.h"
 #include "vk/vk_matmul.h"
 
 enum { VK_TILE_COUNT = 4 };
@@ -62,7 +63,7 @@ struct vk_matmul {
     struct phy_matmul_backend base;
     struct vk_backend b;
     struct phy_vk_matmul_options options;
-    const struct vk_tile *tiles; /* (VK_TILE_COUNT) for 1, up to 4, up to 8 rows of x, and more */
+    const struct vk_tile_set *tiles; /* for 1, up to 4, up to 8 rows of x, and more */
     const char *tiles_name;
     bool unified; /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;
@@ -70,7 +71,10 @@ struct vk_matmul {
     VkDescriptorPool *pools; /* one of the device's own, then one of each load */
     uint32_t pool_count;
     VkPipeline pipelines[VK_PROGRAM_COUNT][PHY_WEIGHT_TYPE_COUNT][VK_TILE_COUNT]; /* made when first needed */
-    enum vk_program int8;                                                         /* the form that runs INT8 */
+    struct vk_cache_key cache_key;
+    size_t cached_bytes; /* of the file that was read */
+    bool made_pipelines;
+    enum vk_program int8;                   /* the form that runs INT8 */
     VkDescriptorSet arena_set, scratch_set; /* no weights; what was decoded as weights */
     struct vk_matrix *matrices;             /* of each load the caller's, then those of the self-test */
     uint32_t matrix_count;
@@ -154,6 +158,9 @@ enum phy_status phy_vk_matmul_choose(struct vk_matmul *m);
 enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
                                        size_t count, struct vk_pipe *out);
 void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m);
+/* The driver's pipelines of former runs, from and to a file. */
+void phy_vk_matmul_cache_open(struct vk_matmul *m);
+void phy_vk_matmul_cache_close(struct vk_matmul *m);
 
 /* ---- vk_matmul_layout.c ---- */
 

@@ -2,6 +2,9 @@
 /* One suite for every device of a model's products, against sums in float64. Arguments: "cpu", or "vulkan" (each device
  * of the loader's drivers) or "hardware" (those that are not CPUs); then "reduced" for a slow driver. PHY_SEED sets
  * another seed. Exit code 77 with a printed line when there is nothing to test. */
+#include <dirent.h>
+#include <unistd.h>
+
 #include "support/test.h"
 
 #include "base/alloc.h"
@@ -225,6 +228,12 @@ static size_t next_way(size_t way)
     return is_vulkan && way < sizeof ways / sizeof *ways ? way : SIZE_MAX;
 }
 
+/* Of what adds to the ways only itself. */
+static size_t next_way_of_few(size_t way)
+{
+    return reduced ? SIZE_MAX : next_way(way);
+}
+
 /* ---- the tests ---- */
 
 static void check_product(struct phy_matmul_backend *device, const char *way, const struct matrix *m, size_t count,
@@ -288,33 +297,48 @@ static void every_shape_keeps_to_the_contract(void **state)
         matrix_free(&matrices[i]);
 }
 
+static enum phy_status multiply_by(struct phy_matmul_backend *device, enum phy_product_kernel kernel,
+                                   const struct matrix *m, size_t count, float *y)
+{
+    const struct phy_product product = {&m->w, y, NULL, kernel};
+    return device->ops->multiply(device, &product, 1, m->x, count);
+}
+
 static void bits_depend_neither_on_the_count_nor_on_the_cuts(void **state)
 {
     (void)state;
-    struct matrix m[2];
+    enum { MATRICES = 5, VALUES = 21 * 70 };
+    struct matrix m[MATRICES];
     matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 70, 1000, 21);
     matrix_make(&m[1], PHY_WEIGHT_F16, GAUSSIAN, 33, 77, 21);
-    enum { VALUES = 21 * 70 };
+    matrix_make(&m[2], PHY_WEIGHT_Q4_K, GAUSSIAN, 70, 500, 21);
+    matrix_make(&m[3], PHY_WEIGHT_Q6_K, GAUSSIAN, 61, 300, 21);
+    matrix_make(&m[4], PHY_WEIGHT_FP4, GAUSSIAN, 70, 280, 21);
+    const size_t used = is_vulkan ? MATRICES : 2;
     float few[VALUES], many[VALUES], other[VALUES];
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
         struct phy_vk_matmul_options cut = ways[w].options;
         cut.max_slice_bytes = 5000;
         cut.max_dispatch_products = 4000;
-        struct phy_matmul_backend *whole = open_loaded(&ways[w].options, m, 2), *pieces = open_loaded(&cut, m, 2);
-        for (size_t i = 0; i < 2; i++) {
-            const size_t row_bytes = m[i].w.rows * sizeof(float);
-            assert_int_equal(multiply(whole, &m[i], 8, few), PHY_OK);
-            assert_int_equal(multiply(whole, &m[i], 21, many), PHY_OK);
+        struct phy_matmul_backend *whole = open_loaded(&ways[w].options, m, used), *pieces = open_loaded(&cut, m, used);
+        for (size_t i = 0; i < 2 * used; i++) {
+            const struct matrix *matrix = &m[i / 2];
+            const enum phy_product_kernel kernel = i % 2 ? PHY_KERNEL_INT8 : PHY_KERNEL_FUSED;
+            const size_t row_bytes = matrix->w.rows * sizeof(float);
+            if (!whole->ops->offers(whole, kernel, matrix->w.type))
+                continue;
+            assert_int_equal(multiply_by(whole, kernel, matrix, 8, few), PHY_OK);
+            assert_int_equal(multiply_by(whole, kernel, matrix, 21, many), PHY_OK);
             for (size_t count = 1; count <= 21; count++) {
-                assert_int_equal(multiply(count % 2 ? pieces : whole, &m[i], count, other), PHY_OK);
+                assert_int_equal(multiply_by(count % 2 ? pieces : whole, kernel, matrix, count, other), PHY_OK);
                 assert_memory_equal(other, count <= 8 ? few : many, count * row_bytes);
             }
         }
         phy_matmul_backend_destroy(&whole);
         phy_matmul_backend_destroy(&pieces);
     }
-    matrix_free(&m[0]);
-    matrix_free(&m[1]);
+    for (size_t i = 0; i < MATRICES; i++)
+        matrix_free(&m[i]);
 }
 
 static void a_group_of_products_adds_its_biases(void **state)
@@ -453,7 +477,7 @@ static void the_ffn_stays_on_the_device_and_is_right(void **state)
         {PHY_WEIGHT_BF16, PHY_WEIGHT_F16},  {PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K}, {PHY_WEIGHT_FP4, PHY_WEIGHT_FP8},
         {PHY_WEIGHT_Q8_0, PHY_WEIGHT_Q4_0}, {PHY_WEIGHT_MXFP4, PHY_WEIGHT_F32},
     };
-    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+    for (size_t w = 0; w != SIZE_MAX; w = next_way_of_few(w)) {
         struct phy_matmul_backend *device = open_device(&ways[w].options);
         for (size_t i = 0; device->ops->ffn && i < (!is_vulkan ? 1 : reduced ? 2 : 5); i++) {
             /* Neither width is whole blocks, so that zeros must fill them. */
@@ -532,7 +556,7 @@ static void every_kernel_that_is_offered_keeps_to_the_contract(void **state)
         for (size_t i = 0; i < (reduced ? 4 : 6); i++)
             matrix_make(&m[matrix_count++], type, GAUSSIAN, shapes[i][0], shapes[i][1], 13);
     }
-    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+    for (size_t w = 0; w != SIZE_MAX; w = next_way_of_few(w)) {
         struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, matrix_count);
         struct worst worst = {0};
         for (size_t i = 0; i < matrix_count; i++) {
@@ -689,7 +713,7 @@ static void a_walk_visits_the_listed_features(void **state)
     struct matrix m[3 * PHY_WEIGHT_TYPE_COUNT];
     for (int i = 0; i < 3 * PHY_WEIGHT_TYPE_COUNT; i++)
         matrix_make(&m[i], i / 3, GAUSSIAN, WIDE, HIDDEN, 1);
-    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+    for (size_t w = 0; w != SIZE_MAX; w = next_way_of_few(w)) {
         struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, 3 * PHY_WEIGHT_TYPE_COUNT);
         struct worst worst = {0};
         for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
@@ -791,6 +815,83 @@ static void each_kernel_that_runs_is_told(void **state)
         matrix_free(&m[i]);
 }
 
+/* ---- what is kept in files ---- */
+
+static size_t list_files(const char *directory, char names[4][300])
+{
+    char path[256];
+    size_t count = 0;
+    snprintf(path, sizeof path, "%s/physarium", directory);
+    DIR *open_directory = opendir(path);
+    for (struct dirent *entry; open_directory && (entry = readdir(open_directory));) {
+        if (entry->d_name[0] != '.' && count < 4)
+            snprintf(names[count++], 300, "%.200s/%.90s", path, entry->d_name);
+    }
+    if (open_directory)
+        closedir(open_directory);
+    return count;
+}
+
+static void run_with_cache(const char *directory, struct matrix *m, float *y)
+{
+    struct phy_matmul_backend *device =
+        open_loaded(&(struct phy_vk_matmul_options){.cache_directory = directory}, m, 1);
+    assert_int_equal(multiply(device, m, 1, y), PHY_OK);
+    phy_matmul_backend_destroy(&device);
+}
+
+static void pipelines_are_kept_and_damage_is_ignored(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    char directory[] = "/tmp/physarium-test-XXXXXX", names[4][300];
+    struct matrix m;
+    float first[40], y[40];
+    assert_non_null(mkdtemp(directory));
+    matrix_make(&m, PHY_WEIGHT_Q4_0, GAUSSIAN, 40, 64, 1);
+    run_with_cache(directory, &m, first);
+    assert_int_equal(list_files(directory, names), 1);
+    assert_non_null(strstr(names[0], "/physarium/vulkan-"));
+    run_with_cache(directory, &m, y);
+    assert_memory_equal(y, first, sizeof y);
+    /* Each byte of the head and some of the content; then every kind of short file. */
+    FILE *file = fopen(names[0], "r+b");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    long bytes = ftell(file);
+    static const long places[] = {0, 9, 40, 60, 64, -1};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        long at = places[i] < 0 ? bytes - 1 : places[i];
+        fseek(file, at, SEEK_SET);
+        int old = fgetc(file);
+        fseek(file, at, SEEK_SET);
+        fputc(old ^ 0x55, file);
+        fflush(file);
+        if (i % 2 == 0 || !reduced)
+            run_with_cache(directory, &m, y);
+        assert_memory_equal(y, first, sizeof y);
+        file = freopen(names[0], "r+b", file); /* it may have been written again */
+        assert_non_null(file);
+    }
+    assert_int_equal(truncate(names[0], 11), 0);
+    fclose(file);
+    run_with_cache(directory, &m, y);
+    assert_memory_equal(y, first, sizeof y);
+    assert_int_equal(list_files(directory, names), 1);
+    unlink(names[0]);
+    snprintf(names[1], sizeof names[1], "%s/physarium", directory);
+    assert_int_equal(rmdir(names[1]), 0);
+    /* A file where the directory should be. */
+    file = fopen(names[1], "w");
+    fclose(file);
+    run_with_cache(directory, &m, y);
+    assert_memory_equal(y, first, sizeof y);
+    unlink(names[1]);
+    rmdir(directory);
+    matrix_free(&m);
+}
+
 static void a_device_that_multiplies_wrongly_is_refused(void **state)
 {
     (void)state;
@@ -866,7 +967,8 @@ static void each_failed_allocation_is_a_status(void **state)
     enum phy_status status = PHY_ERR_MEMORY;
     for (uint64_t after = 0; status != PHY_OK; after++) {
         struct phy_matmul_backend *device = NULL;
-        const struct phy_vk_matmul_options options = {.max_slice_bytes = 400, .max_chunk_bytes = 512};
+        const struct phy_vk_matmul_options options = {
+            .max_slice_bytes = 400, .max_chunk_bytes = 512, .cache_directory = ""};
         logged.error[0] = 0;
         phy_alloc_fail_after(after);
         status = is_vulkan ? phy_vk_matmul_create(&device, vulkan_index, &options, &host)
@@ -906,6 +1008,7 @@ static int run_device(const char *name)
         cmocka_unit_test(a_walk_visits_the_listed_features),
         cmocka_unit_test(matrices_may_come_in_several_loads),
         cmocka_unit_test(each_kernel_that_runs_is_told),
+        cmocka_unit_test(pipelines_are_kept_and_damage_is_ignored),
         cmocka_unit_test(a_device_that_multiplies_wrongly_is_refused),
         cmocka_unit_test(weights_that_do_not_fit_are_a_sentence),
         cmocka_unit_test(a_lost_device_is_a_sentence_and_opens_again),
