@@ -108,7 +108,9 @@ static enum phy_status record_direct(struct vk_matmul *m, enum phy_product_kerne
 {
     struct vk_pipe pipe;
     const bool int8 = kernel == PHY_KERNEL_INT8;
-    enum phy_status status = phy_vk_matmul_pipeline(m, int8 ? m->int8 : VK_PROGRAM_MATMUL, matrix->type, count, &pipe);
+    const enum vk_program program = int8 ? m->int8 : VK_PROGRAM_MATMUL;
+    enum phy_status status = phy_vk_matmul_pipeline(
+        m, program, matrix->type, count, phy_vk_matmul_choice(m, program, matrix->type, matrix, count), &pipe);
     if (status)
         return status;
     phy_vk_matmul_trace(m, kernel, matrix->type, pipe.form);
@@ -131,9 +133,11 @@ static enum phy_status record_dequant(struct vk_matmul *m, const struct vk_matri
                                       const struct places *at)
 {
     struct vk_pipe decode, product;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_DECODE, matrix->type, 1, &decode);
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_DECODE, matrix->type, 1, 0, &decode);
     if (status == PHY_OK)
-        status = phy_vk_matmul_pipeline(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, count, &product);
+        status =
+            phy_vk_matmul_pipeline(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, count,
+                                   phy_vk_matmul_choice(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, matrix, count), &product);
     if (status)
         return status;
     phy_vk_matmul_trace(m, PHY_KERNEL_DEQUANT, matrix->type, decode.form);
@@ -176,7 +180,7 @@ static uint64_t rounded_floats(uint32_t cols, size_t count)
 static enum phy_status record_round(struct vk_matmul *m, uint32_t cols, size_t count, uint64_t x_at, uint64_t to_at)
 {
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_ROUND, PHY_WEIGHT_F32, 1, &pipe);
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_ROUND, PHY_WEIGHT_F32, 1, 0, &pipe);
     if (status)
         return status;
     const uint32_t units = vk_padded(cols) / PHY_UNIT_COLS;
@@ -362,12 +366,15 @@ static bool can(const struct vk_matmul *m, enum phy_product_kernel kernel, enum 
 }
 
 /* What a product needs beside the arena, before its commands. */
-static enum phy_status prepare(struct vk_matmul *m, enum phy_product_kernel kernel, const struct vk_matrix *matrix)
+static enum phy_status prepare(struct vk_matmul *m, enum phy_product_kernel kernel, const struct vk_matrix *matrix,
+                               size_t count)
 {
     if (!can(m, kernel, matrix->type) || kernel == PHY_KERNEL_WALK)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s): no such product of %s weights",
                              m->b.base.name, m->b.base.description, phy_weight_format(matrix->type)->name);
-    return kernel == PHY_KERNEL_DEQUANT ? reserve_scratch(m, matrix) : PHY_OK;
+    if (kernel == PHY_KERNEL_DEQUANT)
+        return reserve_scratch(m, matrix);
+    return phy_vk_matmul_tune(m, kernel == PHY_KERNEL_INT8 ? m->int8 : VK_PROGRAM_MATMUL, matrix, count);
 }
 
 /* The arena: x; x rounded, if a product wants it; results. */
@@ -380,7 +387,7 @@ static enum phy_status multiply_rows(struct vk_matmul *m, const struct vk_produc
     enum phy_status status = PHY_OK;
     bool int8 = false;
     for (size_t i = 0; i < product_count && status == PHY_OK; i++) {
-        status = prepare(m, products[i].kernel, &m->matrices[products[i].matrix]);
+        status = prepare(m, products[i].kernel, &m->matrices[products[i].matrix], count);
         int8 |= products[i].kernel == PHY_KERNEL_INT8;
     }
     begin += int8 ? rounded_floats(cols, count) : 0;
@@ -456,7 +463,7 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
 enum phy_status phy_vk_matmul_gate(struct vk_matmul *m, const struct phy_ffn_gate_push *push, size_t count)
 {
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_GATE, PHY_WEIGHT_F32, 1, &pipe);
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_GATE, PHY_WEIGHT_F32, 1, 0, &pipe);
     if (status == PHY_OK)
         phy_vk_matmul_dispatch(m, &pipe, m->arena_set, push, sizeof *push,
                                (push->out_stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS,
@@ -545,11 +552,11 @@ static enum phy_status ffn_rows(struct vk_matmul *m, const struct vk_ffn *ffn, s
 enum phy_status phy_vk_matmul_ffn(struct vk_matmul *m, const struct vk_ffn *ffn)
 {
     size_t step = 1;
-    enum phy_status status = prepare(m, ffn->kernel, &m->matrices[ffn->gate]);
+    enum phy_status status = prepare(m, ffn->kernel, &m->matrices[ffn->gate], ffn->count);
     if (status == PHY_OK && !ffn->paired)
-        status = prepare(m, ffn->kernel, &m->matrices[ffn->up]);
+        status = prepare(m, ffn->kernel, &m->matrices[ffn->up], ffn->count);
     if (status == PHY_OK)
-        status = prepare(m, ffn->kernel, &m->matrices[ffn->down]);
+        status = prepare(m, ffn->kernel, &m->matrices[ffn->down], ffn->count);
     if (status == PHY_OK)
         status = rows_at_a_time(m, ffn_places(m, ffn, 1).end + 4, ffn->count, &step);
     for (size_t n = 0; n < ffn->count && status == PHY_OK; n += step)
@@ -588,6 +595,7 @@ static void destroy(struct phy_matmul_backend *backend)
         phy_vk_buffer_free(b, &m->scratch);
         phy_vk_matmul_pipelines_destroy(m);
         phy_vk_matmul_cache_close(m);
+        phy_vk_matmul_tune_close(m);
         for (uint32_t i = 0; i < m->pool_count; i++)
             b->vk.vkDestroyDescriptorPool(b->device, m->pools[i], NULL);
         b->vk.vkDestroyPipelineLayout(b->device, m->layout, NULL);
@@ -598,6 +606,7 @@ static void destroy(struct phy_matmul_backend *backend)
     phy_free(m->slices);
     phy_free(m->chunks);
     phy_free(m->pools);
+    phy_free(m->choices);
     phy_free(m);
 }
 
@@ -672,6 +681,7 @@ enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t i
         return status;
     }
     phy_vk_matmul_cache_open(m);
+    phy_vk_matmul_tune_open(m);
     VkPhysicalDeviceType type = m->b.properties.deviceType;
     m->unified = (type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU) &&
                  phy_vk_host_writes_device_memory(&m->b.memory) && !m->options.copies;

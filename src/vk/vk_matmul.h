@@ -9,6 +9,8 @@
 struct phy_vk_matmul_options {
     const char *tiles;        /* one of phy_vk_matmul_tile_names; NULL picks by the device */
     const char *dots;         /* one of phy_vk_matmul_dot_names, for INT8; NULL: "dot" where the device is fast at it */
+    bool tune;                /* measure tiles when a large matrix is first used, keep the results in a file */
+    uint32_t choice;          /* one of the tiles that tuning chooses from; 0 is the fixed one */
     bool copies;              /* keep weights and activations out of the host's reach, as on a card of its own memory */
     uint64_t max_slice_bytes; /* bind matrices in slices of at most this; 0: the device's limit */
     uint64_t max_chunk_bytes; /* of one allocation for weights; 0: the device's limit */

@@ -9,7 +9,7 @@
 #include "vk/vk_cache.h"
 #include "vk/vk_matmul.h"
 
-enum { VK_TILE_COUNT = 4 };
+enum { VK_TILE_CLASSES = 4, VK_TILE_CHOICES = 4, VK_TILE_COUNT = VK_TILE_CLASSES * VK_TILE_CHOICES };
 static_assert(PHY_LAYOUT_Q8_0 == PHY_WEIGHT_Q8_0 && PHY_LAYOUT_MXFP4 == PHY_WEIGHT_MXFP4, "the shaders' types");
 
 /* How matmul.comp shares a product: see there. There is a module for each type, rows and count. */
@@ -59,6 +59,14 @@ struct vk_pipe {
     char form[32]; /* what the trace says */
 };
 
+/* What was found fastest for a kind of product. Also what the file holds. */
+struct vk_choice {
+    uint8_t program, type, tile_class, choice;
+    uint8_t tiles;      /* "rows" or "lanes" */
+    uint8_t rows, cols; /* the logarithms to base 2, rounded down */
+    uint8_t zero;
+};
+
 struct vk_matmul {
     struct phy_matmul_backend base;
     struct vk_backend b;
@@ -74,6 +82,9 @@ struct vk_matmul {
     struct vk_cache_key cache_key;
     size_t cached_bytes; /* of the file that was read */
     bool made_pipelines;
+    struct vk_choice *choices;
+    size_t choice_count;
+    bool new_choices;
     enum vk_program int8;                   /* the form that runs INT8 */
     VkDescriptorSet arena_set, scratch_set; /* no weights; what was decoded as weights */
     struct vk_matrix *matrices;             /* of each load the caller's, then those of the self-test */
@@ -154,13 +165,28 @@ enum phy_status phy_vk_matmul_walk(struct phy_matmul_backend *backend, const str
 
 /* Tiles and forms by the options and the device. */
 enum phy_status phy_vk_matmul_choose(struct vk_matmul *m);
-/* For so many rows of x, where the program has a tile. */
+/* Lines of the tiles by rows of x, and how many choices a line has; 0 is the fixed one. */
+uint32_t phy_vk_tile_class(size_t count);
+uint32_t phy_vk_tile_choices(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                             size_t count);
+/* For so many rows of x, and one of their choices, where the program has a tile. */
 enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
-                                       size_t count, struct vk_pipe *out);
+                                       size_t count, uint32_t choice, struct vk_pipe *out);
 void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m);
 /* The driver's pipelines of former runs, from and to a file. */
 void phy_vk_matmul_cache_open(struct vk_matmul *m);
 void phy_vk_matmul_cache_close(struct vk_matmul *m);
+
+/* ---- vk_matmul_tune.c ---- */
+
+/* The choices of former runs, from and to a file; only where the options ask for tuning. */
+void phy_vk_matmul_tune_open(struct vk_matmul *m);
+void phy_vk_matmul_tune_close(struct vk_matmul *m);
+/* Measures, if this kind of product was not measured yet. No commands are being recorded. */
+enum phy_status phy_vk_matmul_tune(struct vk_matmul *m, enum vk_program program, const struct vk_matrix *matrix,
+                                   size_t count);
+uint32_t phy_vk_matmul_choice(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                              const struct vk_matrix *matrix, size_t count);
 
 /* ---- vk_matmul_layout.c ---- */
 

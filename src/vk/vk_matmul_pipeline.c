@@ -11,15 +11,30 @@ const char *const phy_vk_matmul_dot_names[] = {"plain", "dot", NULL};
 
 /* `rows` for drivers on a CPU: a load costs more than several products, neighbours in memory gain nothing. `lanes` for
  * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
- * All tiles up to 8 rows of x have the same lanes, so that their sums have the same order. Blocks are unpacked in so
- * many steps that on a CPU 4 rows of x at a time are as fast as 8, in a shader that compiles in half the time. */
+ *
+ * For 1, up to 4, up to 8 rows of x, and more; of each the fixed choice, then others that vk_matmul_tune.c may find
+ * faster. All of a line, and all lines up to 8 rows of x, have the same lanes: their sums have the same order, so that
+ * no choice changes a bit. Blocks are unpacked in so many steps that on a CPU 4 rows of x at a time are as fast as 8,
+ * in a shader that compiles in half the time. */
 static const struct vk_tile_set {
-    struct vk_tile floats[VK_TILE_COUNT], blocks[VK_TILE_COUNT];
+    struct vk_tile floats[VK_TILE_CLASSES][VK_TILE_CHOICES], blocks[VK_TILE_CLASSES][VK_TILE_CHOICES];
 } tile_sets[] = {
-    {{{1, 8, 1, 8, 1}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 8}, {1, 8, 1, 8, 8}},
-     {{1, 8, 1, 8, 1}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 4}}},
-    {{{32, 4, 1, 4, 1}, {32, 4, 1, 4, 4}, {32, 4, 1, 2, 8}, {8, 4, 4, 4, 4}},
-     {{32, 4, 1, 4, 1}, {32, 4, 1, 4, 4}, {32, 4, 1, 2, 8}, {8, 4, 4, 4, 4}}},
+    {{{{1, 8, 1, 8, 1}, {1, 32, 1, 8, 1}, {1, 8, 1, 4, 1}, {1, 32, 1, 4, 1}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
+      {{1, 8, 1, 8, 8}, {1, 8, 1, 8, 4}},
+      {{1, 8, 1, 8, 8}, {1, 8, 1, 8, 4}}},
+     {{{1, 8, 1, 8, 1}, {1, 32, 1, 8, 1}, {1, 8, 1, 4, 1}, {1, 32, 1, 4, 1}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}}}},
+    {{{{32, 4, 1, 4, 1}, {32, 2, 1, 4, 1}, {32, 4, 1, 8, 1}, {32, 1, 1, 4, 1}},
+      {{32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}, {32, 1, 1, 4, 4}, {32, 2, 1, 8, 4}},
+      {{32, 4, 1, 2, 8}, {32, 2, 1, 2, 8}, {32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}},
+      {{8, 4, 4, 4, 4}, {8, 8, 2, 4, 4}, {8, 2, 8, 4, 4}, {8, 4, 4, 2, 8}}},
+     {{{32, 4, 1, 4, 1}, {32, 2, 1, 4, 1}, {32, 4, 1, 8, 1}, {32, 1, 1, 4, 1}},
+      {{32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}, {32, 1, 1, 4, 4}, {32, 2, 1, 8, 4}},
+      {{32, 4, 1, 2, 8}, {32, 2, 1, 2, 8}, {32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}},
+      {{8, 4, 4, 4, 4}, {8, 8, 2, 4, 4}, {8, 2, 8, 4, 4}, {8, 4, 4, 2, 8}}}},
 };
 
 /* As the modules are named in CMakeLists.txt. */
@@ -126,10 +141,31 @@ static enum phy_status create(struct vk_matmul *m, const char *name, const VkSpe
     return status;
 }
 
-/* The first of the same tile, so that it is made once. */
-static uint32_t tile_index(const struct vk_tile *tiles, size_t count)
+uint32_t phy_vk_tile_class(size_t count)
 {
-    const uint32_t index = count == 1 ? 0 : count <= 4 ? 1 : count <= PHY_MATVEC_MAX_COUNT ? 2 : 3;
+    return count == 1 ? 0 : count <= 4 ? 1 : count <= PHY_MATVEC_MAX_COUNT ? 2 : 3;
+}
+
+static const struct vk_tile *tiles_of(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type)
+{
+    const bool floats = program == VK_PROGRAM_MATMUL && type < PHY_WEIGHT_FLOAT_COUNT;
+    return floats ? m->tiles->floats[0] : m->tiles->blocks[0];
+}
+
+uint32_t phy_vk_tile_choices(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                             size_t count)
+{
+    const struct vk_tile *tiles = tiles_of(m, program, type) + phy_vk_tile_class(count) * VK_TILE_CHOICES;
+    uint32_t choices = 0;
+    while (choices < VK_TILE_CHOICES && tiles[choices].rows)
+        choices++;
+    return choices;
+}
+
+/* The first of the same tile, so that it is made once. */
+static uint32_t tile_index(const struct vk_tile *tiles, size_t count, uint32_t choice)
+{
+    const uint32_t index = phy_vk_tile_class(count) * VK_TILE_CHOICES + choice;
     uint32_t first = 0;
     while (memcmp(&tiles[first], &tiles[index], sizeof *tiles) != 0)
         first++;
@@ -137,11 +173,12 @@ static uint32_t tile_index(const struct vk_tile *tiles, size_t count)
 }
 
 enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
-                                       size_t count, struct vk_pipe *out)
+                                       size_t count, uint32_t choice, struct vk_pipe *out)
 {
-    const bool floats = program == VK_PROGRAM_MATMUL && type < PHY_WEIGHT_FLOAT_COUNT;
-    const struct vk_tile *tiles = floats ? m->tiles->floats : m->tiles->blocks;
-    const uint32_t index = has_tiles(program) ? tile_index(tiles, count) : 0;
+    const struct vk_tile *tiles = tiles_of(m, program, type);
+    if (choice >= phy_vk_tile_choices(m, program, type, count))
+        choice = 0;
+    const uint32_t index = has_tiles(program) ? tile_index(tiles, count, choice) : 0;
     const struct vk_tile *tile = &tiles[index];
     const uint32_t values[PHY_MATMUL_SPEC_COUNT] = {
         [PHY_MATMUL_SPEC_INVOCATIONS] = tile->lanes * tile->row_lanes * tile->count_lanes,

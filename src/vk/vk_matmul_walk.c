@@ -58,7 +58,7 @@ static enum phy_status record_rows(struct vk_matmul *m, const struct vk_matrix *
                                    const struct places *at, uint64_t y)
 {
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_LISTED, w->type, 1, &pipe);
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_LISTED, w->type, 1, 0, &pipe);
     if (status)
         return status;
     phy_vk_matmul_trace(m, PHY_KERNEL_WALK, w->type, pipe.form);
@@ -85,7 +85,7 @@ static enum phy_status record_parts(struct vk_matmul *m, const struct phy_walk_p
 {
     const struct vk_matrix *w = &m->matrices[p->down->index];
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_WALK_DOWN, w->type, 1, &pipe);
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_WALK_DOWN, w->type, 1, 0, &pipe);
     if (status)
         return status;
     phy_vk_matmul_trace(m, PHY_KERNEL_WALK, w->type, pipe.form);
@@ -118,7 +118,7 @@ static enum phy_status record_parts(struct vk_matmul *m, const struct phy_walk_p
 static enum phy_status record_sum(struct vk_matmul *m, uint32_t cols, const struct places *at)
 {
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_WALK_SUM, PHY_WEIGHT_F32, 1, &pipe);
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_WALK_SUM, PHY_WEIGHT_F32, 1, 0, &pipe);
     const struct phy_walk_sum_push push = {cols, at->segments, (uint32_t)at->parts, at->stride, (uint32_t)at->y};
     if (status == PHY_OK)
         phy_vk_matmul_dispatch(m, &pipe, m->arena_set, &push, sizeof push,

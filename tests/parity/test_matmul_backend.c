@@ -892,6 +892,69 @@ static void pipelines_are_kept_and_damage_is_ignored(void **state)
     matrix_free(&m);
 }
 
+static void no_choice_of_tiles_changes_a_bit(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    static const size_t counts[] = {1, 3, 8, 13};
+    struct matrix m[2];
+    float fixed[4][13 * 70], y[13 * 70];
+    matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 70, 500, 13);
+    matrix_make(&m[1], PHY_WEIGHT_Q4_K, GAUSSIAN, 70, 500, 13);
+    for (size_t i = 0; i < (reduced ? 1 : 2); i++) {
+        for (size_t tiles = 0; phy_vk_matmul_tile_names[tiles]; tiles++) {
+            for (uint32_t choice = 0; choice < 4; choice++) {
+                const struct phy_vk_matmul_options options = {.tiles = phy_vk_matmul_tile_names[tiles],
+                                                              .choice = choice};
+                struct matrix *matrix = &m[reduced ? 1 : i];
+                struct phy_matmul_backend *device = open_loaded(&options, matrix, 1);
+                for (size_t c = 0; c < 4; c++) {
+                    assert_int_equal(multiply(device, matrix, counts[c], choice ? y : fixed[c]), PHY_OK);
+                    if (choice)
+                        assert_memory_equal(y, fixed[c], counts[c] * 70 * sizeof *y);
+                }
+                phy_matmul_backend_destroy(&device);
+            }
+        }
+    }
+    matrix_free(&m[0]);
+    matrix_free(&m[1]);
+}
+
+static void tuning_is_kept_in_a_file_and_changes_no_bit(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    char directory[] = "/tmp/physarium-test-XXXXXX", names[4][300];
+    struct matrix m;
+    float fixed[1024], y[1024];
+    assert_non_null(mkdtemp(directory));
+    matrix_make(&m, PHY_WEIGHT_Q4_K, GAUSSIAN, 1024, 1024, 1);
+    struct phy_matmul_backend *device = open_loaded(&(struct phy_vk_matmul_options){.cache_directory = ""}, &m, 1);
+    assert_int_equal(multiply(device, &m, 1, fixed), PHY_OK);
+    phy_matmul_backend_destroy(&device);
+    for (int run = 0; run < 2; run++) {
+        device = open_loaded(&(struct phy_vk_matmul_options){.cache_directory = directory, .tune = true}, &m, 1);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(multiply(device, &m, 1, y), PHY_OK);
+            assert_memory_equal(y, fixed, sizeof y);
+        }
+        phy_matmul_backend_destroy(&device);
+        size_t files = list_files(directory, names), tiles = 0;
+        for (size_t i = 0; i < files; i++)
+            tiles += strstr(names[i], ".tiles") != NULL;
+        assert_int_equal(tiles, 1);
+    }
+    for (size_t i = list_files(directory, names); i > 0; i--)
+        unlink(names[i - 1]);
+    snprintf(names[0], sizeof names[0], "%s/physarium", directory);
+    assert_int_equal(rmdir(names[0]), 0);
+    assert_int_equal(rmdir(directory), 0);
+    matrix_free(&m);
+}
+
 static void a_device_that_multiplies_wrongly_is_refused(void **state)
 {
     (void)state;
@@ -1009,6 +1072,8 @@ static int run_device(const char *name)
         cmocka_unit_test(matrices_may_come_in_several_loads),
         cmocka_unit_test(each_kernel_that_runs_is_told),
         cmocka_unit_test(pipelines_are_kept_and_damage_is_ignored),
+        cmocka_unit_test(no_choice_of_tiles_changes_a_bit),
+        cmocka_unit_test(tuning_is_kept_in_a_file_and_changes_no_bit),
         cmocka_unit_test(a_device_that_multiplies_wrongly_is_refused),
         cmocka_unit_test(weights_that_do_not_fit_are_a_sentence),
         cmocka_unit_test(a_lost_device_is_a_sentence_and_opens_again),
