@@ -283,6 +283,8 @@ static void stores_of_every_scheme_are_computed_as_decoded(void **state)
     struct phy_model *model = open_model(directory, "cpu", 2);
     size_t made = 0, stored = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (reduced && cases[i].layout)
+            continue;
         struct phy_ffn_store *store = open_store("gemma3", cases[i].scheme, cases[i].layout);
         stored += store != NULL;
         if (store)
