@@ -156,33 +156,60 @@ size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, size_t count)
     return (rows / shares + unit) / unit * unit;
 }
 
-struct job {
-    const struct cpu_matmul *cpu;
+/* Products of the same x that are shared out together: a model has at most three. Of more, so many at a time. */
+enum { MOST_TOGETHER = 4 };
+
+struct part {
     const struct phy_weights *w;
-    const struct cpu_input *input;
     const float *bias;
     float *y;
-    size_t share; /* rows for each index */
+    size_t first_index; /* of the loop: its shares follow */
+    size_t share;       /* rows for each index */
+};
+
+struct job {
+    const struct cpu_matmul *cpu;
+    const struct cpu_input *input;
+    struct part parts[MOST_TOGETHER];
+    size_t part_count, indices;
 };
 
 static void run_share(void *user, size_t index, unsigned worker)
 {
     const struct job *job = user;
-    const size_t rows = job->w->rows, begin = index * job->share;
-    const size_t end = rows - begin < job->share ? rows : begin + job->share;
-    phy_cpu_multiply_rows(job->cpu, job->w, job->input, begin, end, worker, job->y + begin, rows);
-    for (size_t n = 0; job->bias && n < job->input->count; n++) {
+    const struct part *part = &job->parts[job->part_count - 1];
+    while (index < part->first_index)
+        part--;
+    const size_t rows = part->w->rows, begin = (index - part->first_index) * part->share;
+    const size_t end = rows - begin < part->share ? rows : begin + part->share;
+    phy_cpu_multiply_rows(job->cpu, part->w, job->input, begin, end, worker, part->y + begin, rows);
+    for (size_t n = 0; part->bias && n < job->input->count; n++) {
         for (size_t r = begin; r < end; r++)
-            job->y[n * rows + r] += job->bias[r];
+            part->y[n * rows + r] += part->bias[r];
     }
+}
+
+static void add_part(struct job *job, const struct phy_weights *w, const float *bias, float *y)
+{
+    const size_t share = phy_cpu_share(job->cpu, w->rows, job->input->count);
+    job->parts[job->part_count++] = (struct part){w, bias, y, job->indices, share};
+    job->indices += (w->rows + share - 1) / share;
+    phy_cpu_ran(job->cpu, job->input->kernel, w->type);
+}
+
+/* One loop of the pool for all parts: the threads meet once. */
+static void run_parts(struct job *job)
+{
+    phy_pool_run(job->cpu->pool, job->indices, run_share, job);
+    job->part_count = job->indices = 0;
 }
 
 void phy_cpu_multiply(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
                       const float *bias, float *y)
 {
-    struct job job = {cpu, w, input, bias, y, phy_cpu_share(cpu, w->rows, input->count)};
-    phy_cpu_ran(cpu, input->kernel, w->type);
-    phy_pool_run(cpu->pool, (w->rows + job.share - 1) / job.share, run_share, &job);
+    struct job job = {.cpu = cpu, .input = input};
+    add_part(&job, w, bias, y);
+    run_parts(&job);
 }
 
 static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
@@ -205,14 +232,22 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
     struct cpu_input input = {.kernel = PHY_KERNEL_COUNT};
+    struct job job = {.cpu = cpu, .input = &input};
     for (size_t i = 0; i < product_count; i++) {
         enum phy_status status = phy_cpu_check_offer(cpu, products[i].kernel, products[i].w->type);
-        if (status == PHY_OK && input.kernel != products[i].kernel)
+        if (status != PHY_OK)
+            return status;
+        /* Preparing another kernel's input overwrites what the parts so far read. */
+        if (job.part_count == MOST_TOGETHER || (job.part_count && input.kernel != products[i].kernel))
+            run_parts(&job);
+        if (input.kernel != products[i].kernel)
             status = phy_cpu_prepare(cpu, products[i].kernel, x, count, products[i].w->cols, &input);
         if (status != PHY_OK)
             return status;
-        phy_cpu_multiply(cpu, products[i].w, &input, products[i].bias, products[i].y);
+        add_part(&job, products[i].w, products[i].bias, products[i].y);
     }
+    if (job.part_count)
+        run_parts(&job);
     return PHY_OK;
 }
 

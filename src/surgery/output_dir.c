@@ -199,12 +199,13 @@ static bool replaceable(const struct phy_output *out)
     struct stat there;
     if (fstatat(out->parent_fd, out->name, &there, AT_SYMLINK_NOFOLLOW) != 0)
         return false;
-    size_t bytes = strlen(out->name), suffix = strlen(".safetensors");
+    const char *ending = out->params.file_ending ? out->params.file_ending : ".safetensors";
+    size_t bytes = strlen(out->name), suffix = strlen(ending);
     if (S_ISREG(there.st_mode))
-        return bytes >= suffix && strcmp(out->name + bytes - suffix, ".safetensors") == 0;
-    return S_ISDIR(there.st_mode) &&
-           (holds(out->parent_fd, out->name, "model.safetensors") ||
-            holds(out->parent_fd, out->name, "model.safetensors.index.json") || is_of_that_kind(out));
+        return bytes >= suffix && strcmp(out->name + bytes - suffix, ending) == 0;
+    return S_ISDIR(there.st_mode) && (holds(out->parent_fd, out->name, "model.safetensors") ||
+                                      holds(out->parent_fd, out->name, "model.safetensors.index.json") ||
+                                      is_of_that_kind(out));
 }
 
 /* The reports of a file output stand beside it. A folder of that name is replaced if it is an earlier run's: with
@@ -212,7 +213,8 @@ static bool replaceable(const struct phy_output *out)
 static enum phy_status check_reports_name(const struct phy_output *out)
 {
     struct stat there;
-    if (!out->params.single_file || fstatat(out->parent_fd, out->reports_name, &there, AT_SYMLINK_NOFOLLOW) != 0)
+    if (!out->params.single_file || out->params.without_reports ||
+        fstatat(out->parent_fd, out->reports_name, &there, AT_SYMLINK_NOFOLLOW) != 0)
         return PHY_OK;
     if ((out->params.force || !out->exists) && holds(out->parent_fd, out->reports_name, "run.json"))
         return PHY_OK;
@@ -231,8 +233,9 @@ static enum phy_status check_replaceable(const struct phy_output *out)
             return phy_fail(
                 host, PHY_ERR_USAGE,
                 "%s exists and is no checkpoint: --force replaces only a directory with model.safetensors or "
-                "its index, or a regular .safetensors file",
-                out->path);
+                "its index%s, or a regular %s file",
+                out->path, out->params.may_replace ? ", or one of the output's kind" : "",
+                out->params.file_ending ? out->params.file_ending : ".safetensors");
     }
     return check_reports_name(out);
 }
@@ -460,7 +463,8 @@ enum phy_status phy_output_publish(struct phy_output *out)
     if (!error)
         error = phy_fsync_directory(out->partial_fd);
     if (!error && out->params.single_file) {
-        error = put_in_place(out, out->partial_fd, PHY_OUTPUT_REPORTS, out->reports_name);
+        if (!out->params.without_reports)
+            error = put_in_place(out, out->partial_fd, PHY_OUTPUT_REPORTS, out->reports_name);
         if (!error)
             error = put_in_place(out, out->partial_fd, out->name, out->name);
         if (!error)
