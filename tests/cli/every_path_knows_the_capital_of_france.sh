@@ -33,6 +33,9 @@ q6_k interleaved_q6_K
 q4_0 interleaved_q4_0
 q4_k interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8
 mxfp4 mxfp4_storage
+fp8 fp8_storage
+fp4 fp4_storage:sparse
+fp4_all fp4_storage:sparse
 SCHEMES
 
 # What a format costs: the same text, the path against the model's own FFN.
