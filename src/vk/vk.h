@@ -104,8 +104,8 @@ struct vk_backend {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkDescriptorPool descriptor_pool;
-    VkPipelineCache pipeline_cache; /* or none */
-    VkShaderModule flow_module, rank_module; /* rank_module is made when first needed */
+    VkPipelineCache pipeline_cache;                /* or none */
+    VkShaderModule flow_module, rank_module;       /* rank_module is made when first needed */
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES];  /* made when first needed */
     VkPipeline rank_pipelines[VK_RANK_PIPELINES];  /* of a type and score, with factors or without; likewise */
     const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */
