@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "cli.h"
+#include "physarium/ffn.h"
 #include "physarium/generate.h"
 
 struct generate_options {
-    const char *model, *prompt, *device;
+    const char *model, *prompt, *device, *path;
     uint64_t count, threads, top_k, seed;
     double temperature, top_p;
     bool no_special, ignore_eos;
@@ -71,6 +72,7 @@ static enum phy_status generate(const struct generate_options *o, const struct p
     struct phy_model *model = NULL;
     struct phy_tokenizer *tokenizer = NULL;
     struct phy_session *session = NULL;
+    struct phy_ffn *ffn = NULL;
     struct phy_id_list prompt = {0};
     struct phy_generate_result result = {0};
     struct text_buffer buffer = {0};
@@ -82,8 +84,12 @@ static enum phy_status generate(const struct generate_options *o, const struct p
     if (status == PHY_OK)
         status = phy_model_open(
             &model, o->model,
-            &(struct phy_model_params){.device = o->device, .threads = (uint32_t)o->threads, .host = host});
+            &(struct phy_model_params){
+                .device = o->device, .threads = (uint32_t)o->threads, .ffn_elsewhere = o->path, .host = host});
+    if (status == PHY_OK && o->path)
+        status = phy_ffn_create(&ffn, model, &(struct phy_ffn_params){.path = o->path, .device = o->device});
     if (status == PHY_OK) {
+        phy_model_set_ffn(model, ffn);
         phy_model_describe(model, &info);
         uint64_t positions = prompt.count + o->count;
         status = phy_session_create(&session, model, positions < UINT32_MAX ? (uint32_t)positions : UINT32_MAX);
@@ -116,6 +122,7 @@ static enum phy_status generate(const struct generate_options *o, const struct p
     phy_generate_result_free(&result);
     phy_id_list_free(&prompt);
     phy_session_destroy(&session);
+    phy_ffn_destroy(&ffn);
     phy_model_close(&model);
     phy_tokenizer_close(&tokenizer);
     return status;
@@ -137,6 +144,7 @@ static int run(int argc, char **argv)
         {.name = "--no-special", .kind = PHY_OPTION_FLAG, .target = &o.no_special},
         {.name = "--ignore-eos", .kind = PHY_OPTION_FLAG, .target = &o.ignore_eos},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
+        {.name = "--path", .kind = PHY_OPTION_TEXT, .target = &o.path},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
         {.name = NULL},
     };
@@ -169,6 +177,7 @@ const struct phy_command cmd_generate = {
         "      --no-special      leave out what the tokenizer's template adds, such as a BOS token\n"
         "      --ignore-eos      go on after an end-of-sequence token\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
+        "      --path NAME       how the FFN is computed: exact, full_mmap, interleaved, sparse ...\n"
         "      --threads N       CPU threads (default: all processors)\n"
         "      --json            text, tokens and times as one object on stdout\n"
         "  -q, --quiet           errors and warnings only\n",

@@ -63,8 +63,11 @@ static void multiply_one(const struct cpu_matmul *cpu, const struct phy_product 
 static enum phy_status multiply(struct phy_matmul_backend *backend, const struct phy_product *products,
                                 size_t product_count, const float *x, size_t count)
 {
-    for (size_t i = 0; i < product_count; i++)
-        multiply_one((const struct cpu_matmul *)backend, &products[i], x, count);
+    const struct cpu_matmul *cpu = (const struct cpu_matmul *)backend;
+    for (size_t i = 0; i < product_count; i++) {
+        multiply_one(cpu, &products[i], x, count);
+        phy_kernel_ran(backend, products[i].kernel, products[i].w->type, cpu->form->name);
+    }
     return PHY_OK;
 }
 
@@ -79,7 +82,90 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
 static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
 {
     (void)backend;
-    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_FLOAT_COUNT;
+    return (kernel == PHY_KERNEL_FUSED || kernel == PHY_KERNEL_WALK) && type < PHY_WEIGHT_FLOAT_COUNT;
+}
+
+/* ---- walks ---- */
+
+struct walk_job {
+    const struct cpu_matmul *cpu;
+    const struct phy_walk_product *product;
+    float *gated, *up; /* (feature_count) */
+};
+
+enum { WALK_STRIP = 64 };
+
+static float dot(const struct cpu_matmul *cpu, const struct phy_weights *w, size_t row, const float *x)
+{
+    float y;
+    const struct phy_matmul one = {.w = (const char *)w->data + row * w->cols * phy_weight_float_bytes(w->type),
+                                   .type = w->type,
+                                   .rows = 1,
+                                   .cols = w->cols,
+                                   .x = x,
+                                   .count = 1,
+                                   .y = &y,
+                                   .y_stride = 1};
+    cpu->form->matvec(&one, 0, 1);
+    return y;
+}
+
+static void gate_strip(void *user, size_t index, unsigned worker)
+{
+    const struct walk_job *job = user;
+    const struct phy_walk_product *p = job->product;
+    size_t begin = index * WALK_STRIP,
+           end = begin + WALK_STRIP < p->feature_count ? begin + WALK_STRIP : p->feature_count;
+    (void)worker;
+    for (size_t i = begin; i < end; i++) {
+        job->gated[i] = dot(job->cpu, p->gate, p->features[i], p->x);
+        job->up[i] = dot(job->cpu, p->up, p->features[i], p->x);
+    }
+    phy_activation_variant_named(job->cpu->form->name)
+        ->gate(p->activation, job->gated + begin, job->up + begin, end - begin);
+}
+
+/* Some columns of y over all features in turn: the order of additions is that of the features. */
+static void down_strip(void *user, size_t index, unsigned worker)
+{
+    const struct walk_job *job = user;
+    const struct phy_walk_product *p = job->product;
+    const size_t begin = index * WALK_STRIP, width = p->down->cols,
+                 columns = width - begin < WALK_STRIP ? width - begin : WALK_STRIP;
+    const size_t each = phy_weight_float_bytes(p->down->type);
+    double sum[WALK_STRIP] = {0};
+    float row[WALK_STRIP];
+    (void)worker;
+    for (size_t i = 0; i < p->feature_count; i++) {
+        if (job->gated[i] == 0)
+            continue;
+        phy_weight_decode_row(p->down->type, (const uint8_t *)p->down->data + (p->features[i] * width + begin) * each,
+                              columns, row);
+        for (size_t c = 0; c < columns; c++)
+            sum[c] += (double)job->gated[i] * (double)row[c];
+    }
+    for (size_t c = 0; c < columns; c++)
+        p->y[begin + c] = (float)sum[c];
+}
+
+static enum phy_status walk(struct phy_matmul_backend *backend, const struct phy_walk_product *product)
+{
+    const struct cpu_matmul *cpu = (const struct cpu_matmul *)backend;
+    const size_t count = product->feature_count;
+    float *values = phy_alloc(2 * count, sizeof *values);
+    if (!values)
+        return PHY_ERR_MEMORY;
+    struct walk_job job = {cpu, product, values, values + count};
+    phy_pool_run(cpu->pool, (count + WALK_STRIP - 1) / WALK_STRIP, gate_strip, &job);
+    phy_pool_run(cpu->pool, (product->down->cols + WALK_STRIP - 1) / WALK_STRIP, down_strip, &job);
+    *product->skipped = 0;
+    for (size_t i = 0; i < count; i++)
+        *product->skipped += values[i] == 0;
+    phy_free(values);
+    const enum phy_weight_type types[] = {product->gate->type, product->up->type, product->down->type};
+    for (size_t i = 0; i < 3; i++)
+        phy_kernel_ran(backend, PHY_KERNEL_WALK, types[i], cpu->form->name);
+    return PHY_OK;
 }
 
 static void destroy(struct phy_matmul_backend *backend)
@@ -93,7 +179,7 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
                                       const struct phy_host *host)
 {
     static const struct phy_matmul_backend_ops ops = {
-        .load = load, .offers = offers, .multiply = multiply, .destroy = destroy};
+        .load = load, .offers = offers, .multiply = multiply, .walk = walk, .destroy = destroy};
     struct phy_cpu_features have = phy_cpu_detect();
     const struct phy_matmul_variant *variant = form ? phy_matmul_variant_named(form) : phy_matmul_variant_best(&have);
     *out = NULL;

@@ -16,31 +16,34 @@ struct phy_path_kind {
 const struct phy_path_kind *phy_path_kind_named(const char *name);
 
 /* Whether phy_ffn_create could make this path of that store (or NULL: the model's matrices) on a device, without making
- * it. False: `reason` (of `bytes`) says in a sentence why not. */
-bool phy_path_offered(const char *name, const struct phy_ffn_store *store, const char *device, char *reason,
-                      size_t bytes);
+ * it; the device is opened for it. False: `reason` (of `bytes`) says in a sentence why not. */
+bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,
+                      char *reason, size_t bytes);
 
 /* What one forward call of one layer ran, from the kernels' own reports (phy_kernel_observer), not from what was asked.
  */
 struct phy_path_step {
     uint32_t layer;
     size_t count;       /* rows of x */
-    const char *path;   /* which row of the table that amounts to: "full_mmap"; "reference" never; NULL: none */
-    char kernels[96];   /* "fused q4_K avx512, fused q6_K avx512" */
+    const char *path;   /* which row of the table that amounts to; NULL: none, kernels that no path is made of */
+    char kernels[96];   /* "fused q4_K avx512, fused q6_K avx512"; "" if none reported anything */
     const char *device; /* on which it ran */
 };
 typedef void phy_path_tracer(void *user, const struct phy_path_step *step);
 /* One tracer of a path, called after each forward; NULL: nobody listens. */
 void phy_ffn_trace(struct phy_ffn *ffn, phy_path_tracer *tracer, void *user);
 
-/* Test seam: weights, kernels and routes that lie, to show that the audit sees it. */
+/* Test seam: weights, kernels and routes that lie, to show that the audit sees it. Any member may be NULL. */
 struct phy_path_seam {
     /* After each layer's y (count, hidden) was computed; may change it. */
     void (*tamper)(void *user, uint32_t layer, size_t count, size_t hidden, float *y);
     /* May answer another path's name: the router then takes that one, whatever the mask. */
     const char *(*reroute)(void *user, uint32_t layer, const char *path);
     void *user;
+    /* May compute y (count, hidden) itself and answer true: no kernel runs then, so that the trace names no path. */
+    bool (*replace)(void *user, uint32_t layer, const float *x, size_t count, size_t hidden, float *y);
 };
+/* NULL: none. The seam must outlive the path or the next call. */
 void phy_ffn_set_seam(struct phy_ffn *ffn, const struct phy_path_seam *seam);
 
 #endif
