@@ -15,13 +15,36 @@ static bool add_double(cJSON *object, const char *key, double value)
     return isfinite(value) ? phy_json_double(object, key, value) : phy_json_null(object, key);
 }
 
+/* Seven digits say all that a measurement of float32 results holds. */
+static bool add_figure(cJSON *object, const char *key, double value)
+{
+    char digits[32];
+    if (!isfinite(value))
+        return phy_json_null(object, key);
+    snprintf(digits, sizeof digits, "%.7g", value);
+    return object && cJSON_AddRawToObject(object, key, digits);
+}
+
+/* A small object on a line of its own; the array takes it. */
+static bool add_line(cJSON *array, cJSON *item, bool complete)
+{
+    char *printed = complete && item ? cJSON_PrintUnformatted(item) : NULL;
+    cJSON *raw = printed ? cJSON_CreateRaw(printed) : NULL;
+    bool done = raw && cJSON_AddItemToArray(array, raw);
+    if (!done)
+        cJSON_Delete(raw);
+    cJSON_free(printed);
+    cJSON_Delete(item);
+    return done;
+}
+
 static bool add_cos(cJSON *object, const char *prefix, double one_minus_cos)
 {
     char key[40];
     snprintf(key, sizeof key, "%s_cos", prefix);
     bool done = add_double(object, key, 1 - one_minus_cos);
     snprintf(key, sizeof key, "%s_one_minus_cos", strcmp(prefix, "min") == 0 ? "max" : prefix);
-    return done && add_double(object, key, one_minus_cos);
+    return done && add_figure(object, key, one_minus_cos);
 }
 
 /* ---- inputs ---- */
@@ -144,16 +167,17 @@ static bool add_place(cJSON *object, const char *key, const struct phy_audit_rec
 
 static bool add_pair(cJSON *object, const struct phy_audit_pair *pair)
 {
-    return add_cos(object, "min", pair->max_one_minus_cos) && add_double(object, "max_rel_l2", pair->max_rel_l2) &&
-           add_cos(object, "mean", pair->mean_one_minus_cos) && add_double(object, "mean_rel_l2", pair->mean_rel_l2) &&
-           add_double(object, "max_abs_l2", pair->max_abs_l2) && add_double(object, "max_diff", pair->max_diff);
+    return add_cos(object, "min", pair->max_one_minus_cos) && add_figure(object, "max_rel_l2", pair->max_rel_l2) &&
+           add_cos(object, "mean", pair->mean_one_minus_cos) && add_figure(object, "mean_rel_l2", pair->mean_rel_l2) &&
+           add_figure(object, "max_abs_l2", pair->max_abs_l2) && add_figure(object, "max_diff", pair->max_diff);
 }
 
 static bool add_layer_pair(cJSON *object, const struct phy_audit_record *r, const struct phy_audit_pair *pair)
 {
-    return add_cos(object, "min", pair->max_one_minus_cos) && add_double(object, "max_rel_l2", pair->max_rel_l2) &&
-           add_double(object, "mean_rel_l2", pair->mean_rel_l2) &&
-           add_cos(object, "mean", pair->mean_one_minus_cos) &&
+    return add_figure(object, "max_one_minus_cos", pair->max_one_minus_cos) &&
+           add_figure(object, "mean_one_minus_cos", pair->mean_one_minus_cos) &&
+           add_figure(object, "max_rel_l2", pair->max_rel_l2) &&
+           add_figure(object, "mean_rel_l2", pair->mean_rel_l2) &&
            phy_json_string(object, "prompt", r->prompts[pair->worst.prompt].name) &&
            phy_json_count(object, "position", pair->worst.position);
 }
@@ -163,10 +187,11 @@ static bool add_layers(cJSON *object, const struct phy_audit_record *r, const st
     cJSON *layers = phy_json_array(object, "layers");
     bool done = layers != NULL;
     for (size_t i = 0; done && run->original.count && i < r->layer_count; i++) {
-        cJSON *item = phy_json_item(layers);
+        cJSON *item = cJSON_CreateObject();
         done = phy_json_count(item, "layer", run->layers[i].layer) && add_layer_pair(item, r, &run->layers[i].original);
         if (done && run->has_decoded)
             done = add_layer_pair(phy_json_object(item, "decoded"), r, &run->layers[i].decoded);
+        done = add_line(layers, item, done);
     }
     return done;
 }
@@ -177,10 +202,11 @@ static bool add_worst_list(cJSON *object, const struct phy_audit_record *r, cons
     bool done = list != NULL;
     for (size_t i = 0; done && i < run->worst_count; i++) {
         const struct phy_audit_observation *at = &run->worst[i];
-        cJSON *item = phy_json_item(list);
-        done = add_place(item, NULL, r, at) && add_double(item, "one_minus_cos", at->one_minus_cos) &&
-               add_double(item, "rel_l2", at->rel_l2) && add_double(item, "abs_l2", at->abs_l2) &&
-               add_double(item, "max_diff", at->max_diff);
+        cJSON *item = cJSON_CreateObject();
+        done = add_line(list, item,
+                        add_place(item, NULL, r, at) && add_figure(item, "one_minus_cos", at->one_minus_cos) &&
+                            add_figure(item, "rel_l2", at->rel_l2) && add_figure(item, "abs_l2", at->abs_l2) &&
+                            add_figure(item, "max_diff", at->max_diff));
     }
     return done;
 }
@@ -191,17 +217,18 @@ static bool add_driven(cJSON *object, const struct phy_audit_record *r, const st
     bool done = driven != NULL;
     for (size_t i = 0; done && i < r->prompt_count; i++) {
         const struct phy_audit_drive *d = &run->drives[i];
-        cJSON *item = phy_json_item(driven);
+        cJSON *item = cJSON_CreateObject();
         done = phy_json_string(item, "prompt", r->prompts[i].name);
         if (!d->done) {
-            done = done && phy_json_null(item, "top1");
+            done = add_line(driven, item, done && phy_json_null(item, "top1"));
             continue;
         }
         done = done && phy_json_bool(item, "top1", d->top == d->reference_top) &&
                phy_json_count(item, "anchor", d->reference_top) && phy_json_count(item, "top", d->top) &&
-               add_double(item, "anchor_p", d->reference_probability) && add_double(item, "path_p", d->probability) &&
-               add_double(item, "dp", fabs(d->probability - d->reference_probability)) &&
-               add_double(item, "kl_bits", d->kl_bits);
+               add_figure(item, "anchor_p", d->reference_probability) && add_figure(item, "path_p", d->probability) &&
+               add_figure(item, "dp", fabs(d->probability - d->reference_probability)) &&
+               add_figure(item, "kl_bits", d->kl_bits);
+        done = add_line(driven, item, done);
     }
     return done;
 }
@@ -251,7 +278,7 @@ static bool add_run(cJSON *runs, const struct phy_audit_record *r, const struct 
     done = done && phy_json_count(dispatch, "expected", run->dispatch_expected) &&
            phy_json_count(dispatch, "seen", run->dispatch_seen) && phy_json_string(dispatch, "kernels", run->kernels);
     done = done && phy_json_count(item, "top1_match", run->top1_match) &&
-           add_double(item, "anchor_dp", run->anchor_dp) && add_double(item, "kl_bits", run->kl_bits) &&
+           add_figure(item, "anchor_dp", run->anchor_dp) && add_figure(item, "kl_bits", run->kl_bits) &&
            add_driven(item, r, run) &&
            (run->has_output_xxh3 ? phy_json_hash(item, "output_xxh3", run->output_xxh3)
                                  : phy_json_null(item, "output_xxh3"));
@@ -266,15 +293,15 @@ static bool add_oracle(cJSON *root, const struct phy_audit_record *r)
     if (!o->present)
         return phy_json_string(oracle, "verdict", "absent") && phy_json_string(oracle, "reason", o->reason);
     bool done = phy_json_string(oracle, "verdict", o->passed ? "pass" : "fail") &&
-                phy_json_string(oracle, "source", o->source) && add_double(oracle, "max_rel_l2", o->max_rel_l2) &&
+                phy_json_string(oracle, "source", o->source) && add_figure(oracle, "max_rel_l2", o->max_rel_l2) &&
                 add_double(oracle, "limit", o->limit) && add_causes(oracle, &o->causes);
     cJSON *prompts = phy_json_array(oracle, "prompts");
     for (size_t i = 0; done && i < o->prompt_count; i++) {
         cJSON *item = phy_json_item(prompts);
         done = phy_json_string(item, "prompt", r->prompts[o->prompts[i].prompt].name) &&
-               add_double(item, "rel_l2", o->prompts[i].rel_l2) && phy_json_bool(item, "top1", o->prompts[i].top1) &&
-               add_double(item, "anchor_dp", o->prompts[i].anchor_dp) &&
-               add_double(item, "kl_bits", o->prompts[i].kl_bits);
+               add_figure(item, "rel_l2", o->prompts[i].rel_l2) && phy_json_bool(item, "top1", o->prompts[i].top1) &&
+               add_figure(item, "anchor_dp", o->prompts[i].anchor_dp) &&
+               add_figure(item, "kl_bits", o->prompts[i].kl_bits);
     }
     return done && prompts;
 }
