@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #version 450
-// One invocation owns one element of gate and the same of up.
+// One invocation owns one element of the result.
 // One workgroup owns PHY_FFN_GATE_INVOCATIONS neighbours in a row.
 // No barrier: nothing is shared.
 // The reference is phy_gate_ref in src/kernels/activation_ref.c.
@@ -25,8 +25,9 @@ float activate(float x)
 void main()
 {
     uint column = gl_GlobalInvocationID.x, row = gl_WorkGroupID.y;
-    if (column >= push.stride)
+    if (column >= push.out_stride)
         return;
-    uint gate = push.gate_at + row * push.stride + column, up = push.up_at + row * push.stride + column;
-    values[gate] = column < push.width ? activate(values[gate]) * values[up] : 0.0;
+    uint at = row * push.in_stride + min(column, push.width - 1) * push.step;
+    float gated = activate(values[push.gate_at + at]) * values[push.up_at + at];
+    values[push.out_at + row * push.out_stride + column] = column < push.width ? gated : 0.0;
 }

@@ -62,7 +62,7 @@ struct phy_quantize_params {
     const char *donor;  /* a safetensors directory */
     const char *output; /* a directory that is not there yet */
     const char *scheme; /* f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4 */
-    const char *layout; /* "split", "interleaved"; NULL: the scheme's own */
+    const char *layout; /* "split", "interleaved", "by_feature"; NULL: the scheme's own */
     bool has_layers;    /* only layer_first .. layer_last */
     uint32_t layer_first, layer_last;
     uint32_t threads; /* 0: all processors */
@@ -73,7 +73,9 @@ struct phy_quantize_params {
 struct phy_quantize_result {
     uint64_t weight_count, source_bytes, stored_bytes;
     uint32_t layer_count;
-    double relative_rmse; /* rms(decoded - original) / rms(original) over what was stored in this run */
+    double relative_rmse;       /* rms(decoded - original) / rms(original) */
+    double relative_rmse_of[3]; /* of gate, up and down */
+    bool already_finished;      /* a resumed run found the finished store and wrote nothing; the rmse are not known: 0 */
     double seconds;
 };
 

@@ -27,12 +27,13 @@ struct phy_model_params {
     /* A path (physarium/ffn.h) will compute the FFN: its matrices are not copied to the device, and a session without
      * such a path is an error. */
     bool ffn_elsewhere;
+    bool fallback_cpu; /* a device that is lost, or multiplies wrongly, hands over to the CPU, with a warning */
     const struct phy_host *host; /* may be NULL; must outlive the model */
 };
 
 struct phy_model_info {
     const char *model_type; /* "llama", "mistral", "qwen2", "qwen3", "gemma3_text" */
-    const char *device;     /* in use: "cpu:avx512", "vulkan:0" */
+    const char *device;     /* in use: "cpu:avx512", "vulkan:0"; the text changes when the CPU takes over */
     uint32_t vocab_size, hidden_size, intermediate_size, layer_count, head_count, kv_head_count, head_dim;
     uint32_t max_positions;
     uint32_t bos;        /* UINT32_MAX: none */

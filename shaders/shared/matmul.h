@@ -17,17 +17,17 @@
 #define PHY_MATMUL_SPEC_ROW_LANES 2   /* that have rows of w of their own */
 #define PHY_MATMUL_SPEC_COUNT_LANES 3 /* that have rows of x of their own */
 #define PHY_MATMUL_SPEC_COUNT 4
-/* The build's: PHY_MATMUL_TYPE, enum phy_float_type (0 bf16, 1 f16, 2 f32); PHY_MATMUL_ROWS of w and PHY_MATMUL_COUNT
+/* The build's: PHY_MATMUL_TYPE, enum phy_weight_type (floats: matmul.comp, blocks: matmul_blocks.comp); PHY_MATMUL_ROWS of w and PHY_MATMUL_COUNT
  * rows of x for an invocation. */
 
 /* Storage buffers of set 0. X and Y are the same buffer of activations, at places that don't overlap. */
-#define PHY_MATMUL_BINDING_W 0 /* (rows, blocks) blocks of 16 bytes, the last padded with zeros */
+#define PHY_MATMUL_BINDING_W 0 /* rows of words of 16 bytes, padded with zeros; blocks: weight_layout.h */
 #define PHY_MATMUL_BINDING_X 1 /* rows of whole blocks of PHY_MATMUL_X_UNIT floats, padded with zeros */
 #define PHY_MATMUL_BINDING_Y 2
 #define PHY_MATMUL_BINDINGS 3
 
-/* Columns that rows of x are padded to: a block of 16-bit weights. */
-#define PHY_MATMUL_X_UNIT 8
+/* Columns that rows of x are padded to: a unit of weight_layout.h. */
+#define PHY_MATMUL_X_UNIT 32
 /* Blocks that one invocation adds up before it starts a new sum: its chains of additions stay short. */
 #define PHY_MATMUL_PANEL_BLOCKS 64
 
@@ -35,21 +35,24 @@
 #define PHY_MATMUL_PUSH_MEMBERS                                                                                        \
     PHY_UINT row_begin;                                                                                                \
     PHY_UINT row_end;                                                                                                  \
-    PHY_UINT blocks;   /* in a row of w */                                                                             \
+    PHY_UINT blocks;   /* in a row of w: floats' words of 16 bytes, or units of 32 columns */                                                                             \
     PHY_UINT count;    /* rows of x */                                                                                 \
     PHY_UINT x_at;     /* vec4s */                                                                                     \
     PHY_UINT x_stride; /* vec4s */                                                                                     \
     PHY_UINT y_at;     /* floats; of the slice's row 0 */                                                              \
     PHY_UINT y_stride; /* floats */
 
-/* Push constants of ffn_gate.comp: gate = act(gate) * up, in rows of `width` of `stride` floats; the rest of a row
- * becomes zero. */
+/* Push constants of ffn_gate.comp: out = act(gate) * up, in rows of `width` of `out_stride` floats; the rest of a row
+ * becomes zero. `step`: 1 from one of gate's values, and of up's, to the next; 2 where they lie in turn. */
 #define PHY_FFN_GATE_INVOCATIONS 64
 #define PHY_FFN_GATE_PUSH_MEMBERS                                                                                      \
     PHY_UINT width;                                                                                                    \
-    PHY_UINT stride;                                                                                                   \
+    PHY_UINT step;                                                                                                     \
+    PHY_UINT in_stride;                                                                                                \
+    PHY_UINT out_stride;                                                                                               \
     PHY_UINT gate_at;    /* floats */                                                                                  \
     PHY_UINT up_at;      /* floats */                                                                                  \
+    PHY_UINT out_at;     /* floats */                                                                                  \
     PHY_UINT activation; /* enum phy_activation: 0 SiLU, 1 tanh-GELU */
 
 #ifndef PHY_GLSL
@@ -60,7 +63,7 @@ static_assert(sizeof(struct phy_matmul_push) == 32, "the shader's block has no p
 struct phy_ffn_gate_push {
     PHY_FFN_GATE_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_ffn_gate_push) == 20, "as above");
+static_assert(sizeof(struct phy_ffn_gate_push) == 32, "as above");
 #endif
 
 #endif

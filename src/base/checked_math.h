@@ -65,6 +65,13 @@ static inline uint64_t phy_load_u64(const void *from)
     return (uint64_t)phy_load_u32(p) | (uint64_t)phy_load_u32(p + 4) << 32;
 }
 
+static inline void phy_store_u16(void *to, uint16_t value)
+{
+    unsigned char *p = to;
+    p[0] = (unsigned char)value;
+    p[1] = (unsigned char)(value >> 8);
+}
+
 static inline void phy_store_u32(void *to, uint32_t value)
 {
     unsigned char *p = to;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ffn_options.h"
 #include "physarium/eval.h"
 #include "text_ids.h"
 
 struct eval_options {
     const char *model, *baseline, *text, *ids, *device, *html;
     uint64_t context, stride, threads;
+    struct phy_ffn_options ffn;
 };
 
 static void add_estimate(cJSON *to, const char *name, struct phy_estimate e)
@@ -20,11 +21,12 @@ static void add_estimate(cJSON *to, const char *name, struct phy_estimate e)
     cJSON_AddNumberToObject(to, error, e.error);
 }
 
-static void print_json(const struct phy_eval_result *r, const struct phy_model_info *info)
+static void print_json(const struct phy_eval_result *r, const struct phy_model_info *info, const struct phy_ffn *ffn)
 {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddNumberToObject(root, "schema", 1);
     cJSON_AddStringToObject(root, "device", info->device);
+    phy_ffn_add_json(root, ffn);
     cJSON_AddNumberToObject(root, "context", r->context);
     cJSON_AddNumberToObject(root, "stride", r->stride);
     cJSON_AddNumberToObject(root, "windows", (double)r->window_count);
@@ -51,9 +53,14 @@ static void print_json(const struct phy_eval_result *r, const struct phy_model_i
     cJSON_Delete(root);
 }
 
-static void print_table(const struct phy_eval_result *r, const struct phy_model_info *info)
+static void print_table(const struct phy_eval_result *r, const struct phy_model_info *info, const struct phy_ffn *ffn)
 {
+    struct phy_ffn_info path;
     printf("%zu tokens in %zu windows of %u, on %s\n", r->token_count, r->window_count, r->context, info->device);
+    if (ffn) {
+        phy_ffn_describe(ffn, &path);
+        printf("FFN: path %s, %u of %u layers on %s\n", path.path, path.device_layers, info->layer_count, path.device);
+    }
     printf("perplexity        %10.4f +- %.4f\n", r->perplexity.value, r->perplexity.error);
     if (!r->has_baseline)
         return;
@@ -100,20 +107,21 @@ static enum phy_status write_page(const struct eval_options *o, const struct phy
 
 static enum phy_status evaluate(const struct eval_options *o, const struct phy_host *host, bool json)
 {
-    struct phy_model_params model_params = {.device = o->device, .threads = (uint32_t)o->threads, .host = host};
-    struct phy_model *model = NULL, *baseline = NULL;
+    struct phy_model_params baseline_params = {
+        .device = o->device, .threads = (uint32_t)o->threads, .fallback_cpu = o->ffn.fallback != NULL, .host = host};
+    struct phy_ffn_model model = {0};
+    struct phy_model *baseline = NULL;
     struct phy_eval_result result = {0};
     struct phy_model_info info;
     struct phy_text_ids tokens;
     enum phy_status status = phy_text_ids_read(&tokens, o->model, o->text, o->ids, host);
     if (status == PHY_OK)
-        status = phy_model_open(&model, o->model, &model_params);
+        status = phy_ffn_model_open(&model, o->model, &o->ffn, o->device, (uint32_t)o->threads, host);
     if (status == PHY_OK && o->baseline)
-        status = phy_model_open(&baseline, o->baseline, &model_params);
+        status = phy_model_open(&baseline, o->baseline, &baseline_params);
     if (status == PHY_OK) {
-        phy_model_describe(model, &info);
         struct phy_eval_params params = {
-            .model = model,
+            .model = model.model,
             .baseline = baseline,
             .tokens = tokens.ids,
             .token_count = tokens.count,
@@ -124,16 +132,17 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
             .host = host,
         };
         status = phy_eval_run(&params, &result);
+        phy_model_describe(model.model, &info); /* the device that it ended on */
     }
     if (status == PHY_OK && o->html)
         status = write_page(o, &result, &tokens, &info, host);
     if (status == PHY_OK && json)
-        print_json(&result, &info);
+        print_json(&result, &info, model.ffn);
     else if (status == PHY_OK)
-        print_table(&result, &info);
+        print_table(&result, &info, model.ffn);
     phy_eval_result_free(&result);
     phy_model_close(&baseline);
-    phy_model_close(&model);
+    phy_ffn_model_close(&model);
     free(tokens.ids);
     return status;
 }
@@ -153,12 +162,16 @@ static int run(int argc, char **argv)
         {.name = "--html", .kind = PHY_OPTION_TEXT, .target = &o.html},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
+        PHY_FFN_OPTION_ROWS(o.ffn),
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_eval, argc, argv, options, &common, &o.model, 1, &positional, &code))
         return code;
     if (positional != 1 || !o.text == !o.ids || o.context > UINT32_MAX || o.stride > UINT32_MAX || o.threads > 4096)
         return phy_usage_error("eval", "needs a model directory and one of --text and --ids");
+    code = phy_ffn_options_check("eval", &o.ffn);
+    if (code)
+        return code;
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common.quiet);
     code = phy_status_exit_code(evaluate(&o, &terminal.host, common.json));
@@ -180,12 +193,12 @@ const struct phy_command cmd_eval = {
         "\n"
         "      --text FILE       UTF-8 text; - is standard input\n"
         "      --ids FILE        or token ids, little-endian uint32\n"
-        "      --baseline DIR    the model to compare with, of the same vocabulary\n"
+        "      --baseline DIR    the model to compare with, of the same vocabulary, with its own FFN\n"
         "      --ctx N           inputs of a window (default 256)\n"
         "      --stride N        tokens from window to window (default: windows do not overlap)\n"
         "      --html FILE       a page: KL by position, and the tokens where the models differ most\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
-        "      --threads N       CPU threads (default: all processors)\n"
+        "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
         "      --json            all figures as one object on stdout\n"
         "  -q, --quiet           errors and warnings only\n",
 };

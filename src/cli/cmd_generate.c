@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
-#include "physarium/ffn.h"
+#include "ffn_options.h"
 #include "physarium/generate.h"
 
 struct generate_options {
-    const char *model, *prompt, *device, *path;
+    const char *model, *prompt, *device;
+    struct phy_ffn_options ffn;
     uint64_t count, threads, top_k, seed;
     double temperature, top_p;
     bool no_special, ignore_eos;
@@ -44,8 +43,11 @@ static double rate(double count, double seconds)
     return seconds > 0 ? count / seconds : 0;
 }
 
-static void print_json(const struct phy_generate_result *r, const char *text, size_t prompt_count, const char *device)
+static void print_json(const struct phy_generate_result *r, const char *text, size_t prompt_count,
+                       const struct phy_ffn_model *model)
 {
+    struct phy_model_info info;
+    phy_model_describe(model->model, &info);
     static const char *const ends[] = {
         [PHY_END_LENGTH] = "length", [PHY_END_EOS] = "eos", [PHY_END_STOPPED] = "stopped"};
     cJSON *root = cJSON_CreateObject();
@@ -55,44 +57,55 @@ static void print_json(const struct phy_generate_result *r, const char *text, si
     for (size_t i = 0; i < r->count; i++)
         cJSON_AddItemToArray(tokens, cJSON_CreateNumber(r->tokens[i]));
     cJSON_AddStringToObject(root, "end", ends[r->end]);
-    cJSON_AddStringToObject(root, "device", device);
+    cJSON_AddStringToObject(root, "device", info.device);
     cJSON_AddNumberToObject(root, "prompt_tokens", (double)prompt_count);
     cJSON_AddNumberToObject(root, "prefill_seconds", r->prefill_seconds);
     cJSON_AddNumberToObject(root, "decode_seconds", r->decode_seconds);
+    phy_ffn_add_json(root, model->ffn);
     char *printed = cJSON_Print(root);
     puts(printed ? printed : "{}");
     free(printed);
     cJSON_Delete(root);
 }
 
+static void print_speed(const struct phy_generate_result *r, size_t prompt_count, const struct phy_ffn_model *model)
+{
+    struct phy_model_info info;
+    phy_model_describe(model->model, &info);
+    fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; %zu tokens, %.1f tokens/s, on %s\n", prompt_count,
+            rate((double)prompt_count, r->prefill_seconds), r->count, rate((double)r->count - 1, r->decode_seconds),
+            info.device);
+    if (!model->ffn)
+        return;
+    struct phy_ffn_info ffn;
+    phy_ffn_describe(model->ffn, &ffn);
+    fprintf(stderr, "FFN: path %s, %u of %u layers on %s, %.3f GB read", ffn.path, ffn.device_layers, info.layer_count,
+            ffn.device, (double)ffn.bytes_read / 1e9);
+    if (ffn.features_visited)
+        fprintf(stderr, ", %llu features visited, %llu of them skipped as zeros",
+                (unsigned long long)ffn.features_visited, (unsigned long long)ffn.features_skipped);
+    fputc('\n', stderr);
+}
+
 static enum phy_status generate(const struct generate_options *o, const struct phy_terminal *terminal, bool json,
                                 bool quiet)
 {
     const struct phy_host *host = &terminal->host;
-    struct phy_model *model = NULL;
+    struct phy_ffn_model model = {0};
     struct phy_tokenizer *tokenizer = NULL;
     struct phy_session *session = NULL;
-    struct phy_ffn *ffn = NULL;
     struct phy_id_list prompt = {0};
     struct phy_generate_result result = {0};
     struct text_buffer buffer = {0};
-    struct phy_model_info info;
     enum phy_status status = phy_tokenizer_open(&tokenizer, o->model, &(struct phy_tokenizer_params){.host = host});
     if (status == PHY_OK)
         status = phy_tokenizer_encode(tokenizer, o->prompt, strlen(o->prompt),
                                       &(struct phy_encode_params){.no_special = o->no_special}, &prompt);
     if (status == PHY_OK)
-        status = phy_model_open(
-            &model, o->model,
-            &(struct phy_model_params){
-                .device = o->device, .threads = (uint32_t)o->threads, .ffn_elsewhere = o->path, .host = host});
-    if (status == PHY_OK && o->path)
-        status = phy_ffn_create(&ffn, model, &(struct phy_ffn_params){.path = o->path, .device = o->device});
+        status = phy_ffn_model_open(&model, o->model, &o->ffn, o->device, (uint32_t)o->threads, host);
     if (status == PHY_OK) {
-        phy_model_set_ffn(model, ffn);
-        phy_model_describe(model, &info);
         uint64_t positions = prompt.count + o->count;
-        status = phy_session_create(&session, model, positions < UINT32_MAX ? (uint32_t)positions : UINT32_MAX);
+        status = phy_session_create(&session, model.model, positions < UINT32_MAX ? (uint32_t)positions : UINT32_MAX);
     }
     if (status == PHY_OK) {
         struct phy_generate_params params = {
@@ -110,20 +123,17 @@ static enum phy_status generate(const struct generate_options *o, const struct p
         status = phy_generate_run(&params, &result);
     }
     if (status == PHY_OK && json) {
-        print_json(&result, buffer.text ? buffer.text : "", prompt.count, info.device);
+        print_json(&result, buffer.text ? buffer.text : "", prompt.count, &model);
     } else if (status == PHY_OK) {
         putchar('\n');
         if (!quiet && result.count > 1)
-            fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; %zu tokens, %.1f tokens/s, on %s\n", prompt.count,
-                    rate((double)prompt.count, result.prefill_seconds), result.count,
-                    rate((double)result.count - 1, result.decode_seconds), info.device);
+            print_speed(&result, prompt.count, &model);
     }
     free(buffer.text);
     phy_generate_result_free(&result);
     phy_id_list_free(&prompt);
     phy_session_destroy(&session);
-    phy_ffn_destroy(&ffn);
-    phy_model_close(&model);
+    phy_ffn_model_close(&model);
     phy_tokenizer_close(&tokenizer);
     return status;
 }
@@ -144,14 +154,17 @@ static int run(int argc, char **argv)
         {.name = "--no-special", .kind = PHY_OPTION_FLAG, .target = &o.no_special},
         {.name = "--ignore-eos", .kind = PHY_OPTION_FLAG, .target = &o.ignore_eos},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
-        {.name = "--path", .kind = PHY_OPTION_TEXT, .target = &o.path},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
+        PHY_FFN_OPTION_ROWS(o.ffn),
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_generate, argc, argv, options, &common, &o.model, 1, &positional, &code))
         return code;
     if (positional != 1 || !o.prompt || o.count == 0 || o.count > INT32_MAX || o.top_k > UINT32_MAX || o.threads > 4096)
         return phy_usage_error("generate", "needs a model directory and -p PROMPT; -n is 1 or more");
+    code = phy_ffn_options_check("generate", &o.ffn);
+    if (code)
+        return code;
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common.quiet);
     code = phy_status_exit_code(generate(&o, &terminal, common.json, common.quiet));
@@ -177,8 +190,7 @@ const struct phy_command cmd_generate = {
         "      --no-special      leave out what the tokenizer's template adds, such as a BOS token\n"
         "      --ignore-eos      go on after an end-of-sequence token\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
-        "      --path NAME       how the FFN is computed: exact, full_mmap, interleaved, sparse ...\n"
-        "      --threads N       CPU threads (default: all processors)\n"
+        "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
         "      --json            text, tokens and times as one object on stdout\n"
         "  -q, --quiet           errors and warnings only\n",
 };

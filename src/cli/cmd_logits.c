@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "ffn_options.h"
 #include "physarium/model.h"
 
 struct writer {
@@ -49,11 +49,27 @@ static int write_logits(struct phy_session *session, const uint32_t *ids, size_t
     return code;
 }
 
+static void print_json(size_t positions, const struct phy_ffn_model *model)
+{
+    struct phy_model_info info;
+    phy_model_describe(model->model, &info);
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddNumberToObject(root, "positions", (double)positions);
+    cJSON_AddNumberToObject(root, "vocab_size", info.vocab_size);
+    cJSON_AddStringToObject(root, "device", info.device);
+    phy_ffn_add_json(root, model->ffn);
+    char *text = cJSON_Print(root);
+    puts(text ? text : "{}");
+    free(text);
+    cJSON_Delete(root);
+}
+
 static int run(int argc, char **argv)
 {
     struct phy_common_options common = {0};
     const char *directory = NULL, *ids_text = NULL, *output = NULL, *device = NULL;
     uint64_t threads = 0;
+    struct phy_ffn_options ffn = {0};
     size_t positional, count = 0;
     int code;
     const struct phy_option options[] = {
@@ -61,36 +77,38 @@ static int run(int argc, char **argv)
         {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &output},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &device},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads},
+        PHY_FFN_OPTION_ROWS(ffn),
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_logits, argc, argv, options, &common, &directory, 1, &positional, &code))
         return code;
     if (positional != 1 || !ids_text || !output || threads > 4096)
         return phy_usage_error("logits", "needs a model directory, --ids and -o FILE; at most 4096 threads");
+    code = phy_ffn_options_check("logits", &ffn);
+    if (code)
+        return code;
     uint32_t *ids = malloc((strlen(ids_text) / 2 + 1) * sizeof *ids);
     if (!ids || !phy_parse_ids(ids_text, ids, &count) || count == 0) {
         free(ids);
         return phy_usage_error("logits", "--ids takes numbers with commas between, not '%.64s'", ids_text);
     }
     struct phy_terminal terminal;
-    struct phy_model *model = NULL;
+    struct phy_ffn_model model = {0};
     struct phy_session *session = NULL;
     phy_terminal_open(&terminal, common.quiet);
-    struct phy_model_params params = {.device = device, .threads = (uint32_t)threads, .host = &terminal.host};
-    enum phy_status status = phy_model_open(&model, directory, &params);
+    enum phy_status status = phy_ffn_model_open(&model, directory, &ffn, device, (uint32_t)threads, &terminal.host);
     if (status == PHY_OK)
-        status = phy_session_create(&session, model, (uint32_t)count);
+        status = phy_session_create(&session, model.model, (uint32_t)count);
     code = phy_status_exit_code(status);
     if (status == PHY_OK) {
         struct phy_model_info info;
-        phy_model_describe(model, &info);
+        phy_model_describe(model.model, &info);
         code = write_logits(session, ids, count, info.vocab_size * sizeof(float), output);
         if (code == 0 && common.json)
-            printf("{\"positions\": %zu, \"vocab_size\": %u, \"device\": \"%s\"}\n", count, info.vocab_size,
-                   info.device);
+            print_json(count, &model);
     }
     phy_session_destroy(&session);
-    phy_model_close(&model);
+    phy_ffn_model_close(&model);
     phy_terminal_close(&terminal);
     free(ids);
     return phy_finish_stdout(code);
@@ -108,7 +126,7 @@ const struct phy_command cmd_logits = {
             "      --ids N,N,...     token ids\n"
             "  -o, --output FILE     written beside and renamed\n"
             "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
-            "      --threads N       CPU threads (default: all processors)\n"
+            "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
             "      --json            a summary on stdout\n"
             "  -q, --quiet           errors and warnings only\n",
 };

@@ -6,67 +6,212 @@
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "cpu/cpu_matmul_parts.h"
 
-struct cpu_matmul {
-    struct phy_matmul_backend base;
-    const struct phy_matmul_variant *form;
-    struct phy_pool *pool;
-    float *panels; /* (threads, PHY_MATMUL_PANEL_BYTES) */
+/* Rows that DEQUANT decodes at a time: the widest register tile for many rows of x, four streams for few. */
+enum { DECODED_ROWS = PHY_MATMUL_MAX_ROW_UNIT, DECODED_ROWS_FEW = 4, ALIGNMENT = 64 };
+
+enum phy_status phy_cpu_reserve(const struct cpu_matmul *cpu, struct cpu_buffer *buffer, size_t count, size_t each)
+{
+    size_t bytes;
+    if (!phy_mul_size(count, each, &bytes))
+        return phy_fail_memory(cpu->host, "the rows of a product", SIZE_MAX);
+    if (bytes <= buffer->bytes)
+        return PHY_OK;
+    phy_free(buffer->data);
+    buffer->data = phy_alloc_aligned(bytes);
+    buffer->bytes = buffer->data ? bytes : 0;
+    return buffer->data ? PHY_OK : phy_fail_memory(cpu->host, "the rows of a product", bytes);
+}
+
+struct round_job {
+    const struct cpu_matmul *cpu;
+    struct cpu_input *input;
 };
+
+static void round_one(void *user, size_t index, unsigned worker)
+{
+    const struct round_job *job = user;
+    (void)worker;
+    job->cpu->int8->round_row(job->input->x + index * job->input->cols, &job->input->rounded, index);
+}
+
+static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
+{
+    const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, groups * PHY_INT8_GROUP);
+    if (status == PHY_OK)
+        status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
+    if (status == PHY_OK)
+        status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
+    if (status != PHY_OK)
+        return status;
+    input->rounded = (struct phy_int8_rows){.count = input->count,
+                                            .cols = input->cols,
+                                            .groups = groups,
+                                            .q = cpu->codes.data,
+                                            .scale = cpu->scales.data,
+                                            .sums = cpu->sums.data};
+    struct round_job job = {cpu, input};
+    phy_pool_run(cpu->pool, input->count, round_one, &job);
+    return PHY_OK;
+}
+
+enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
+                                size_t cols, struct cpu_input *input)
+{
+    *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols};
+    if (kernel == PHY_KERNEL_INT8)
+        return prepare_rounded(cpu, input);
+    if (kernel != PHY_KERNEL_DEQUANT)
+        return PHY_OK;
+    /* A worker's rows begin on a line of their own. */
+    size_t rows = count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
+    size_t stride = (rows * cols * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    cpu->decoded_stride = stride;
+    return phy_cpu_reserve(cpu, &cpu->decoded, phy_pool_threads(cpu->pool), stride);
+}
+
+/* ---- some rows, by one worker ---- */
+
+static float *worker_panel(const struct cpu_matmul *cpu, unsigned worker)
+{
+    return cpu->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float));
+}
+
+static void multiply_floats(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
+{
+    if (product->count <= PHY_MATVEC_MAX_COUNT)
+        cpu->form->matvec(product, 0, product->rows);
+    else
+        cpu->form->matmul(product, 0, product->rows, worker_panel(cpu, worker));
+}
+
+static void multiply_blocks(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
+{
+    if (product->count <= PHY_MATVEC_MAX_COUNT)
+        cpu->block->matvec(product, 0, product->rows);
+    else
+        cpu->block->matmul(product, 0, product->rows, worker_panel(cpu, worker));
+}
+
+static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
+{
+    float *decoded = (float *)((char *)cpu->decoded.data + worker * cpu->decoded_stride);
+    const size_t step = product->count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
+    for (size_t r = 0; r < product->rows; r += step) {
+        struct phy_matmul part = *product;
+        part.w = decoded;
+        part.type = PHY_WEIGHT_F32;
+        part.rows = product->rows - r < step ? product->rows - r : step;
+        part.y = product->y + r;
+        cpu->block->decode(product, r, r + part.rows, decoded);
+        multiply_floats(cpu, &part, worker);
+    }
+}
+
+static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8_matmul *product, unsigned worker)
+{
+    if (product->x->count <= PHY_MATVEC_MAX_COUNT)
+        cpu->int8->matvec(product, 0, product->rows);
+    else
+        cpu->int8->matmul(product, 0, product->rows, worker_panel(cpu, worker));
+}
+
+void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
+                           size_t begin, size_t end, unsigned worker, float *y, size_t y_stride)
+{
+    size_t row_bytes = 0;
+    phy_weight_row_bytes(w->type, w->cols, &row_bytes); /* the matrix is in memory: no overflow */
+    const void *data = (const char *)w->data + begin * row_bytes;
+    if (input->kernel == PHY_KERNEL_INT8) {
+        const struct phy_int8_matmul product = {data, w->type, end - begin, &input->rounded, y, y_stride};
+        multiply_rounded(cpu, &product, worker);
+        return;
+    }
+    const struct phy_matmul product = {data, w->type, end - begin, w->cols, input->x, input->count, y, y_stride};
+    if (input->kernel == PHY_KERNEL_DEQUANT)
+        multiply_decoded(cpu, &product, worker);
+    else if (w->type < PHY_WEIGHT_FLOAT_COUNT)
+        multiply_floats(cpu, &product, worker);
+    else
+        multiply_blocks(cpu, &product, worker);
+}
+
+/* ---- whole products ---- */
+
+void phy_cpu_ran(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    const char *form = kernel == PHY_KERNEL_INT8                                      ? cpu->int8->name
+                       : kernel == PHY_KERNEL_WALK                                    ? cpu->walk->name
+                       : kernel == PHY_KERNEL_FUSED && type >= PHY_WEIGHT_FLOAT_COUNT ? cpu->block->name
+                                                                                      : cpu->form->name;
+    phy_kernel_ran(&cpu->base, kernel, type, form);
+}
+
+size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, size_t count)
+{
+    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
+    size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
+    return (rows / shares + unit) / unit * unit;
+}
 
 struct job {
     const struct cpu_matmul *cpu;
-    struct phy_matmul product;
+    const struct phy_weights *w;
+    const struct cpu_input *input;
     const float *bias;
+    float *y;
     size_t share; /* rows for each index */
 };
 
 static void run_share(void *user, size_t index, unsigned worker)
 {
     const struct job *job = user;
-    size_t begin = index * job->share, end = begin + job->share;
-    if (end > job->product.rows)
-        end = job->product.rows;
-    if (job->product.count <= PHY_MATVEC_MAX_COUNT)
-        job->cpu->form->matvec(&job->product, begin, end);
-    else
-        job->cpu->form->matmul(&job->product, begin, end,
-                               job->cpu->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float)));
-    for (size_t n = 0; job->bias && n < job->product.count; n++) {
+    const size_t rows = job->w->rows, begin = index * job->share;
+    const size_t end = rows - begin < job->share ? rows : begin + job->share;
+    phy_cpu_multiply_rows(job->cpu, job->w, job->input, begin, end, worker, job->y + begin, rows);
+    for (size_t n = 0; job->bias && n < job->input->count; n++) {
         for (size_t r = begin; r < end; r++)
-            job->product.y[n * job->product.y_stride + r] += job->bias[r];
+            job->y[n * rows + r] += job->bias[r];
     }
 }
 
-static void multiply_one(const struct cpu_matmul *cpu, const struct phy_product *product, const float *x, size_t count)
+void phy_cpu_multiply(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
+                      const float *bias, float *y)
 {
-    const struct phy_weights *w = product->w;
-    struct job job = {
-        .cpu = cpu,
-        .product = {.w = w->data,
-                    .type = w->type,
-                    .rows = w->rows,
-                    .cols = w->cols,
-                    .x = x,
-                    .count = count,
-                    .y = product->y,
-                    .y_stride = w->rows},
-        .bias = product->bias,
-    };
-    /* About four shares for each thread, so that one that is held up costs little, in whole register tiles. */
-    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : cpu->form->row_unit;
-    size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
-    job.share = (w->rows / shares + unit) / unit * unit;
+    struct job job = {cpu, w, input, bias, y, phy_cpu_share(cpu, w->rows, input->count)};
+    phy_cpu_ran(cpu, input->kernel, w->type);
     phy_pool_run(cpu->pool, (w->rows + job.share - 1) / job.share, run_share, &job);
+}
+
+static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    (void)backend;
+    return type < PHY_WEIGHT_TYPE_COUNT && (kernel != PHY_KERNEL_INT8 || phy_int8_offers(type));
+}
+
+enum phy_status phy_cpu_check_offer(const struct cpu_matmul *cpu, enum phy_product_kernel kernel,
+                                    enum phy_weight_type type)
+{
+    if (offers(&cpu->base, kernel, type))
+        return PHY_OK;
+    return phy_fail(cpu->host, PHY_ERR_UNSUPPORTED, "device %s: no products of that kernel with %s weights",
+                    cpu->base.name, phy_weight_format(type)->name);
 }
 
 static enum phy_status multiply(struct phy_matmul_backend *backend, const struct phy_product *products,
                                 size_t product_count, const float *x, size_t count)
 {
-    const struct cpu_matmul *cpu = (const struct cpu_matmul *)backend;
+    struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
+    struct cpu_input input = {.kernel = PHY_KERNEL_COUNT};
     for (size_t i = 0; i < product_count; i++) {
-        multiply_one(cpu, &products[i], x, count);
-        phy_kernel_ran(backend, products[i].kernel, products[i].w->type, cpu->form->name);
+        enum phy_status status = phy_cpu_check_offer(cpu, products[i].kernel, products[i].w->type);
+        if (status == PHY_OK && input.kernel != products[i].kernel)
+            status = phy_cpu_prepare(cpu, products[i].kernel, x, count, products[i].w->cols, &input);
+        if (status != PHY_OK)
+            return status;
+        phy_cpu_multiply(cpu, products[i].w, &input, products[i].bias, products[i].y);
     }
     return PHY_OK;
 }
@@ -79,107 +224,39 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
     return PHY_OK;
 }
 
-static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
-{
-    (void)backend;
-    return (kernel == PHY_KERNEL_FUSED || kernel == PHY_KERNEL_WALK) && type < PHY_WEIGHT_FLOAT_COUNT;
-}
-
-/* ---- walks ---- */
-
-struct walk_job {
-    const struct cpu_matmul *cpu;
-    const struct phy_walk_product *product;
-    float *gated, *up; /* (feature_count) */
-};
-
-enum { WALK_STRIP = 64 };
-
-static float dot(const struct cpu_matmul *cpu, const struct phy_weights *w, size_t row, const float *x)
-{
-    float y;
-    const struct phy_matmul one = {.w = (const char *)w->data + row * w->cols * phy_weight_float_bytes(w->type),
-                                   .type = w->type,
-                                   .rows = 1,
-                                   .cols = w->cols,
-                                   .x = x,
-                                   .count = 1,
-                                   .y = &y,
-                                   .y_stride = 1};
-    cpu->form->matvec(&one, 0, 1);
-    return y;
-}
-
-static void gate_strip(void *user, size_t index, unsigned worker)
-{
-    const struct walk_job *job = user;
-    const struct phy_walk_product *p = job->product;
-    size_t begin = index * WALK_STRIP,
-           end = begin + WALK_STRIP < p->feature_count ? begin + WALK_STRIP : p->feature_count;
-    (void)worker;
-    for (size_t i = begin; i < end; i++) {
-        job->gated[i] = dot(job->cpu, p->gate, p->features[i], p->x);
-        job->up[i] = dot(job->cpu, p->up, p->features[i], p->x);
-    }
-    phy_activation_variant_named(job->cpu->form->name)
-        ->gate(p->activation, job->gated + begin, job->up + begin, end - begin);
-}
-
-/* Some columns of y over all features in turn: the order of additions is that of the features. */
-static void down_strip(void *user, size_t index, unsigned worker)
-{
-    const struct walk_job *job = user;
-    const struct phy_walk_product *p = job->product;
-    const size_t begin = index * WALK_STRIP, width = p->down->cols,
-                 columns = width - begin < WALK_STRIP ? width - begin : WALK_STRIP;
-    const size_t each = phy_weight_float_bytes(p->down->type);
-    double sum[WALK_STRIP] = {0};
-    float row[WALK_STRIP];
-    (void)worker;
-    for (size_t i = 0; i < p->feature_count; i++) {
-        if (job->gated[i] == 0)
-            continue;
-        phy_weight_decode_row(p->down->type, (const uint8_t *)p->down->data + (p->features[i] * width + begin) * each,
-                              columns, row);
-        for (size_t c = 0; c < columns; c++)
-            sum[c] += (double)job->gated[i] * (double)row[c];
-    }
-    for (size_t c = 0; c < columns; c++)
-        p->y[begin + c] = (float)sum[c];
-}
-
-static enum phy_status walk(struct phy_matmul_backend *backend, const struct phy_walk_product *product)
-{
-    const struct cpu_matmul *cpu = (const struct cpu_matmul *)backend;
-    const size_t count = product->feature_count;
-    float *values = phy_alloc(2 * count, sizeof *values);
-    if (!values)
-        return PHY_ERR_MEMORY;
-    struct walk_job job = {cpu, product, values, values + count};
-    phy_pool_run(cpu->pool, (count + WALK_STRIP - 1) / WALK_STRIP, gate_strip, &job);
-    phy_pool_run(cpu->pool, (product->down->cols + WALK_STRIP - 1) / WALK_STRIP, down_strip, &job);
-    *product->skipped = 0;
-    for (size_t i = 0; i < count; i++)
-        *product->skipped += values[i] == 0;
-    phy_free(values);
-    const enum phy_weight_type types[] = {product->gate->type, product->up->type, product->down->type};
-    for (size_t i = 0; i < 3; i++)
-        phy_kernel_ran(backend, PHY_KERNEL_WALK, types[i], cpu->form->name);
-    return PHY_OK;
-}
-
 static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
+    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,
+                                          &cpu->gated,   &cpu->pairs, &cpu->list};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        phy_free(buffers[i]->data);
     phy_free(cpu->panels);
     phy_free(cpu);
+}
+
+/* The forms of every kernel that go with one of the float products. */
+static void choose_forms(struct cpu_matmul *cpu, const struct phy_matmul_variant *variant,
+                         const struct phy_cpu_features *have)
+{
+    struct phy_cpu_features allowed = variant->needs;
+    allowed.avx512_vnni = allowed.avx512 && have->avx512_vnni;
+    cpu->form = variant;
+    cpu->block = phy_block_matmul_variant_best(&allowed);
+    cpu->int8 = phy_int8_matmul_variant_best(&allowed);
+    cpu->walk = phy_walk_variant_best(&allowed);
+    cpu->activation = phy_activation_variant_named(variant->name);
 }
 
 enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const char *form, struct phy_pool *pool,
                                       const struct phy_host *host)
 {
-    static const struct phy_matmul_backend_ops ops = {
-        .load = load, .offers = offers, .multiply = multiply, .walk = walk, .destroy = destroy};
+    static const struct phy_matmul_backend_ops ops = {.load = load,
+                                                      .offers = offers,
+                                                      .multiply = multiply,
+                                                      .ffn = phy_cpu_ffn,
+                                                      .walk = phy_cpu_walk,
+                                                      .destroy = destroy};
     struct phy_cpu_features have = phy_cpu_detect();
     const struct phy_matmul_variant *variant = form ? phy_matmul_variant_named(form) : phy_matmul_variant_best(&have);
     *out = NULL;
@@ -198,8 +275,9 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
         return phy_fail(host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
     }
     cpu->base.ops = &ops;
-    cpu->form = variant;
+    cpu->host = host;
     cpu->pool = pool;
+    choose_forms(cpu, variant, &have);
     snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%s", variant->name);
     snprintf(cpu->base.description, sizeof cpu->base.description, "%s", phy_cpu_model());
     *out = &cpu->base;

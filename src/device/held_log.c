@@ -33,7 +33,7 @@ void phy_held_log_init(struct phy_held_log *held, const struct phy_host *to, boo
 
 enum phy_status phy_held_log_release(struct phy_held_log *held, enum phy_status status)
 {
-    if (held->line[0])
+    if (held->line[0] && status != PHY_OK)
         phy_fail(held->to, status, "%s", held->line);
     held->line[0] = 0;
     return status;

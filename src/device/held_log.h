@@ -14,7 +14,7 @@ struct phy_held_log {
 
 /* hold false: everything goes through. `held` must not move afterwards. */
 void phy_held_log_init(struct phy_held_log *held, const struct phy_host *to, bool hold);
-/* The error is the call's after all: log it. Returns `status`. */
+/* The error, if there was one, is the call's after all: log it. PHY_OK: forget it. Returns `status`. */
 enum phy_status phy_held_log_release(struct phy_held_log *held, enum phy_status status);
 
 #endif

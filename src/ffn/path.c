@@ -15,113 +15,6 @@ static struct path *path_of(struct phy_ffn *ffn)
     return (struct path *)ffn;
 }
 
-/* ---- where matrices come from ---- */
-
-/* The store's layer; the model's own matrices where there is no store, or it lacks the layer. */
-static struct path_source source_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t index)
-{
-    const struct phy_layer *l = &model->layers[index];
-    struct path_source source = {
-        .gate_bias = l->gate_bias, .up_bias = l->up_bias, .down_bias = l->down_bias, .label = model->label};
-    const struct phy_store_layer *stored = store ? phy_ffn_store_layer(store, index) : NULL;
-    if (!stored || !stored->present) {
-        source.gate = l->gate;
-        source.up = l->up;
-        source.down = l->down;
-        return source;
-    }
-    source.gate = stored->gate;
-    source.up = stored->up;
-    source.gate_up = stored->gate_up;
-    source.down = stored->down;
-    source.down_by_feature = stored->down_by_feature;
-    source.label = phy_ffn_store_label(store);
-    return source;
-}
-
-static bool is_stored(const struct phy_ffn_store *store, uint32_t index)
-{
-    return store && phy_ffn_store_layer(store, index)->present;
-}
-
-static enum phy_status check_shape(const struct phy_model *model, const struct phy_ffn_store *store)
-{
-    struct phy_ffn_store_info info;
-    const struct phy_model_config *c = &model->config;
-    phy_ffn_store_describe(store, &info);
-    if (info.layer_count == c->layer_count && info.hidden_size == c->hidden_size &&
-        info.intermediate_size == c->intermediate_size)
-        return PHY_OK;
-    return phy_fail(model->host, PHY_ERR_MISMATCH,
-                    "%s: a store of %u layers of %u x %u; %s has %u of %u x %u: it was made of another model",
-                    phy_ffn_store_label(store), info.layer_count, info.intermediate_size, info.hidden_size,
-                    model->label, c->layer_count, c->intermediate_size, c->hidden_size);
-}
-
-/* ---- routes ---- */
-
-static struct phy_matmul_backend *backend_of(const struct path *path, const struct path_layer *layer)
-{
-    return layer->on_cpu ? path->cpu : path->device;
-}
-
-/* The path of one layer on that backend. A forced one must be taken: if the router takes another, or the layer is not
- * stored, the log says why. */
-static enum phy_status route(const struct path *path, const struct phy_ffn_store *store,
-                             const struct phy_matmul_backend *backend, uint32_t index, const struct path_rule *forced,
-                             const struct path_rule **out)
-{
-    const struct phy_host *host = path->model->host;
-    const struct path_source *source = &path->sources[index];
-    char reason[256];
-    if (forced && store && !is_stored(store, index))
-        return phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: layer %u is not stored, and path %s asks for it",
-                        phy_ffn_store_label(store), index, forced->kind.name);
-    *out = path_route(source, backend, path_mask(forced));
-    if (forced && *out != forced) {
-        if (path_offers(forced, source, backend, reason, sizeof reason))
-            snprintf(reason, sizeof reason, "path %s: the router took %s", forced->kind.name,
-                     *out ? (*out)->kind.name : "none");
-        return phy_fail(host, PHY_ERR_UNSUPPORTED, "layer %u: %s", index, reason);
-    }
-    if (!*out)
-        return phy_fail(host, PHY_ERR_UNSUPPORTED, "layer %u of %s: device %s offers no path for its formats", index,
-                        source->label, backend->name);
-    return PHY_OK;
-}
-
-static enum phy_status load(struct phy_matmul_backend *backend, struct path_layer *layers, size_t count,
-                            const struct phy_host *host)
-{
-    struct phy_weights **matrices = phy_alloc(count, 3 * sizeof *matrices);
-    if (!matrices)
-        return phy_fail_memory(host, "a list of matrices", count * 3 * sizeof *matrices);
-    size_t total = 0;
-    for (size_t i = 0; i < count; i++)
-        total += path_layer_matrices(&layers[i], matrices + total);
-    enum phy_status status = total ? backend->ops->load(backend, matrices, total) : PHY_OK;
-    phy_free(matrices);
-    return status;
-}
-
-static enum phy_status make_layers(struct path *path, const struct phy_ffn_params *params,
-                                   const struct path_rule *forced)
-{
-    struct phy_model *model = path->model;
-    enum phy_status status = PHY_OK;
-    for (uint32_t i = 0; i < model->config.layer_count && status == PHY_OK; i++) {
-        const struct path_rule *rule;
-        path->sources[i] = source_of(model, params->store, i);
-        status = route(path, params->store, path->device, i, forced, &rule);
-        if (status == PHY_OK)
-            status = path_layer_make(&path->layers[i], rule, &path->sources[i], model->pool, model->host);
-        path->layers[i].stored = is_stored(params->store, i);
-        if (!path->rule || (path->layers[i].stored && !path->layers[0].stored))
-            path->rule = path->layers[i].rule;
-    }
-    return status == PHY_OK ? load(path->device, path->layers, model->config.layer_count, model->host) : status;
-}
-
 /* ---- the call ---- */
 
 /* The layer as the seam wants it; made when it first asks. */
@@ -135,7 +28,7 @@ static enum phy_status reroute(struct path *path, uint32_t index, struct path_la
         return PHY_OK;
     struct path_source source = path->sources[index];
     if (!path_offers(rule, &source, path->device, reason, sizeof reason)) {
-        source = source_of(path->model, NULL, index);
+        source = path_source_of(path->model, NULL, index);
         if (!path_offers(rule, &source, path->device, reason, sizeof reason))
             return phy_fail(host, PHY_ERR_UNSUPPORTED, "%s", reason);
     }
@@ -150,7 +43,7 @@ static enum phy_status reroute(struct path *path, uint32_t index, struct path_la
         status = path_layer_make(other, rule, &source, path->model->pool, host);
         other->on_cpu = (*layer)->on_cpu;
         if (status == PHY_OK)
-            status = load(backend_of(path, other), other, 1, host);
+            status = path_load(path_backend(path, other), other, 1, host);
     }
     *layer = other;
     return status;
@@ -167,7 +60,7 @@ static enum phy_status compute(struct path *path, uint32_t index, const float *x
         return status;
     path->trace.count = 0;
     path->trace.overflow = false;
-    struct phy_matmul_backend *backend = backend_of(path, layer);
+    struct phy_matmul_backend *backend = path_backend(path, layer);
     *device = backend->name;
     const struct phy_path_seam *seam = path->seam;
     if (seam && seam->replace && seam->replace(seam->user, index, x, count, path->model->config.hidden_size, y))
@@ -181,8 +74,13 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t index, const float 
     struct phy_path_step step = {.layer = index, .count = count};
     assert(count <= PHY_FFN_MAX_COUNT);
     enum phy_status status = compute(path, index, x, count, y, &step.device);
+    if (status != PHY_OK && path_fall_back(path, &status))
+        status = compute(path, index, x, count, y, &step.device);
     if (status != PHY_OK)
         return status;
+    if (path->store && phy_ffn_store_torn(path->store))
+        return phy_fail(path->model->host, PHY_ERR_IO, "%s: became shorter, or unreadable, while it was in use",
+                        phy_ffn_store_label(path->store));
     if (path->seam && path->seam->tamper)
         path->seam->tamper(path->seam->user, index, count, path->model->config.hidden_size, y);
     if (path->tracer) {
@@ -225,6 +123,7 @@ static bool allocate(struct path *path)
     return path->layers && path->sources && path->features && path->gate && path->pair;
 }
 
+/* What can be known before anything is made. */
 static enum phy_status check_params(const struct phy_model *model, const struct phy_ffn_params *params,
                                     const struct path_rule **forced)
 {
@@ -235,19 +134,48 @@ static enum phy_status check_params(const struct phy_model *model, const struct 
     if (params->top_k > features)
         return phy_fail(model->host, PHY_ERR_USAGE, "%u features: a layer of %s has %u", params->top_k, model->label,
                         features);
-    return params->store ? check_shape(model, params->store) : PHY_OK;
+    return params->store ? path_check_store(model, params->store, params->trust) : PHY_OK;
 }
 
-static enum phy_status open_device(struct path *path, const char *device)
+/* The path that it is called: the first stored layer's, or the first layer's. Others are worth a note. */
+static void name_path(struct path *path)
 {
-    struct phy_model *model = path->model;
-    enum phy_status status = phy_matmul_backend_open(&path->device, device, model->pool, model->host);
+    const uint32_t count = path->model->config.layer_count;
+    uint32_t first = 0, others = 0;
+    while (path->store && first < count - 1 && !path_is_stored(path->store, first))
+        first++;
+    path->rule = path->layers[first].rule;
+    const struct path_rule *other = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        if (path->layers[i].rule == path->rule)
+            continue;
+        other = path->layers[i].rule;
+        others++;
+    }
+    if (others)
+        phy_note(path->model->host, "%u of %u layers take path %s instead of %s", others, count, other->kind.name,
+                 path->rule->kind.name);
+}
+
+static enum phy_status prepare(struct path *path, const struct phy_ffn_params *params)
+{
+    const struct phy_host *host = path->model->host;
+    if (!allocate(path))
+        return phy_fail(host, PHY_ERR_MEMORY, "out of memory: a path's activations");
+    enum phy_status status = path_open_device(path, params->device);
     if (status != PHY_OK)
         return status;
-    snprintf(path->device_name, sizeof path->device_name, "%s", path->device->name);
-    path->device_is_cpu = strncmp(path->device->name, "cpu:", 4) == 0;
-    path->device->ran = path_trace_ran;
-    path->device->ran_user = &path->trace;
+    if (params->device_memory && path->device_is_cpu)
+        return phy_fail(host, PHY_ERR_USAGE, "device %s: it has no memory of its own to bound", path->device_name);
+    for (uint32_t i = 0; i < path->model->config.layer_count; i++)
+        path->sources[i] = path_source_of(path->model, path->store, i);
+    status = path_place_layers(path, params->device_memory);
+    if (status != PHY_OK)
+        return status;
+    name_path(path);
+    if (params->top_k && path->rule->family != PATH_LISTED)
+        return phy_fail(host, PHY_ERR_USAGE, "path %s computes every feature; a number of them is for a sparse one",
+                        path->rule->kind.name);
     return PHY_OK;
 }
 
@@ -266,13 +194,11 @@ enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model, co
         return phy_fail_memory(model->host, "a path", sizeof *path);
     path->base.ops = &ops;
     path->model = model;
+    path->store = params->store;
+    path->forced = forced;
     path->top_k = params->top_k;
-    if (!allocate(path))
-        status = phy_fail(model->host, PHY_ERR_MEMORY, "out of memory: a path's activations");
-    if (status == PHY_OK)
-        status = open_device(path, params->device);
-    if (status == PHY_OK)
-        status = make_layers(path, params, forced);
+    path->fallback_cpu = params->fallback_cpu;
+    status = prepare(path, params);
     if (status != PHY_OK)
         destroy(&path->base);
     else
@@ -330,9 +256,9 @@ bool phy_path_offered(const char *name, struct phy_model *model, const struct ph
     }
     bool offered = true;
     for (uint32_t i = 0; i < model->config.layer_count && offered; i++) {
-        const struct path_source source = source_of(model, store, i);
+        const struct path_source source = path_source_of(model, store, i);
         offered = path_offers(rule, &source, backend, reason, bytes);
-        if (offered && store && !is_stored(store, i)) {
+        if (offered && store && !path_is_stored(store, i)) {
             snprintf(reason, bytes, "%.200s: layer %u is not stored", phy_ffn_store_label(store), i);
             offered = false;
         }

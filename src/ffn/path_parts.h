@@ -60,7 +60,6 @@ struct path_layer {
     void *owned[PATH_MAX_OWNED];
     uint32_t owned_count;
     bool on_cpu; /* the CPU stands in for the device here */
-    bool stored; /* of the store, not of the model */
 };
 
 /* Point at the source's matrices, or make what it lacks: rows in turn, down transposed, values widened.
@@ -96,28 +95,53 @@ void path_trace_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_
 /* Which row of the table the events amount to, or NULL; and their kernels as text. */
 const char *path_trace_read(const struct path_trace *trace, char *kernels, size_t bytes);
 
-/* ---- path_run.c ---- */
+/* ---- path.c ---- */
 
 struct path {
     struct phy_ffn base;
     struct phy_model *model;
-    struct phy_matmul_backend *device, *cpu; /* cpu: NULL until a layer needs it, or where the device is one */
-    struct phy_held_log held;                /* of the device */
+    const struct phy_ffn_store *store; /* or NULL */
+    /* cpu: stands in for a device that is none; NULL until a layer needs it. */
+    struct phy_matmul_backend *device, *cpu;
+    struct phy_held_log held; /* the device's host */
     char device_name[sizeof((struct phy_matmul_backend *)0)->name];
-    bool device_is_cpu, fallback_cpu, lost;
+    bool device_is_cpu, fallback_cpu;
+    const struct path_rule *forced, *rule; /* forced: or NULL; rule: of most of what the path is for */
     uint32_t top_k;
     struct path_layer *layers, *rerouted; /* (layer_count); rerouted: NULL, or those of the seam, made when asked for */
     struct path_source *sources;          /* (layer_count) */
-    const struct path_rule *rule;
     struct path_trace trace;
     phy_path_tracer *tracer;
     void *tracer_user;
     const struct phy_path_seam *seam;
     float *gate, *pair; /* (PHY_FFN_MAX_COUNT, intermediate), and twice that: up, or gate and up in turn */
-    float *score;       /* (2, intermediate) */
     uint32_t *features; /* (intermediate) */
     uint64_t visited, skipped, bytes_read;
 };
+
+/* ---- path_source.c: what a path may be made of ---- */
+
+/* The store's layer; the model's own matrices where there is no store, or it lacks the layer. */
+struct path_source path_source_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t index);
+bool path_is_stored(const struct phy_ffn_store *store, uint32_t index);
+/* PHY_ERR_MISMATCH, logged, if the store's shape, or without `trust` the digests of the matrices that it was made of,
+ * are not the model's. */
+enum phy_status path_check_store(const struct phy_model *model, const struct phy_ffn_store *store, bool trust);
+
+/* ---- path_device.c: which layer runs where ---- */
+
+enum phy_status path_open_device(struct path *path, const char *device);
+/* Route, make and load every layer: those that fit in `device_memory` bytes (0: what the device holds) on the device,
+ * the others on the CPU. */
+enum phy_status path_place_layers(struct path *path, uint64_t device_memory);
+/* After a failed call on the device: true if the CPU has taken over all layers, so that the call is worth trying again.
+ * Else *status is the call's, logged. */
+bool path_fall_back(struct path *path, enum phy_status *status);
+struct phy_matmul_backend *path_backend(const struct path *path, const struct path_layer *layer);
+enum phy_status path_load(struct phy_matmul_backend *backend, struct path_layer *layers, size_t count,
+                          const struct phy_host *host);
+
+/* ---- path_run.c ---- */
 
 /* y = the layer's FFN of x on that backend. */
 enum phy_status path_run(struct path *path, struct path_layer *layer, uint32_t index,

@@ -23,6 +23,9 @@ struct phy_store_layer {
 const struct phy_store_layer *phy_ffn_store_layer(const struct phy_ffn_store *store, uint32_t layer);
 const char *phy_ffn_store_label(const struct phy_ffn_store *store); /* the directory, for messages */
 
+/* True once a page of a file was gone, because somebody cut it short: what was computed from the store is worthless. */
+bool phy_ffn_store_torn(const struct phy_ffn_store *store);
+
 /* Decode `matrix` rows row_begin .. row_end - 1 to float32, (rows, cols) dense. */
 void phy_store_decode_rows(const struct phy_weights *matrix, size_t row_begin, size_t row_end, float *out);
 

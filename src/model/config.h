@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "kernels/activation.h"
+#include "physarium/checkpoint.h"
 #include "physarium/host.h"
 
 enum phy_architecture { PHY_ARCH_LLAMA, PHY_ARCH_MISTRAL, PHY_ARCH_QWEN2, PHY_ARCH_QWEN3, PHY_ARCH_GEMMA3 };
@@ -46,5 +47,12 @@ struct phy_model_config {
  *   PHY_ERR_MEMORY */
 enum phy_status phy_model_config_parse(struct phy_model_config *out, const char *text, size_t bytes, const char *file,
                                        const struct phy_host *host);
+
+/* The config.json of an open checkpoint directory, of at most 4 MiB. `label` names the directory in messages. Statuses
+ * as above, and
+ *   PHY_ERR_FORMAT  there is none
+ *   PHY_ERR_IO */
+enum phy_status phy_model_config_read(struct phy_model_config *out, const struct phy_checkpoint *checkpoint,
+                                      const char *label, const struct phy_host *host);
 
 #endif

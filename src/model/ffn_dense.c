@@ -30,7 +30,7 @@ static enum phy_status forward_in_steps(struct dense *dense, uint32_t layer, con
     const struct phy_layer *l = &model->layers[layer];
     const struct phy_product inputs[] = {{&l->gate, dense->gate, l->gate_bias, PHY_KERNEL_FUSED},
                                          {&l->up, dense->up, l->up_bias, PHY_KERNEL_FUSED}};
-    enum phy_status status = model->matmul->ops->multiply(model->matmul, inputs, 2, x, count);
+    enum phy_status status = phy_model_products(model, inputs, 2, x, count);
     if (status != PHY_OK)
         return status;
     struct activate_job job = {dense, model->config.intermediate_size};
@@ -44,8 +44,6 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float 
     struct dense *dense = (struct dense *)ffn;
     struct phy_model *model = dense->model;
     const struct phy_layer *l = &model->layers[layer];
-    if (!model->matmul->ops->ffn || l->gate_bias || l->up_bias || l->down_bias)
-        return forward_in_steps(dense, layer, x, count, y);
     const struct phy_ffn_product product = {
         .gate = &l->gate,
         .up = &l->up,
@@ -56,7 +54,9 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float 
         .gated = ffn->observer ? dense->gate : NULL,
         .y = y,
     };
-    enum phy_status status = model->matmul->ops->ffn(model->matmul, &product);
+    enum phy_status status;
+    if (l->gate_bias || l->up_bias || l->down_bias || !phy_model_ffn_product(model, &product, &status))
+        return forward_in_steps(dense, layer, x, count, y);
     if (status == PHY_OK)
         phy_observe(ffn->observer, PHY_INPUT_DOWN, layer, dense->gate, count, model->config.intermediate_size);
     return status;

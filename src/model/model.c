@@ -10,21 +10,11 @@
 #include "base/checked_math.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "device/device_set.h"
 #include "format/checkpoint_files.h"
 #include "model/model_parts.h"
 #include "physarium/ffn.h"
 
 enum { CONFIG_MAX_BYTES = 4 << 20 };
-
-/* ---- products ---- */
-
-enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
-                                   float *y, const float *bias)
-{
-    const struct phy_product product = {w, y, bias, PHY_KERNEL_FUSED};
-    return model->matmul->ops->multiply(model->matmul, &product, 1, x, count);
-}
 
 void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t count)
 {
@@ -37,19 +27,20 @@ void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t co
 
 /* ---- opening ---- */
 
-static enum phy_status read_config(struct phy_model *model)
+enum phy_status phy_model_config_read(struct phy_model_config *out, const struct phy_checkpoint *checkpoint,
+                                      const char *label, const struct phy_host *host)
 {
-    size_t count = phy_checkpoint_sidecar_count(model->checkpoint);
+    size_t count = phy_checkpoint_sidecar_count(checkpoint);
     for (size_t i = 0; i < count; i++) {
         struct phy_sidecar sidecar;
-        phy_checkpoint_sidecar(model->checkpoint, i, &sidecar);
+        phy_checkpoint_sidecar(checkpoint, i, &sidecar);
         if (sidecar.is_directory || strcmp(sidecar.path, "config.json") != 0)
             continue;
         if (sidecar.bytes > CONFIG_MAX_BYTES)
-            return phy_fail(model->host, PHY_ERR_LIMIT, "config.json: %llu bytes, at most %d are read",
+            return phy_fail(host, PHY_ERR_LIMIT, "config.json: %llu bytes, at most %d are read",
                             (unsigned long long)sidecar.bytes, CONFIG_MAX_BYTES);
         int fd;
-        enum phy_status status = phy_checkpoint_sidecar_open(model->checkpoint, i, &fd);
+        enum phy_status status = phy_checkpoint_sidecar_open(checkpoint, i, &fd);
         if (status != PHY_OK)
             return status;
         char *text = phy_alloc(sidecar.bytes + 1, 1);
@@ -57,35 +48,16 @@ static enum phy_status read_config(struct phy_model *model)
         phy_close(fd);
         if (!error) {
             text[sidecar.bytes] = 0;
-            status = phy_model_config_parse(&model->config, text, sidecar.bytes, "config.json", model->host);
+            status = phy_model_config_parse(out, text, sidecar.bytes, "config.json", host);
         } else if (text) {
-            status = phy_fail(model->host, PHY_ERR_IO, "config.json: %s", strerror(error));
+            status = phy_fail(host, PHY_ERR_IO, "config.json: %s", strerror(error));
         } else {
-            status = phy_fail_memory(model->host, "config.json", sidecar.bytes);
+            status = phy_fail_memory(host, "config.json", sidecar.bytes);
         }
         phy_free(text);
         return status;
     }
-    return phy_fail(model->host, PHY_ERR_FORMAT, "%s: config.json: missing", model->label);
-}
-
-static enum phy_status open_device(struct phy_model *model, const struct phy_model_params *params)
-{
-    unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
-    model->pool = phy_pool_create(threads);
-    if (!model->pool)
-        return phy_fail(model->host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
-    enum phy_status status =
-        phy_matmul_backend_open(&model->matmul, params ? params->device : NULL, model->pool, model->host);
-    if (status != PHY_OK)
-        return status;
-    /* The rest stays on the CPU: in the form of the products', or in the best. */
-    const char *name = model->matmul->name;
-    struct phy_cpu_features have = phy_cpu_detect();
-    const char *form = strncmp(name, "cpu:", 4) == 0 ? name + 4 : phy_matmul_variant_best(&have)->name;
-    model->attention = phy_attention_variant_named(form);
-    model->activation = phy_activation_variant_named(form);
-    return PHY_OK;
+    return phy_fail(host, PHY_ERR_FORMAT, "%s: config.json: missing", label);
 }
 
 static enum phy_status prepare(struct phy_model *model)
@@ -122,9 +94,9 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     if (status == PHY_OK && !phy_checkpoint_is_directory(model->checkpoint))
         status = phy_fail(host, PHY_ERR_FORMAT, "%s: a single file has no config.json; name the directory", directory);
     if (status == PHY_OK)
-        status = read_config(model);
+        status = phy_model_config_read(&model->config, model->checkpoint, model->label, host);
     if (status == PHY_OK)
-        status = open_device(model, params);
+        status = phy_model_open_device(model, params);
     if (status == PHY_OK)
         status = phy_model_load_weights(model);
     if (status == PHY_OK)
@@ -166,7 +138,7 @@ void phy_model_describe(const struct phy_model *model, struct phy_model_info *ou
     const struct phy_model_config *c = &model->config;
     *out = (struct phy_model_info){
         .model_type = c->model_type,
-        .device = model->matmul->name,
+        .device = model->device_name,
         .vocab_size = c->vocab_size,
         .hidden_size = c->hidden_size,
         .intermediate_size = c->intermediate_size,

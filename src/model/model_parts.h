@@ -5,6 +5,7 @@
 
 #include "backend/matmul_backend.h"
 #include "base/pool.h"
+#include "device/held_log.h"
 #include "kernels/attention.h"
 #include "model/config.h"
 #include "model/mapping.h"
@@ -36,21 +37,36 @@ struct phy_model {
     float *inverse_frequency, *sliding_inverse_frequency; /* (head_dim / 2) */
     struct phy_pool *pool;
     struct phy_matmul_backend *matmul; /* the device of the products */
-    struct phy_ffn *ffn;               /* the path of new sessions; NULL: the dense one */
-    bool ffn_elsewhere;                /* the device does not hold the FFN's matrices */
+    char device_name[32];              /* its name; stays in place when the CPU takes over */
+    struct phy_held_log held;          /* its host */
+    bool fallback_cpu;
+    struct phy_ffn *ffn; /* the path of new sessions; NULL: the dense one */
+    bool ffn_elsewhere;  /* the device does not hold the FFN's matrices */
     const struct phy_attention_variant *attention;
     const struct phy_activation_variant *activation;
 };
 
-/* One product on the model's device. */
+/* ---- model_device.c ---- */
+
+/* The pool, the device and the forms of what stays on the CPU. */
+enum phy_status phy_model_open_device(struct phy_model *model, const struct phy_model_params *params);
+/* phy_model_hand_over, or the CPU's turn. */
+enum phy_status phy_model_load_device(struct phy_model *model);
+/* Products of the same x on the model's device. A device that is lost hands over to the CPU, if params allowed it. */
+enum phy_status phy_model_products(struct phy_model *model, const struct phy_product *products, size_t product_count,
+                                   const float *x, size_t count);
 enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
                                    float *y, const float *bias);
+/* A whole layer, and its status; false: the device does it in products. */
+bool phy_model_ffn_product(struct phy_model *model, const struct phy_ffn_product *product, enum phy_status *status);
 
 /* Widen `count` stored values. */
 void phy_widen(float *to, const void *from, enum phy_weight_type type, size_t count);
 
 /* model_weights.c: map the shards, find every tensor by its Hugging Face name, check its shape and type. */
 enum phy_status phy_model_load_weights(struct phy_model *model);
+/* Every matrix that is multiplied, to the device. */
+enum phy_status phy_model_hand_over(struct phy_model *model);
 void phy_model_free_weights(struct phy_model *model);
 
 /* rope.c: inverse frequencies of `rope` for head_dim / 2 pairs, by the rules of Hugging Face's rope_type. */

@@ -213,8 +213,7 @@ static enum phy_status list_names(struct finder *finder)
     return PHY_OK;
 }
 
-/* Every matrix that is multiplied, to the device. */
-static enum phy_status hand_over(struct phy_model *model)
+enum phy_status phy_model_hand_over(struct phy_model *model)
 {
     enum { PER_LAYER = 7 };
     const size_t per_layer = model->ffn_elsewhere ? 4 : PER_LAYER; /* the FFN's come last */
@@ -265,7 +264,7 @@ enum phy_status phy_model_load_weights(struct phy_model *model)
     for (uint32_t i = 0; finder.status == PHY_OK && i < c->layer_count; i++)
         load_layer(&finder, i);
     phy_free(finder.entries);
-    return finder.status == PHY_OK ? hand_over(model) : finder.status;
+    return finder.status == PHY_OK ? phy_model_load_device(model) : finder.status;
 }
 
 void phy_model_free_weights(struct phy_model *model)

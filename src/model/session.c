@@ -162,7 +162,7 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
     const struct phy_product qkv[] = {{&l->q, s->q, l->q_bias, PHY_KERNEL_FUSED},
                                       {&l->k, s->k, l->k_bias, PHY_KERNEL_FUSED},
                                       {&l->v, s->v, l->v_bias, PHY_KERNEL_FUSED}};
-    enum phy_status status = model->matmul->ops->multiply(model->matmul, qkv, 3, s->h, count);
+    enum phy_status status = phy_model_products(model, qkv, 3, s->h, count);
     if (status != PHY_OK)
         return status;
     phy_pool_run(model->pool, count, place_task, &job);

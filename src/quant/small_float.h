@@ -55,4 +55,21 @@ static inline uint16_t phy_bf16_round(float value)
     return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded);
 }
 
+/* To nearest, ties to even, subnormals included; from 65520 on, infinity; a NaN stays one. */
+static inline uint16_t phy_f16_round(float value)
+{
+    const uint32_t bits = phy_bits_of_float(value), magnitude = bits & 0x7FFFFFFF;
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    if (magnitude > 0x7F800000)
+        return sign | 0x7E00;
+    if (magnitude >= 0x477FF000)
+        return sign | 0x7C00;
+    if (magnitude < 0x38800000) {
+        /* One unit of 0.5 is 2^-24, the f16 subnormals' step: the sum rounds as they do. */
+        const uint32_t sum = phy_bits_of_float(phy_float_of_bits(magnitude) + 0.5f);
+        return (uint16_t)(sign | (sum - 0x3F000000));
+    }
+    return (uint16_t)(sign | (magnitude + 0xFFF + (magnitude >> 13 & 1) - (112u << 23)) >> 13);
+}
+
 #endif

@@ -254,17 +254,6 @@ static enum phy_status rank_method(const struct audit *a, struct phy_rank_method
     return status;
 }
 
-static enum phy_status open_devices(const struct audit *a, const struct phy_rank_method *rank,
-                                    struct phy_device_set *devices)
-{
-    const char *spec = a->params->device;
-    if (rank->ranked && spec && strcmp(spec, "cpu") != 0 && strncmp(spec, "cpu:", 4) != 0) {
-        phy_warn(a->host, "method %s runs on the CPU: device %.64s is not used", rank->name, spec);
-        spec = "cpu";
-    }
-    return phy_device_set_open(devices, spec, a->params->threads, a->host);
-}
-
 static enum phy_status check_flow_params(const struct audit *a, const struct phy_flow_params *flow)
 {
     uint32_t block = flow->block;
@@ -323,7 +312,7 @@ static enum phy_status recompute(struct audit *a)
     if (status == PHY_OK)
         status = open_calibration(a, &calibration, &scaled);
     if (status == PHY_OK)
-        status = open_devices(a, &rank, &devices);
+        status = phy_device_set_open(&devices, a->params->device, a->params->threads, a->host);
     if (status == PHY_OK) {
         run.calibration = scaled ? &calibration : NULL;
         run.rank = rank.ranked ? &rank : NULL;

@@ -184,6 +184,15 @@ static bool holds(int dir_fd, const char *directory, const char *name)
     return found;
 }
 
+static bool is_of_that_kind(const struct phy_output *out)
+{
+    int fd = out->params.may_replace ? openat(out->parent_fd, out->name, OPEN_DIRECTORY | O_NOFOLLOW) : -1;
+    bool may = fd >= 0 && out->params.may_replace(fd);
+    if (fd >= 0)
+        close(fd);
+    return may;
+}
+
 /* W2: what --force may replace: a checkpoint directory, or a regular .safetensors file. A link is neither. */
 static bool replaceable(const struct phy_output *out)
 {
@@ -194,7 +203,8 @@ static bool replaceable(const struct phy_output *out)
     if (S_ISREG(there.st_mode))
         return bytes >= suffix && strcmp(out->name + bytes - suffix, ".safetensors") == 0;
     return S_ISDIR(there.st_mode) && (holds(out->parent_fd, out->name, "model.safetensors") ||
-                                      holds(out->parent_fd, out->name, "model.safetensors.index.json"));
+                                      holds(out->parent_fd, out->name, "model.safetensors.index.json") ||
+                                      is_of_that_kind(out));
 }
 
 /* The reports of a file output stand beside it. A folder of that name is replaced if it is an earlier run's: with

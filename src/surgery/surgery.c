@@ -271,17 +271,6 @@ static enum phy_status plan_buffers(struct phy_run *run)
     return phy_buffer_plan_make(&run->buffers, run->params.memory_bytes, &run->devices, least, fixed, &run->host);
 }
 
-/* Other methods than the flow run on the CPU, whatever was asked for. */
-static enum phy_status open_devices(struct phy_run *run)
-{
-    const char *spec = run->params.device;
-    if (run->rank.ranked && strcmp(spec, "cpu") != 0 && strncmp(spec, "cpu:", 4) != 0) {
-        phy_warn(&run->host, "method %s runs on the CPU: device %.64s is not used", run->rank.name, spec);
-        spec = "cpu";
-    }
-    return phy_device_set_open(&run->devices, spec, run->params.threads, &run->host);
-}
-
 static struct phy_flow_params flow_of(const struct phy_run *run)
 {
     return (struct phy_flow_params){
@@ -451,7 +440,7 @@ static enum phy_status run_surgery(struct phy_run *run, struct phy_surgery_resul
     }
     status = phy_run_prepare_eval(run);
     if (status == PHY_OK)
-        status = open_devices(run);
+        status = phy_device_set_open(&run->devices, run->params.device, run->params.threads, &run->host);
     if (status == PHY_OK)
         status = plan_buffers(run);
     if (status == PHY_OK)

@@ -14,6 +14,7 @@
     extern const uint32_t symbol[], symbol##_end[]
 
 EMBED(phy_spirv_flow_tile, "flow_tile.spv");
+EMBED(phy_spirv_rank_rows, "rank_rows.spv");
 EMBED(phy_spirv_self_test, "self_test.spv");
 EMBED(phy_spirv_ffn_gate, "ffn_gate.spv");
 
@@ -21,6 +22,12 @@ struct vk_spirv phy_vk_spirv_flow_tile(void)
 {
     return (struct vk_spirv){phy_spirv_flow_tile,
                              (size_t)((const char *)phy_spirv_flow_tile_end - (const char *)phy_spirv_flow_tile)};
+}
+
+struct vk_spirv phy_vk_spirv_rank_rows(void)
+{
+    return (struct vk_spirv){phy_spirv_rank_rows,
+                             (size_t)((const char *)phy_spirv_rank_rows_end - (const char *)phy_spirv_rank_rows)};
 }
 
 struct vk_spirv phy_vk_spirv_self_test(void)

@@ -14,6 +14,7 @@
 #include "backend/backend.h"
 #include "quant/weight_type.h"
 #include "shared/flow_tile.h"
+#include "shared/rank_rows.h"
 #include "vk/vk_backend.h"
 
 /* ---- vk_instance.c ---- */
@@ -38,6 +39,7 @@ struct vk_spirv {
     size_t bytes;
 };
 struct vk_spirv phy_vk_spirv_flow_tile(void);
+struct vk_spirv phy_vk_spirv_rank_rows(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
 /* For an invocation's tile of rows of w and of x: one of the list in CMakeLists.txt. */
 struct vk_spirv phy_vk_spirv_matmul(enum phy_weight_type type, uint32_t rows, uint32_t count);
@@ -64,6 +66,7 @@ struct vk_buffer {
 };
 
 enum { VK_SLOT_COUNT = 3, VK_BLOCK_COUNT = 4, VK_FLOW_PIPELINES = VK_BLOCK_COUNT * 3 * 4 * 2 };
+enum { VK_RANK_PIPELINES = 3 * 3 * 2, VK_PUSH_BYTES = 40 };
 
 /* 0 .. 3 for a block of 32 .. 256. */
 static inline uint32_t vk_block_index(uint32_t block)
@@ -100,8 +103,9 @@ struct vk_backend {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkDescriptorPool descriptor_pool;
-    VkShaderModule flow_module;
+    VkShaderModule flow_module, rank_module;       /* rank_module is made when first needed */
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES];  /* made when first needed */
+    VkPipeline rank_pipelines[VK_RANK_PIPELINES];  /* of a type and score, with factors or without; likewise */
     const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */
     bool staging;
     uint64_t max_piece_weights; /* 0: no limit but the device's */
@@ -110,6 +114,7 @@ struct vk_backend {
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
     atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about dispatch_ns, see vk_flow.c */
+    atomic_uint_fast64_t rank_cells_per_dispatch; /* likewise, see vk_rank.c */
     atomic_uint_fast64_t compute_ns, dispatches;
     struct vk_slot slots[VK_SLOT_COUNT];
 };
@@ -160,7 +165,8 @@ void phy_vk_slot_destroy(struct vk_backend *b, struct vk_slot *slot);
 /* One dispatch and the copies around it. */
 struct vk_job {
     VkPipeline pipeline;
-    const struct phy_flow_push *push;
+    const void *push; /* at most VK_PUSH_BYTES */
+    uint32_t push_bytes;
     uint32_t workgroups;
     struct vk_range {
         VkDeviceSize offset, bytes;
@@ -181,8 +187,15 @@ enum phy_status phy_vk_slot_reserve(struct vk_backend *b, struct vk_slot *slot, 
 
 enum phy_status phy_vk_flow(struct phy_backend *backend, uint32_t slot, const struct phy_flow_params *params,
                             struct phy_flow_region *region);
-/* A first guess before anything was measured. */
-enum { VK_FIRST_CELL_STEPS = 16 * 65536 * 30 };
+/* slot->masks holds at least `words`. PHY_ERR_MEMORY is reported. */
+enum phy_status phy_vk_masks_reserve(struct vk_backend *b, struct vk_slot *slot, uint64_t words);
+/* First guesses before anything was measured. */
+enum { VK_FIRST_CELL_STEPS = 16 * 65536 * 30, VK_FIRST_RANK_CELLS = 1 << 20 };
+
+/* ---- vk_rank.c ---- */
+
+enum phy_status phy_vk_rank(struct phy_backend *backend, uint32_t slot, const struct phy_rank_params *params,
+                            const struct phy_rank_rows *rows);
 
 /* ---- vk_mask.c ---- */
 

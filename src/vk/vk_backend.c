@@ -42,7 +42,10 @@ void phy_vk_device_close(struct vk_backend *b)
             phy_vk_slot_destroy(b, &b->slots[i]);
         for (uint32_t i = 0; i < VK_FLOW_PIPELINES; i++)
             b->vk.vkDestroyPipeline(b->device, b->flow_pipelines[i], NULL);
+        for (uint32_t i = 0; i < VK_RANK_PIPELINES; i++)
+            b->vk.vkDestroyPipeline(b->device, b->rank_pipelines[i], NULL);
         b->vk.vkDestroyShaderModule(b->device, b->flow_module, NULL);
+        b->vk.vkDestroyShaderModule(b->device, b->rank_module, NULL);
         b->vk.vkDestroyDescriptorPool(b->device, b->descriptor_pool, NULL);
         b->vk.vkDestroyPipelineLayout(b->device, b->pipeline_layout, NULL);
         b->vk.vkDestroyDescriptorSetLayout(b->device, b->set_layout, NULL);
@@ -60,7 +63,7 @@ static void destroy(struct phy_backend *backend)
     phy_free(b);
 }
 
-static const struct phy_backend_ops ops = {.flow = phy_vk_flow, .destroy = destroy};
+static const struct phy_backend_ops ops = {.flow = phy_vk_flow, .rank = phy_vk_rank, .destroy = destroy};
 
 /* A family that only computes leaves the graphics queue, and so the screen, alone. */
 static bool find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
@@ -120,6 +123,7 @@ static void set_limits(struct vk_backend *b)
     b->base.slot_count = cpu ? 2 : VK_SLOT_COUNT;
     b->base.region_weights = cpu ? 1 << 20 : 16 << 20;
     atomic_store(&b->cell_steps_per_dispatch, VK_FIRST_CELL_STEPS);
+    atomic_store(&b->rank_cells_per_dispatch, VK_FIRST_RANK_CELLS);
 }
 
 enum phy_status phy_vk_device_open(struct vk_backend *b, uint32_t index, const struct phy_vk_options *options,

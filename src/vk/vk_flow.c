@@ -182,6 +182,7 @@ static enum phy_status run_piece(struct vk_backend *b, struct vk_slot *slot, con
     struct vk_job job = job_of(b, region, p, params);
     struct phy_flow_push push = push_of(p, params);
     job.push = &push;
+    job.push_bytes = sizeof push;
     enum phy_status status = phy_vk_flow_pipeline(b, params, region->type, region->column_scale, &job.pipeline);
     if (status == PHY_OK)
         status = phy_vk_slot_reserve(b, slot, job.upload_bytes, job.masks.offset + job.masks.bytes);
@@ -217,7 +218,7 @@ static void apply(const struct vk_backend *b, const struct phy_flow_params *para
     }
 }
 
-static enum phy_status reserve_masks(struct vk_backend *b, struct vk_slot *slot, uint64_t words)
+enum phy_status phy_vk_masks_reserve(struct vk_backend *b, struct vk_slot *slot, uint64_t words)
 {
     if (slot->mask_words >= words)
         return PHY_OK;
@@ -247,7 +248,7 @@ enum phy_status phy_vk_flow(struct phy_backend *backend, uint32_t slot_index, co
         enum phy_status status = PHY_OK;
         if (region->apply && !whole && !masks) {
             uint64_t tiles = phy_flow_region_tile_count(region->rows, region->cols, params->block);
-            status = reserve_masks(b, slot, tiles * params->block * params->block / 32);
+            status = phy_vk_masks_reserve(b, slot, tiles * params->block * params->block / 32);
             masks = slot->masks;
         }
         if (status == PHY_OK)

@@ -111,6 +111,13 @@ static void dispatch(struct vk_matmul *m, VkDescriptorSet set, const void *push,
     m->b.vk.vkCmdDispatch(commands, across, down, 1);
 }
 
+static void trace(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
+                  const char *form)
+{
+    if (!m->quiet)
+        phy_kernel_ran(&m->base, kernel, type, form);
+}
+
 /* One matrix, its activations at these places of the arena (floats). The dispatches of a slow device are cut so that
  * each leaves it to others, and its watchdog content, after about a tenth of a second. */
 static enum phy_status record_product(struct vk_matmul *m, const struct vk_matrix *matrix, size_t count, uint64_t x_at,
@@ -126,6 +133,9 @@ static enum phy_status record_product(struct vk_matmul *m, const struct vk_matri
     uint64_t units = m->products_per_dispatch / ((uint64_t)matrix->cols * count * unit);
     units = units ? phy_min_u64(units, 65535) : 1;
     m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, handle);
+    char form[32];
+    snprintf(form, sizeof form, "%s_%ux%u", m->tiles_name, tile->rows, tile->count);
+    trace(m, PHY_KERNEL_FUSED, matrix->type, form);
     for (uint32_t i = 0; i < matrix->slice_count; i++) {
         const struct vk_slice *slice = &m->slices[matrix->first_slice + i];
         for (uint64_t row = 0; row < slice->rows; row += units * unit) {
@@ -149,7 +159,7 @@ static enum phy_status record_product(struct vk_matmul *m, const struct vk_matri
 
 /* ---- activations ---- */
 
-static void bind_arena(struct vk_matmul *m, VkDescriptorSet set)
+void phy_vk_matmul_bind_arena(struct vk_matmul *m, VkDescriptorSet set)
 {
     const VkDescriptorBufferInfo arena = {m->arena.handle, 0, m->arena.bytes};
     VkWriteDescriptorSet writes[2];
@@ -182,8 +192,8 @@ static enum phy_status reserve(struct vk_matmul *m, uint64_t floats)
         return status;
     }
     for (uint32_t i = 0; i < m->slice_count; i++)
-        bind_arena(m, m->slices[i].set);
-    bind_arena(m, m->gate_set);
+        phy_vk_matmul_bind_arena(m, m->slices[i].set);
+    phy_vk_matmul_bind_arena(m, m->gate_set);
     return PHY_OK;
 }
 
@@ -340,62 +350,98 @@ static enum phy_status record_gate(struct vk_matmul *m, const struct phy_ffn_gat
         return status;
     m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->gate_pipeline);
     dispatch(m, m->gate_set, push, sizeof *push,
-             (push->stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS, (uint32_t)count);
+             (push->out_stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS, (uint32_t)count);
     return PHY_OK;
 }
 
-/* The arena: x, gate, up, y. gate and up have rows padded as those of x, since gate becomes down's x. */
+/* Where the activations of an ffn lie in the arena (floats): x, then gate and up, either one after the other or in
+ * turn, then gated, in rows padded as those of x, then y. */
+struct ffn_places {
+    uint64_t gate, up, gated, y, end;
+    uint32_t wide; /* intermediate */
+    uint32_t step; /* from one of gate's values to the next */
+};
+
+static struct ffn_places ffn_places(const struct vk_matmul *m, const struct vk_ffn *ffn, size_t count)
+{
+    const struct vk_matrix *first = &m->matrices[ffn->gate], *down = &m->matrices[ffn->down];
+    struct ffn_places at = {.wide = down->cols, .step = ffn->paired ? 2 : 1};
+    at.gate = (uint64_t)count * vk_padded(first->cols);
+    at.up = ffn->paired ? at.gate + 1 : at.gate + (uint64_t)count * at.wide;
+    at.gated = at.gate + 2 * (uint64_t)count * at.wide;
+    at.gated = (at.gated + 3) / 4 * 4; /* vec4s */
+    at.y = at.gated + (uint64_t)count * vk_padded(at.wide);
+    at.end = at.y + (uint64_t)count * down->rows;
+    return at;
+}
+
+static enum phy_status record_ffn(struct vk_matmul *m, const struct vk_ffn *ffn, const struct ffn_places *at,
+                                  size_t count)
+{
+    const struct vk_matrix *down = &m->matrices[ffn->down];
+    const uint32_t stride = at->wide * at->step;
+    const struct phy_ffn_gate_push push = {.width = at->wide,
+                                           .step = at->step,
+                                           .in_stride = stride,
+                                           .out_stride = vk_padded(at->wide),
+                                           .gate_at = (uint32_t)at->gate,
+                                           .up_at = (uint32_t)at->up,
+                                           .out_at = (uint32_t)at->gated,
+                                           .activation = (uint32_t)ffn->activation};
+    enum phy_status status = record_product(m, &m->matrices[ffn->gate], count, 0, at->gate, stride);
+    if (status == PHY_OK && !ffn->paired)
+        status = record_product(m, &m->matrices[ffn->up], count, 0, at->up, stride);
+    if (status == PHY_OK)
+        status = record_gate(m, &push, count);
+    if (status == PHY_OK)
+        status = record_product(m, down, count, at->gated, at->y, down->rows);
+    return status;
+}
+
 static enum phy_status ffn_rows(struct vk_matmul *m, const struct vk_ffn *ffn, size_t count, size_t first)
 {
-    const struct vk_matrix *gate = &m->matrices[ffn->gate], *up = &m->matrices[ffn->up];
-    const struct vk_matrix *down = &m->matrices[ffn->down];
-    const uint32_t stride = vk_padded(gate->rows);
-    const uint64_t gate_at = (uint64_t)count * vk_padded(gate->cols), up_at = gate_at + (uint64_t)count * stride;
-    const uint64_t y_at = up_at + (uint64_t)count * stride, end = y_at + (uint64_t)count * down->rows;
-    const struct phy_ffn_gate_push push = {.width = gate->rows,
-                                           .stride = stride,
-                                           .gate_at = (uint32_t)gate_at,
-                                           .up_at = (uint32_t)up_at,
-                                           .activation = (uint32_t)ffn->activation};
-    enum phy_status status = reserve(m, end);
+    const struct ffn_places at = ffn_places(m, ffn, count);
+    const uint32_t cols = m->matrices[ffn->gate].cols, hidden = m->matrices[ffn->down].rows;
+    enum phy_status status = reserve(m, at.end);
     if (status == PHY_OK)
         status = phy_vk_matmul_begin(m);
     if (status)
         return status;
-    put_x(m, ffn->x + first * gate->cols, count, gate->cols);
-    status = record_product(m, gate, count, 0, gate_at, stride);
+    put_x(m, ffn->x + first * cols, count, cols);
+    status = record_ffn(m, ffn, &at, count);
+    fetch(m, ffn->gated ? at.gated : at.y, at.end);
     if (status == PHY_OK)
-        status = record_product(m, up, count, 0, up_at, stride);
-    if (status == PHY_OK)
-        status = record_gate(m, &push, count);
-    if (status == PHY_OK)
-        status = record_product(m, down, count, gate_at, y_at, down->rows);
-    fetch(m, ffn->gated ? gate_at : y_at, end);
-    if (status == PHY_OK)
-        status = run_timed(m, (uint64_t)count * gate->rows * (2 * (uint64_t)gate->cols + down->rows));
+        status = run_timed(m, (uint64_t)count * at.wide * (2 * (uint64_t)cols + hidden));
     if (status)
         return status;
     if (ffn->gated)
-        take_rows(m, gate_at, stride, count, gate->rows, ffn->gated + first * gate->rows);
-    take_rows(m, y_at, down->rows, count, down->rows, ffn->y + first * down->rows);
+        take_rows(m, at.gated, vk_padded(at.wide), count, at.wide, ffn->gated + first * at.wide);
+    take_rows(m, at.y, hidden, count, hidden, ffn->y + first * hidden);
     return PHY_OK;
 }
 
 enum phy_status phy_vk_matmul_ffn(struct vk_matmul *m, const struct vk_ffn *ffn)
 {
-    const struct vk_matrix *gate = &m->matrices[ffn->gate];
-    uint64_t floats = vk_padded(gate->cols) + 2 * (uint64_t)vk_padded(gate->rows) + m->matrices[ffn->down].rows;
     size_t step = 1;
-    enum phy_status status = rows_at_a_time(m, floats, ffn->count, &step);
-    for (size_t n = 0; n < ffn->count && status == PHY_OK; n += step)
-        status = ffn_rows(m, ffn, ffn->count - n < step ? ffn->count - n : step, n);
+    enum phy_status status = rows_at_a_time(m, ffn_places(m, ffn, 1).end + 4, ffn->count, &step);
+    for (size_t n = 0; n < ffn->count && status == PHY_OK; n += step) {
+        const size_t count = ffn->count - n < step ? ffn->count - n : step;
+        status = ffn_rows(m, ffn, count, n);
+    }
     return status;
 }
 
 static enum phy_status ffn(struct phy_matmul_backend *backend, const struct phy_ffn_product *p)
 {
-    const struct vk_ffn product = {p->gate->index, p->up->index, p->down->index, p->activation,
-                                   p->x,           p->count,     p->gated,       p->y};
+    const struct vk_ffn product = {.gate = p->gate_up ? p->gate_up->index : p->gate->index,
+                                   .up = p->gate_up ? 0 : p->up->index,
+                                   .down = p->down->index,
+                                   .paired = p->gate_up != NULL,
+                                   .activation = p->activation,
+                                   .x = p->x,
+                                   .count = p->count,
+                                   .gated = p->gated,
+                                   .y = p->y};
     return phy_vk_matmul_ffn((struct vk_matmul *)backend, &product);
 }
 
@@ -408,14 +454,15 @@ static void destroy(struct phy_matmul_backend *backend)
     if (b->device) {
         b->vk.vkDeviceWaitIdle(b->device);
         for (uint32_t i = 0; i < m->chunk_count; i++)
-            phy_vk_buffer_free(b, &m->chunks[i]);
+            phy_vk_buffer_free(b, &m->chunks[i].buffer);
         phy_vk_buffer_free(b, &m->arena);
         phy_vk_buffer_free(b, &m->upload);
         phy_vk_buffer_free(b, &m->readback);
-        for (uint32_t i = 0; i < VK_TYPE_COUNT * VK_TILE_COUNT; i++)
+        for (uint32_t i = 0; i < PHY_WEIGHT_TYPE_COUNT * VK_TILE_COUNT; i++)
             b->vk.vkDestroyPipeline(b->device, m->pipelines[i / VK_TILE_COUNT][i % VK_TILE_COUNT], NULL);
         b->vk.vkDestroyPipeline(b->device, m->gate_pipeline, NULL);
-        b->vk.vkDestroyDescriptorPool(b->device, m->pool, NULL);
+        for (uint32_t i = 0; i < m->pool_count; i++)
+            b->vk.vkDestroyDescriptorPool(b->device, m->pools[i], NULL);
         b->vk.vkDestroyPipelineLayout(b->device, m->layout, NULL);
         b->vk.vkDestroyDescriptorSetLayout(b->device, m->set_layout, NULL);
     }
@@ -423,7 +470,7 @@ static void destroy(struct phy_matmul_backend *backend)
     phy_free(m->matrices);
     phy_free(m->slices);
     phy_free(m->chunks);
-    phy_free(m->chunk_bytes);
+    phy_free(m->pools);
     phy_free(m);
 }
 
@@ -457,19 +504,24 @@ static enum phy_status create_layouts(struct vk_matmul *m)
         .pPushConstantRanges = &range,
     };
     result = b->vk.vkCreatePipelineLayout(b->device, &layout_info, NULL, &m->layout);
-    return result ? phy_vk_fail(b, result, "a pipeline layout") : PHY_OK;
+    if (result)
+        return phy_vk_fail(b, result, "a pipeline layout");
+    enum phy_status status = phy_vk_matmul_add_pool(m, 1);
+    return status ? status : phy_vk_matmul_new_set(m, &m->gate_set);
 }
 
 static enum phy_status choose_tiles(struct vk_matmul *m)
 {
     bool cpu = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     m->tiles = tile_sets[cpu ? 0 : 1];
+    m->tiles_name = phy_vk_matmul_tile_names[cpu ? 0 : 1];
     for (size_t i = 0; m->options.tiles; i++) {
         if (!phy_vk_matmul_tile_names[i])
             return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name,
                                  m->options.tiles);
         if (strcmp(phy_vk_matmul_tile_names[i], m->options.tiles) == 0) {
             m->tiles = tile_sets[i];
+            m->tiles_name = phy_vk_matmul_tile_names[i];
             break;
         }
     }
@@ -479,7 +531,7 @@ static enum phy_status choose_tiles(struct vk_matmul *m)
 static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
 {
     (void)backend;
-    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_FLOAT_COUNT;
+    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_TYPE_COUNT;
 }
 
 enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t index,

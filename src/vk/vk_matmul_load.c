@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights onto the device, once. A matrix is cut into slices of whole rows that a binding reaches; slices lie one after
- * another in chunks of device memory, rows padded to whole blocks of 16 bytes. */
+/* Weights onto the device, a call's matrices at a time. A matrix is cut into slices of whole rows that a binding
+ * reaches; slices lie one after another in chunks of device memory, rows as vk_matmul_layout.c lays them. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -8,40 +8,51 @@
 #include "base/log.h"
 #include "vk/vk_matmul_parts.h"
 
-enum { BLOCK_BYTES = 16 };
+enum { WORD_BYTES = 16 };
 /* Of slices in a chunk: the most that Vulkan lets a device ask for (minStorageBufferOffsetAlignment). */
 static const VkDeviceSize slice_align = 256;
 /* A chunk holds several slices of common size; on a device of separate memory, what one copy moves. */
 static const VkDeviceSize usual_chunk = (VkDeviceSize)512 << 20, upload_bytes = (VkDeviceSize)16 << 20;
 
+/* What the device held before a call: to go back to when it fails. */
+struct mark {
+    uint32_t matrices, slices, chunks, pools;
+    VkDeviceSize bytes;
+};
+
 static VkDeviceSize row_bytes(const struct vk_matrix *matrix)
 {
-    return (VkDeviceSize)matrix->blocks * BLOCK_BYTES;
+    return (VkDeviceSize)matrix->row_words * WORD_BYTES;
 }
 
 /* ---- the plan ---- */
 
+/* The caller's, then those of the self-test of each type in `types`. */
 static enum phy_status list_matrices(struct vk_matmul *m, struct phy_weights *const *matrices, size_t count,
-                                     const struct vk_matmul_self_test *test, const bool types[VK_TYPE_COUNT])
+                                     const struct vk_matmul_self_test *test, const bool types[PHY_WEIGHT_TYPE_COUNT])
 {
-    m->matrices = phy_zalloc(count + VK_SELF_TEST_MATRICES, sizeof *m->matrices);
-    if (!m->matrices || count > UINT32_MAX / 2)
+    struct vk_matrix *grown = NULL;
+    if (count < UINT32_MAX / 2 - m->matrix_count)
+        grown = phy_realloc(m->matrices, m->matrix_count + count + VK_SELF_TEST_MATRICES, sizeof *grown);
+    if (!grown)
         return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of %zu matrices", count);
+    m->matrices = grown;
     for (size_t i = 0; i < count + VK_SELF_TEST_MATRICES; i++) {
-        size_t own = i - count;
-        const struct phy_weights *w = i < count ? matrices[i] : &test->matrices[own];
+        const struct phy_weights *w = i < count ? matrices[i] : &test->matrices[i - count];
         if (i >= count && !types[w->type])
             continue;
         if (w->rows > INT32_MAX || w->cols > INT32_MAX)
             return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s: a matrix of %zu x %zu is too large", m->b.base.name,
                                  w->rows, w->cols);
-        const uint32_t block_cols = (uint32_t)(BLOCK_BYTES / phy_weight_float_bytes(w->type));
-        m->matrices[m->matrix_count++] =
-            (struct vk_matrix){.w = w,
-                               .type = w->type,
-                               .rows = (uint32_t)w->rows,
-                               .cols = (uint32_t)w->cols,
-                               .blocks = ((uint32_t)w->cols + block_cols - 1) / block_cols};
+        const uint32_t cols = (uint32_t)w->cols, row_words = phy_vk_row_words(w->type, cols);
+        m->matrices[m->matrix_count++] = (struct vk_matrix){
+            .w = w,
+            .type = w->type,
+            .rows = (uint32_t)w->rows,
+            .cols = cols,
+            .row_words = row_words,
+            .blocks = w->type < PHY_WEIGHT_FLOAT_COUNT ? row_words : (cols + PHY_UNIT_COLS - 1) / PHY_UNIT_COLS,
+        };
     }
     return PHY_OK;
 }
@@ -79,14 +90,24 @@ static enum phy_status add_slice(struct vk_matmul *m, const struct vk_slice *sli
     return PHY_OK;
 }
 
-/* Slices of every matrix, and the chunks that hold them: chunk_bytes. */
-static enum phy_status plan(struct vk_matmul *m)
+static enum phy_status add_chunk(struct vk_matmul *m)
+{
+    struct vk_chunk *grown = phy_realloc(m->chunks, (size_t)m->chunk_count + 1, sizeof *grown);
+    if (!grown)
+        return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of weights");
+    m->chunks = grown;
+    m->chunks[m->chunk_count++] = (struct vk_chunk){0};
+    return PHY_OK;
+}
+
+/* Slices of every new matrix, and the sizes of the chunks that hold them. */
+static enum phy_status plan(struct vk_matmul *m, uint32_t first_matrix)
 {
     const VkDeviceSize chunk = chunk_limit(m);
     VkDeviceSize limit = phy_min_u64(m->b.properties.limits.maxStorageBufferRange, chunk), at = chunk;
     if (m->options.max_slice_bytes)
         limit = phy_min_u64(limit, m->options.max_slice_bytes);
-    for (uint32_t i = 0; i < m->matrix_count; i++) {
+    for (uint32_t i = first_matrix; i < m->matrix_count; i++) {
         struct vk_matrix *matrix = &m->matrices[i];
         if (row_bytes(matrix) > limit)
             return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s (%s): a row of %u weights exceeds a binding",
@@ -97,73 +118,85 @@ static enum phy_status plan(struct vk_matmul *m)
             struct vk_slice slice = {.first_row = row, .rows = matrix->rows - row < most ? matrix->rows - row : most};
             slice.bytes = slice.rows * row_bytes(matrix);
             at = (at + slice_align - 1) / slice_align * slice_align;
+            enum phy_status status = PHY_OK;
             if (at + slice.bytes > chunk) {
-                VkDeviceSize *grown = phy_realloc(m->chunk_bytes, (size_t)m->planned_chunks + 1, sizeof *grown);
-                if (!grown)
-                    return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of weights");
-                m->chunk_bytes = grown;
-                m->planned_chunks++;
+                status = add_chunk(m);
                 at = 0;
             }
-            slice.chunk = m->planned_chunks - 1;
+            slice.chunk = m->chunk_count - 1;
             slice.at = at;
             at += slice.bytes;
-            m->chunk_bytes[slice.chunk] = at;
-            enum phy_status status = add_slice(m, &slice);
+            if (status == PHY_OK)
+                status = add_slice(m, &slice);
             if (status)
                 return status;
+            m->chunks[slice.chunk].bytes = at;
         }
         matrix->slice_count = m->slice_count - matrix->first_slice;
     }
     return PHY_OK;
 }
 
-static enum phy_status allocate_chunks(struct vk_matmul *m)
+static enum phy_status allocate_chunks(struct vk_matmul *m, uint32_t first)
 {
-    VkDeviceSize total = 0, have = device_memory(m);
-    const uint32_t count = m->planned_chunks;
-    for (uint32_t i = 0; i < count; i++)
-        total += m->chunk_bytes[i];
-    m->chunks = phy_zalloc(count, sizeof *m->chunks);
-    if (!m->chunks)
-        return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of weights");
+    VkDeviceSize total = m->weight_bytes, have = device_memory(m);
+    for (uint32_t i = first; i < m->chunk_count; i++)
+        total += m->chunks[i].bytes;
     if (total > have)
         return phy_vk_report(&m->b, PHY_ERR_MEMORY,
                              "out of memory: the model's weights take %.2f GB, device %s (%s) has %.2f GB",
                              (double)total / 1e9, m->b.base.name, m->b.base.description, (double)have / 1e9);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = first; i < m->chunk_count; i++) {
+        struct vk_chunk *chunk = &m->chunks[i];
         enum phy_status status = phy_vk_buffer_reserve(
-            &m->b, &m->chunks[i], m->unified ? VK_MEMORY_DEVICE_MAPPED : VK_MEMORY_DEVICE, m->chunk_bytes[i]);
-        m->chunk_count = i + 1;
+            &m->b, &chunk->buffer, m->unified ? VK_MEMORY_DEVICE_MAPPED : VK_MEMORY_DEVICE, chunk->bytes);
         if (status)
             return status;
     }
+    m->weight_bytes = total;
     return PHY_OK;
 }
 
-static enum phy_status create_sets(struct vk_matmul *m)
+enum phy_status phy_vk_matmul_add_pool(struct vk_matmul *m, uint32_t sets)
 {
-    struct vk_backend *b = &m->b;
-    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, PHY_MATMUL_BINDINGS * (m->slice_count + 1)};
+    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, PHY_MATMUL_BINDINGS * sets};
     const VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
-        .maxSets = m->slice_count + 1,
+        .maxSets = sets,
         .poolSizeCount = 1,
         .pPoolSizes = &size,
     };
-    VkResult result = b->vk.vkCreateDescriptorPool(b->device, &info, NULL, &m->pool);
-    const VkDescriptorSetAllocateInfo set_info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                                  .descriptorPool = m->pool,
-                                                  .descriptorSetCount = 1,
-                                                  .pSetLayouts = &m->set_layout};
-    if (result == VK_SUCCESS)
-        result = b->vk.vkAllocateDescriptorSets(b->device, &set_info, &m->gate_set);
-    for (uint32_t i = 0; i < m->slice_count && result == VK_SUCCESS; i++) {
+    VkDescriptorPool *grown = phy_realloc(m->pools, (size_t)m->pool_count + 1, sizeof *grown);
+    if (!grown)
+        return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of descriptor pools");
+    m->pools = grown;
+    VkResult result = m->b.vk.vkCreateDescriptorPool(m->b.device, &info, NULL, &m->pools[m->pool_count]);
+    if (result)
+        return phy_vk_fail(&m->b, result, "a descriptor pool");
+    m->pool_count++;
+    return PHY_OK;
+}
+
+enum phy_status phy_vk_matmul_new_set(struct vk_matmul *m, VkDescriptorSet *out)
+{
+    const VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                              .descriptorPool = m->pools[m->pool_count - 1],
+                                              .descriptorSetCount = 1,
+                                              .pSetLayouts = &m->set_layout};
+    VkResult result = m->b.vk.vkAllocateDescriptorSets(m->b.device, &info, out);
+    return result ? phy_vk_fail(&m->b, result, "descriptor sets") : PHY_OK;
+}
+
+static enum phy_status create_sets(struct vk_matmul *m, uint32_t first)
+{
+    struct vk_backend *b = &m->b;
+    enum phy_status status = phy_vk_matmul_add_pool(m, m->slice_count - first);
+    for (uint32_t i = first; i < m->slice_count && status == PHY_OK; i++) {
         struct vk_slice *slice = &m->slices[i];
-        result = b->vk.vkAllocateDescriptorSets(b->device, &set_info, &slice->set);
-        if (result)
+        status = phy_vk_matmul_new_set(m, &slice->set);
+        if (status)
             break;
-        const VkDescriptorBufferInfo w = {m->chunks[slice->chunk].handle, slice->at, slice->bytes};
+        const VkDescriptorBufferInfo w = {m->chunks[slice->chunk].buffer.handle, slice->at, slice->bytes};
         const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                             .dstSet = slice->set,
                                             .dstBinding = PHY_MATMUL_BINDING_W,
@@ -171,24 +204,28 @@ static enum phy_status create_sets(struct vk_matmul *m)
                                             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                             .pBufferInfo = &w};
         b->vk.vkUpdateDescriptorSets(b->device, 1, &write, 0, NULL);
+        if (m->arena.handle)
+            phy_vk_matmul_bind_arena(m, slice->set);
     }
-    return result ? phy_vk_fail(b, result, "descriptor sets") : PHY_OK;
+    return status;
 }
 
 /* ---- the copy ---- */
 
-static void pad_rows(char *to, const struct vk_matrix *matrix, uint32_t first, uint32_t rows)
+static enum phy_status lay_rows(struct vk_matmul *m, char *to, const struct vk_matrix *matrix, uint32_t first,
+                                uint32_t rows)
 {
-    const size_t stored = matrix->cols * phy_weight_float_bytes(matrix->type), padded = (size_t)row_bytes(matrix);
+    size_t stored;
+    if (!phy_weight_row_bytes(matrix->type, matrix->cols, &stored))
+        return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s: a row is too large", m->b.base.name);
     const char *from = (const char *)matrix->w->data + first * stored;
-    if (stored == padded) {
+    if (matrix->type < PHY_WEIGHT_FLOAT_COUNT && stored == row_bytes(matrix)) {
         memcpy(to, from, rows * stored);
-        return;
+        return PHY_OK;
     }
-    for (uint32_t r = 0; r < rows; r++) {
-        memcpy(to + r * padded, from + r * stored, stored);
-        memset(to + r * padded + stored, 0, padded - stored);
-    }
+    for (uint32_t r = 0; r < rows; r++)
+        phy_vk_lay_row(matrix->type, from + r * stored, matrix->cols, to + r * row_bytes(matrix));
+    return PHY_OK;
 }
 
 /* Through the upload buffer, a piece of whole rows at a time. */
@@ -201,8 +238,11 @@ static enum phy_status upload_slice(struct vk_matmul *m, const struct vk_matrix 
         enum phy_status status = phy_vk_matmul_begin(m);
         if (status)
             return status;
-        pad_rows(m->upload.mapped, matrix, slice->first_row + row, rows);
-        m->b.vk.vkCmdCopyBuffer(m->b.slots[0].commands, m->upload.handle, m->chunks[slice->chunk].handle, 1, &copy);
+        status = lay_rows(m, m->upload.mapped, matrix, slice->first_row + row, rows);
+        if (status)
+            return status;
+        m->b.vk.vkCmdCopyBuffer(m->b.slots[0].commands, m->upload.handle, m->chunks[slice->chunk].buffer.handle, 1,
+                                &copy);
         phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT);
         status = phy_vk_matmul_run(m);
@@ -212,72 +252,92 @@ static enum phy_status upload_slice(struct vk_matmul *m, const struct vk_matrix 
     return PHY_OK;
 }
 
-static enum phy_status copy_weights(struct vk_matmul *m)
+static enum phy_status copy_weights(struct vk_matmul *m, uint32_t first)
 {
     enum phy_status status = PHY_OK;
     VkDeviceSize longest_row = 0;
-    for (uint32_t i = 0; i < m->matrix_count; i++)
+    for (uint32_t i = first; i < m->matrix_count; i++)
         longest_row = row_bytes(&m->matrices[i]) > longest_row ? row_bytes(&m->matrices[i]) : longest_row;
     if (!m->unified)
         status = phy_vk_buffer_reserve(&m->b, &m->upload, VK_MEMORY_UPLOAD,
                                        longest_row > upload_bytes ? longest_row : upload_bytes);
-    for (uint32_t i = 0; i < m->matrix_count && status == PHY_OK; i++) {
+    for (uint32_t i = first; i < m->matrix_count && status == PHY_OK; i++) {
         struct vk_matrix *matrix = &m->matrices[i];
         for (uint32_t s = 0; s < matrix->slice_count && status == PHY_OK; s++) {
             const struct vk_slice *slice = &m->slices[matrix->first_slice + s];
             if (m->unified)
-                pad_rows((char *)m->chunks[slice->chunk].mapped + slice->at, matrix, slice->first_row, slice->rows);
+                status = lay_rows(m, (char *)m->chunks[slice->chunk].buffer.mapped + slice->at, matrix,
+                                  slice->first_row, slice->rows);
             else
                 status = upload_slice(m, matrix, slice);
             if (status == PHY_OK && phy_cancelled(m->b.host))
                 status = phy_vk_report(&m->b, PHY_ERR_INTERRUPTED, "interrupted");
         }
     }
-    if (!m->unified)
-        phy_vk_buffer_free(&m->b, &m->upload); /* activations reserve what they need */
     return status;
 }
 
 /* ---- the whole ---- */
 
 static enum phy_status load(struct vk_matmul *m, struct phy_weights *const *matrices, size_t count,
-                            struct vk_matmul_self_test *test)
+                            const struct mark *mark, struct vk_matmul_self_test *test)
 {
-    bool types[VK_TYPE_COUNT] = {false};
+    bool types[PHY_WEIGHT_TYPE_COUNT] = {false};
     for (size_t i = 0; i < count; i++)
-        types[matrices[i]->type] = true;
+        types[matrices[i]->type] = !m->tested[matrices[i]->type];
     phy_vk_matmul_self_test_fill(test);
     enum phy_status status = list_matrices(m, matrices, count, test, types);
     if (status == PHY_OK)
-        status = plan(m);
+        status = plan(m, mark->matrices);
     if (status == PHY_OK)
-        status = allocate_chunks(m);
+        status = allocate_chunks(m, mark->chunks);
     if (status == PHY_OK)
-        status = create_sets(m);
+        status = create_sets(m, mark->slices);
     if (status == PHY_OK)
-        status = copy_weights(m);
-    for (size_t i = 0; i < count; i++)
-        matrices[i]->index = (uint32_t)i;
-    uint32_t own = (uint32_t)count;
-    for (uint32_t type = 0; type < VK_TYPE_COUNT && status == PHY_OK; type++) {
+        status = copy_weights(m, mark->matrices);
+    uint32_t own = mark->matrices + (uint32_t)count;
+    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT && status == PHY_OK; type++) {
         if (!types[type])
             continue;
         status = phy_vk_matmul_self_test_run(m, test, (enum phy_weight_type)type, own);
         own += 2;
     }
+    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT && status == PHY_OK; type++)
+        m->tested[type] |= types[type];
     return status;
+}
+
+/* Nothing that is taken back is in use: every submission was waited for. */
+static void go_back(struct vk_matmul *m, const struct mark *mark)
+{
+    while (m->pool_count > mark->pools)
+        m->b.vk.vkDestroyDescriptorPool(m->b.device, m->pools[--m->pool_count], NULL);
+    while (m->chunk_count > mark->chunks)
+        phy_vk_buffer_free(&m->b, &m->chunks[--m->chunk_count].buffer);
+    m->matrix_count = mark->matrices;
+    m->slice_count = mark->slices;
+    m->weight_bytes = mark->bytes;
 }
 
 enum phy_status phy_vk_matmul_load(struct phy_matmul_backend *backend, struct phy_weights *const *matrices,
                                    size_t count)
 {
     struct vk_matmul *m = (struct vk_matmul *)backend;
+    const struct mark mark = {m->matrix_count, m->slice_count, m->chunk_count, m->pool_count, m->weight_bytes};
+    if (count == 0)
+        return PHY_OK;
     struct vk_matmul_self_test *test = phy_alloc(1, sizeof *test);
     if (!test)
         return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a self-test");
-    enum phy_status status = load(m, matrices, count, test);
-    for (uint32_t i = 0; i < m->matrix_count; i++)
+    m->quiet = true;
+    enum phy_status status = load(m, matrices, count, &mark, test);
+    m->quiet = false;
+    if (status)
+        go_back(m, &mark);
+    for (uint32_t i = mark.matrices; i < m->matrix_count; i++)
         m->matrices[i].w = NULL;
+    for (size_t i = 0; i < count && status == PHY_OK; i++)
+        matrices[i]->index = mark.matrices + (uint32_t)i;
     phy_free(test);
     return status;
 }

@@ -2,15 +2,15 @@
 /* Products and a small FFN, computed by the device as any other and compared with float64, before a model is trusted to
  * it. The weights are loaded beside the model's. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "vk/vk_matmul_parts.h"
 
 enum { ROWS = VK_SELF_TEST_ROWS, COLS = VK_SELF_TEST_COLS, MOST_COUNT = PHY_MATVEC_MAX_COUNT + 1 };
 
 /* Codes of random sign and fraction with magnitudes from 2^-4 to 2; each 16th a binary16 subnormal. */
-static uint32_t code(enum phy_weight_type type, uint32_t random, uint32_t index)
+static uint32_t float_code(enum phy_weight_type type, uint32_t random, uint32_t index)
 {
     uint32_t sign = random >> 31, exponent = 123 + (random >> 28 & 3), fraction = random & 0x7FFFFF;
     if (type == PHY_WEIGHT_F16)
@@ -19,26 +19,80 @@ static uint32_t code(enum phy_weight_type type, uint32_t random, uint32_t index)
     return type == PHY_WEIGHT_BF16 ? bits >> 16 : bits;
 }
 
+static void put_f16(uint8_t *at, uint32_t random, uint32_t index)
+{
+    uint32_t code = float_code(PHY_WEIGHT_F16, random, index);
+    at[0] = (uint8_t)code;
+    at[1] = (uint8_t)(code >> 8);
+}
+
+/* e4m3 from 2^-5 to 2^3, not a NaN. */
+static uint8_t e4m3(uint32_t random)
+{
+    return (uint8_t)((random >> 24 & 0x80) | (2 + (random >> 20 & 7)) << 3 | (random >> 8 & 7));
+}
+
+/* Scales into a block whose other bytes are random; each third of q6_K and q4_K is a binary16 subnormal. */
+static void put_scales(enum phy_weight_type type, uint8_t *block, uint32_t random, uint32_t index)
+{
+    index = index % 3 == 1 ? 5 : 0;
+    switch (type) {
+    case PHY_WEIGHT_Q8_0:
+    case PHY_WEIGHT_Q4_0:
+        put_f16(block, random, index);
+        break;
+    case PHY_WEIGHT_Q4_K:
+        put_f16(block, random, index);
+        put_f16(block + 2, random * 5, index);
+        break;
+    case PHY_WEIGHT_Q6_K:
+        put_f16(block + 208, random, index);
+        break;
+    case PHY_WEIGHT_FP8:
+        for (int i = 0; i < 256; i++) {
+            if ((block[i] & 0x7F) == 0x7F)
+                block[i] = 3; /* a subnormal */
+        }
+        block[256] = e4m3(random);
+        break;
+    case PHY_WEIGHT_FP4:
+        for (int i = 0; i < 9; i++)
+            block[128 + i] = e4m3(random * (uint32_t)(2 * i + 1));
+        break;
+    default:
+        block[0] = (uint8_t)(123 + (random >> 28 & 7)); /* mxfp4 */
+    }
+}
+
+static void fill(enum phy_weight_type type, uint8_t *bytes, size_t rows, size_t cols, uint32_t random)
+{
+    const struct phy_quant_format *format = phy_weight_format(type);
+    const size_t blocks = rows * ((cols + format->elements - 1) / format->elements);
+    for (size_t i = 0; i < blocks; i++) {
+        uint8_t *block = bytes + i * format->bytes;
+        for (uint32_t j = 0; j < format->bytes; j++) {
+            random = random * 1664525u + 1013904223u;
+            block[j] = (uint8_t)(random >> 16);
+        }
+        if (type >= PHY_WEIGHT_FLOAT_COUNT) {
+            put_scales(type, block, random, (uint32_t)i);
+            continue;
+        }
+        const uint32_t code = float_code(type, random, (uint32_t)i);
+        for (uint32_t j = 0; j < format->bytes; j++)
+            block[j] = (uint8_t)(code >> 8 * j);
+    }
+}
+
 void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test)
 {
-    uint32_t random = 1;
-    for (uint32_t type = 0; type < VK_TYPE_COUNT; type++) {
-        const size_t bytes = phy_weight_float_bytes((enum phy_weight_type)type);
-        for (uint32_t i = 0; i < ROWS * COLS; i++) {
-            random = random * 1664525u + 1013904223u;
-            uint32_t value = code((enum phy_weight_type)type, random, i);
-            if (bytes == 4) {
-                test->words[type][i] = value;
-            } else {
-                uint16_t half = (uint16_t)value;
-                memcpy((char *)test->words[type] + i * bytes, &half, bytes);
-            }
-        }
-        const struct phy_weights w = {.data = test->words[type], .type = (enum phy_weight_type)type};
-        struct phy_weights *both = &test->matrices[2 * type];
-        both[0] = both[1] = w;
-        both[0].rows = both[1].cols = ROWS;
-        both[0].cols = both[1].rows = COLS;
+    for (uint32_t i = 0; i < VK_SELF_TEST_MATRICES; i++) {
+        struct phy_weights *w = &test->matrices[i];
+        *w = (struct phy_weights){.data = test->bytes[i],
+                                  .type = (enum phy_weight_type)(i / 2),
+                                  .rows = i % 2 ? COLS : ROWS,
+                                  .cols = i % 2 ? ROWS : COLS};
+        fill(w->type, test->bytes[i], w->rows, w->cols, i + 1);
     }
 }
 
@@ -46,18 +100,15 @@ void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test)
 static double judge(const struct phy_weights *w, const float *x, size_t count, const float *y)
 {
     double worst = 0;
-    for (size_t n = 0; n < count; n++) {
-        for (size_t r = 0; r < w->rows; r++) {
+    size_t row_bytes = 0;
+    float weights[COLS];
+    phy_weight_row_bytes(w->type, w->cols, &row_bytes);
+    for (size_t r = 0; r < w->rows; r++) {
+        phy_weight_decode_row(w->type, (const uint8_t *)w->data + r * row_bytes, w->cols, weights);
+        for (size_t n = 0; n < count; n++) {
             double sum = 0, magnitude = 0;
             for (size_t k = 0; k < w->cols; k++) {
-                /* The reference product of one weight and 1: the one place that widens. */
-                static const float one = 1.0f;
-                float value;
-                const char *at = (const char *)w->data + (r * w->cols + k) * phy_weight_float_bytes(w->type);
-                const struct phy_matmul widen = {
-                    .w = at, .type = w->type, .rows = 1, .cols = 1, .x = &one, .count = 1, .y = &value, .y_stride = 1};
-                phy_matmul_variants[0].matvec(&widen, 0, 1);
-                double product = (double)value * (double)x[n * w->cols + k];
+                double product = (double)weights[k] * (double)x[n * w->cols + k];
                 sum += product;
                 magnitude += fabs(product);
             }
@@ -79,8 +130,7 @@ static enum phy_status report_wrong(const struct vk_matmul *m, const char *what,
 static enum phy_status test_products(struct vk_matmul *m, const struct phy_weights *w, uint32_t index, size_t count,
                                      const float *x)
 {
-    static const char *const names[][2] = {
-        {"matvec_bf16", "matmul_bf16"}, {"matvec_f16", "matmul_f16"}, {"matvec_f32", "matmul_f32"}};
+    char name[32];
     float y[MOST_COUNT * COLS];
     enum phy_status status = phy_vk_matmul_multiply(m, &(struct vk_product){index, y, NULL}, 1, x, count);
     if (status)
@@ -88,7 +138,9 @@ static enum phy_status test_products(struct vk_matmul *m, const struct phy_weigh
     if (m->options.spoil_self_test)
         y[count * w->rows - 1] += 1.0f;
     double error = judge(w, x, count, y);
-    return error <= 1 ? PHY_OK : report_wrong(m, names[w->type][count > PHY_MATVEC_MAX_COUNT], error);
+    snprintf(name, sizeof name, "%s_%s", count > PHY_MATVEC_MAX_COUNT ? "matmul" : "matvec",
+             phy_weight_format(w->type)->name);
+    return error <= 1 ? PHY_OK : report_wrong(m, name, error);
 }
 
 /* gate and up are the same matrix, so up's value is gate's. */
@@ -97,8 +149,14 @@ static enum phy_status test_ffn(struct vk_matmul *m, const struct phy_weights *b
     float gate[ROWS], gated[ROWS], y[COLS], expected[ROWS];
     enum phy_status status = phy_vk_matmul_multiply(m, &(struct vk_product){first, gate, NULL}, 1, x, 1);
     for (int activation = PHY_ACT_SILU; activation <= PHY_ACT_GELU_TANH && status == PHY_OK; activation++) {
-        const struct vk_ffn ffn = {first,  first,      first + 1,      (enum phy_activation)activation,
-                                   .x = x, .count = 1, .gated = gated, .y = y};
+        const struct vk_ffn ffn = {.gate = first,
+                                   .up = first,
+                                   .down = first + 1,
+                                   .activation = (enum phy_activation)activation,
+                                   .x = x,
+                                   .count = 1,
+                                   .gated = gated,
+                                   .y = y};
         status = phy_vk_matmul_ffn(m, &ffn);
         memcpy(expected, gate, sizeof expected);
         phy_activation_variants[0].gate((enum phy_activation)activation, expected, gate, ROWS);

@@ -31,6 +31,9 @@ const struct vk_shape *phy_vk_shape_for(const VkPhysicalDeviceProperties *proper
     return NULL;
 }
 
+static_assert(sizeof(struct phy_flow_push) <= VK_PUSH_BYTES && sizeof(struct phy_rank_push) <= VK_PUSH_BYTES,
+              "one layout serves both");
+
 enum phy_status phy_vk_layouts_create(struct vk_backend *b)
 {
     VkDescriptorSetLayoutBinding bindings[4];
@@ -49,7 +52,7 @@ enum phy_status phy_vk_layouts_create(struct vk_backend *b)
     VkResult result = b->vk.vkCreateDescriptorSetLayout(b->device, &set_info, NULL, &b->set_layout);
     if (result)
         return phy_vk_fail(b, result, "a descriptor set layout");
-    const VkPushConstantRange range = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = sizeof(struct phy_flow_push)};
+    const VkPushConstantRange range = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = VK_PUSH_BYTES};
     const VkPipelineLayoutCreateInfo layout_info = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
         .setLayoutCount = 1,

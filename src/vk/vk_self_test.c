@@ -31,6 +31,7 @@ static enum phy_status run_operations(struct vk_backend *b, VkPipeline pipeline,
     const struct vk_range operands = {0, OPERAND_BYTES}, outcomes = {0, OUTCOME_BYTES};
     const struct vk_job job = {.pipeline = pipeline,
                                .push = &unused,
+                               .push_bytes = sizeof unused,
                                .workgroups = PHY_FLOW_SELF_TEST_OPERANDS / PHY_SELF_TEST_INVOCATIONS,
                                .codes = operands,
                                .scales = operands,

@@ -88,7 +88,7 @@ static void record_upload(struct vk_backend *b, struct vk_slot *slot, VkDeviceSi
     b->vk.vkCmdCopyBuffer(slot->commands, slot->staging.handle, slot->input.handle, 1, &copy);
     const VkMemoryBarrier copied = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                     .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
-                                    .dstAccessMask = VK_ACCESS_SHADER_READ_BIT};
+                                    .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
     b->vk.vkCmdPipelineBarrier(slot->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0,
                                1, &copied, 0, NULL, 0, NULL);
 }
@@ -111,7 +111,7 @@ static VkResult record(struct vk_backend *b, struct vk_slot *slot, const struct 
     b->vk.vkCmdBindPipeline(slot->commands, VK_PIPELINE_BIND_POINT_COMPUTE, job->pipeline);
     b->vk.vkCmdBindDescriptorSets(slot->commands, VK_PIPELINE_BIND_POINT_COMPUTE, b->pipeline_layout, 0, 1, &slot->set,
                                   0, NULL);
-    b->vk.vkCmdPushConstants(slot->commands, b->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof *job->push,
+    b->vk.vkCmdPushConstants(slot->commands, b->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, job->push_bytes,
                              job->push);
     b->vk.vkCmdDispatch(slot->commands, job->workgroups, 1, 1);
     if (slot->clock)

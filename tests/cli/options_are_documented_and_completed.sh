@@ -32,7 +32,7 @@ zsh_options() {
     {
         echo "$branch"
         local array
-        for array in common targets runner texts; do
+        for array in common targets runner ffn texts; do
             if grep -q "\$$array" <<<"$branch"; then awk -v begin="^    $array=\\\\($" '$0 ~ begin { i = 1 } /^    \)/ { i = 0 } i' "$zsh_file"; fi
         done
     } | grep -oE -- '--[a-z][a-z-]+' | sort -u

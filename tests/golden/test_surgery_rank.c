@@ -398,21 +398,6 @@ static void a_row_that_does_not_fit_the_memory_says_how_much_is_needed(void **st
     assert_int_equal(phy_surgery_run(&params, NULL), PHY_OK);
 }
 
-static void another_device_is_left_for_the_cpu_and_the_report_says_so(void **state)
-{
-    (void)state;
-    struct phy_surgery_params params = params_of("magnitude", 0.5, NULL, false);
-    params.device = "vulkan";
-    assert_int_equal(phy_surgery_run(&params, NULL), PHY_OK);
-    assert_int_equal(record.warnings, 1);
-    size_t bytes;
-    char *report = (char *)donor_read("out.safetensors.physarium/surgery.json", &bytes);
-    assert_non_null(strstr(report, "method magnitude runs on the CPU: device vulkan is not used"));
-    assert_non_null(strstr(report, "\"method\":\t\"magnitude\""));
-    assert_non_null(strstr(report, "\"gain\":\tnull"));
-    free(report);
-}
-
 static void coverage_finds_a_weight_that_another_ranking_killed(void **state)
 {
     (void)state;
@@ -445,7 +430,6 @@ int main(void)
         cmocka_unit_test_setup(combinations_that_mean_nothing_are_refused, before_each),
         cmocka_unit_test_setup(a_weight_that_is_not_finite_is_named, before_each),
         cmocka_unit_test_setup(a_row_that_does_not_fit_the_memory_says_how_much_is_needed, before_each),
-        cmocka_unit_test_setup(another_device_is_left_for_the_cpu_and_the_report_says_so, before_each),
         cmocka_unit_test_setup(coverage_finds_a_weight_that_another_ranking_killed, before_each),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

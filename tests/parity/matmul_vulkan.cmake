@@ -34,4 +34,8 @@ phy_driver_test(matmul_backend_swiftshader swiftshader test_matmul_backend vulka
 phy_driver_test(model_vulkan_hardware hardware test_model_vulkan hardware)
 phy_driver_test(model_vulkan_lavapipe lavapipe test_model_vulkan vulkan)
 phy_driver_test(model_vulkan_lavapipe_validated lavapipe-validated test_model_vulkan vulkan reduced)
+phy_driver_test(rank_hardware hardware test_rank_parity hardware)
+phy_driver_test(rank_lavapipe lavapipe test_rank_parity vulkan)
+phy_driver_test(rank_lavapipe_validated lavapipe-validated test_rank_parity vulkan staged)
+phy_driver_test(rank_swiftshader swiftshader test_rank_parity vulkan)
 phy_driver_test(model_vulkan_swiftshader swiftshader test_model_vulkan vulkan reduced)

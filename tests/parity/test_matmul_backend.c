@@ -28,8 +28,7 @@ static struct phy_pool *pool;
 static struct log_record logged;
 static struct phy_host host;
 
-enum { MAX_COUNT = 64, MAX_MATRICES = 96 };
-static const char *const type_names[] = {"bf16", "f16", "f32"};
+enum { MAX_COUNT = 64, MAX_MATRICES = 320 };
 enum pattern { GAUSSIAN, ALL_EQUAL, SUBNORMALS, PATTERNS };
 static const char *const pattern_names[] = {"gaussian", "all equal", "subnormals"};
 
@@ -44,12 +43,14 @@ struct matrix {
     uint64_t seed;
 };
 
-static float widen(const struct phy_weights *w, size_t index)
+static float *widen(const struct phy_weights *w)
 {
-    const uint8_t *at = (const uint8_t *)w->data + index * phy_weight_float_bytes(w->type);
-    if (w->type == PHY_WEIGHT_F32)
-        return phy_float_of_bits(phy_load_u32(at));
-    return w->type == PHY_WEIGHT_F16 ? phy_f16_widen(phy_load_u16(at)) : phy_bf16_widen(phy_load_u16(at));
+    float *values = malloc(w->rows * w->cols * sizeof *values);
+    size_t row_bytes;
+    assert_true(phy_weight_row_bytes(w->type, w->cols, &row_bytes));
+    for (size_t r = 0; r < w->rows; r++)
+        phy_weight_decode_row(w->type, (const uint8_t *)w->data + r * row_bytes, w->cols, values + r * w->cols);
+    return values;
 }
 
 static uint32_t draw_code(enum phy_weight_type type, enum pattern pattern)
@@ -63,32 +64,95 @@ static uint32_t draw_code(enum phy_weight_type type, enum pattern pattern)
     return type == PHY_WEIGHT_F32 ? bits : bits >> 16;
 }
 
+/* A scale near 1/20, of either sign; SUBNORMALS: a binary16 subnormal, as in most real q6_K blocks. */
+static uint16_t draw_f16(enum pattern pattern)
+{
+    uint32_t word = random_bits();
+    if (pattern == ALL_EQUAL)
+        return 0x2555;
+    return (uint16_t)((word & 0x83FF) | (pattern == SUBNORMALS ? 0 : (9 + word % 3) << 10));
+}
+
+static uint8_t draw_e4m3(enum pattern pattern)
+{
+    return pattern == ALL_EQUAL ? 0x35 : (uint8_t)((random_bits() & 0x87) | (3 + random_below(6)) << 3);
+}
+
+static void put_u16(uint8_t *at, uint16_t value)
+{
+    at[0] = (uint8_t)value;
+    at[1] = (uint8_t)(value >> 8);
+}
+
+/* Scales into a block of random codes. */
+static void draw_scales(enum phy_weight_type type, enum pattern pattern, uint8_t *block)
+{
+    switch (type) {
+    case PHY_WEIGHT_Q8_0:
+    case PHY_WEIGHT_Q4_0:
+        put_u16(block, draw_f16(pattern));
+        break;
+    case PHY_WEIGHT_Q4_K:
+        put_u16(block, draw_f16(pattern));
+        put_u16(block + 2, draw_f16(pattern));
+        break;
+    case PHY_WEIGHT_Q6_K:
+        put_u16(block + 208, draw_f16(pattern));
+        break;
+    case PHY_WEIGHT_FP8:
+        for (int i = 0; i < 256; i++) {
+            if ((block[i] & 0x7F) == 0x7F)
+                block[i] ^= 0x7A; /* a NaN: a subnormal of that sign instead */
+        }
+        block[256] = pattern == SUBNORMALS ? (uint8_t)(1 + random_below(7)) : draw_e4m3(pattern);
+        break;
+    case PHY_WEIGHT_FP4:
+        for (int i = 0; i < 9; i++)
+            block[128 + i] = pattern == SUBNORMALS ? (uint8_t)(random_below(8)) : draw_e4m3(pattern);
+        break;
+    default: /* mxfp4: products stay clear of float32 subnormals, which a device may flush */
+        block[0] = pattern == ALL_EQUAL ? 122 : (uint8_t)(pattern == SUBNORMALS ? 20 : 118 + random_below(8));
+    }
+}
+
+static void draw_row(enum phy_weight_type type, enum pattern pattern, size_t cols, uint8_t *row)
+{
+    const struct phy_quant_format *format = phy_weight_format(type);
+    for (size_t i = 0; i < (cols + format->elements - 1) / format->elements; i++) {
+        uint8_t *block = row + i * format->bytes;
+        uint32_t code = type < PHY_WEIGHT_FLOAT_COUNT ? draw_code(type, pattern) : 0;
+        for (size_t j = 0; j < format->bytes; j++)
+            block[j] = type < PHY_WEIGHT_FLOAT_COUNT ? (uint8_t)(code >> 8 * j)
+                       : pattern == ALL_EQUAL        ? 0x66
+                                                     : (uint8_t)random_bits();
+        if (type >= PHY_WEIGHT_FLOAT_COUNT)
+            draw_scales(type, pattern, block);
+    }
+}
+
 static void matrix_make(struct matrix *m, enum phy_weight_type type, enum pattern pattern, size_t rows, size_t cols,
                         size_t max_count)
 {
-    const size_t width = phy_weight_float_bytes(type);
-    unsigned char *codes = malloc(rows * cols * width);
-    *m = (struct matrix){.w = {.data = codes, .type = type, .rows = rows, .cols = cols},
+    size_t row_bytes;
+    assert_true(phy_weight_row_bytes(type, cols, &row_bytes));
+    uint8_t *bytes = malloc(rows * row_bytes);
+    *m = (struct matrix){.w = {.data = bytes, .type = type, .rows = rows, .cols = cols},
                          .pattern = pattern,
                          .max_count = max_count,
                          .seed = parity_seed};
-    for (size_t i = 0; i < rows * cols; i++) {
-        uint32_t code = draw_code(type, pattern);
-        memcpy(codes + i * width, &code, width);
-    }
+    for (size_t r = 0; r < rows; r++)
+        draw_row(type, pattern, cols, bytes + r * row_bytes);
     m->x = malloc(max_count * cols * sizeof *m->x);
     m->sum = malloc(max_count * rows * sizeof *m->sum);
     m->absolute = malloc(max_count * rows * sizeof *m->absolute);
     for (size_t i = 0; i < max_count * cols; i++)
         m->x[i] = pattern == ALL_EQUAL ? 0.7f : gaussian();
-    double *row = malloc(cols * sizeof *row);
+    float *values = widen(&m->w);
     for (size_t r = 0; r < rows; r++) {
-        for (size_t k = 0; k < cols; k++)
-            row[k] = (double)widen(&m->w, r * cols + k);
         for (size_t n = 0; n < max_count; n++) {
             double sum = 0, absolute = 0;
             for (size_t k = 0; k < cols; k++) {
-                double product = row[k] * (double)m->x[n * cols + k];
+                double product = (double)values[r * cols + k] * (double)m->x[n * cols + k];
                 sum += product;
                 absolute += fabs(product);
             }
@@ -96,7 +160,7 @@ static void matrix_make(struct matrix *m, enum phy_weight_type type, enum patter
             m->absolute[n * rows + r] = absolute;
         }
     }
-    free(row);
+    free(values);
 }
 
 static void matrix_free(struct matrix *m)
@@ -174,11 +238,16 @@ static void check_product(struct phy_matmul_backend *device, const char *way, co
     if (multiply(device, m, count, y) != PHY_OK)
         fail_msg("%s", logged.error);
     assert_true(isnan(y[values]));
-    snprintf(where, sizeof where, "%s, %s, %s %zux%zu by %zu, %s", device->name, way, type_names[m->w.type], m->w.rows,
-             m->w.cols, count, pattern_names[m->pattern]);
+    snprintf(where, sizeof where, "%s, %s, %s %zux%zu by %zu, %s", device->name, way,
+             phy_weight_format(m->w.type)->name, m->w.rows, m->w.cols, count, pattern_names[m->pattern]);
     for (size_t i = 0; i < values; i++)
         compare(worst, (double)y[i], m->sum[i], 4e-6 * m->absolute[i], i, m->seed, where);
     free(y);
+}
+
+static int type_count(void)
+{
+    return is_vulkan ? PHY_WEIGHT_TYPE_COUNT : PHY_WEIGHT_FLOAT_COUNT;
 }
 
 static void every_shape_keeps_to_the_contract(void **state)
@@ -188,7 +257,7 @@ static void every_shape_keeps_to_the_contract(void **state)
     static const size_t counts[] = {1, 2, 5, 8, 13, 64};
     struct matrix matrices[MAX_MATRICES];
     size_t matrix_count = 0;
-    for (int type = PHY_WEIGHT_BF16; type <= PHY_WEIGHT_F32; type++) {
+    for (int type = PHY_WEIGHT_BF16; type < type_count(); type++) {
         for (size_t r = 0; r < (reduced ? 3 : 4); r++) {
             for (size_t c = 0; c < (reduced ? 5 : 7); c++) {
                 size_t weights = row_list[r] * col_list[c];
@@ -198,8 +267,9 @@ static void every_shape_keeps_to_the_contract(void **state)
             }
         }
         matrix_make(&matrices[matrix_count++], type, ALL_EQUAL, 2, reduced ? 3584 : 18944, 13);
+        if (type != PHY_WEIGHT_BF16 && type != PHY_WEIGHT_F32)
+            matrix_make(&matrices[matrix_count++], type, SUBNORMALS, 40, 640, 13);
     }
-    matrix_make(&matrices[matrix_count++], PHY_WEIGHT_F16, SUBNORMALS, 40, 640, 13);
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
         struct phy_matmul_backend *device = open_loaded(&ways[w].options, matrices, matrix_count);
         struct worst worst = {0};
@@ -257,7 +327,7 @@ static void a_group_of_products_adds_its_biases(void **state)
     for (size_t i = 0; i < 64; i++)
         bias[i] = gaussian();
     for (size_t i = 0; i < PRODUCTS; i++) {
-        matrix_make(&m[i], (enum phy_weight_type)(i % 3), GAUSSIAN, 5 + 3 * i, COLS, COUNT);
+        matrix_make(&m[i], (enum phy_weight_type)(i % (size_t)type_count()), GAUSSIAN, 5 + 3 * i, COLS, COUNT);
         products[i] = (struct phy_product){&m[i].w, malloc(COUNT * m[i].w.rows * sizeof(float)), i % 2 ? bias : NULL,
                                            PHY_KERNEL_FUSED};
     }
@@ -265,17 +335,19 @@ static void a_group_of_products_adds_its_biases(void **state)
     for (size_t count = 1; count <= COUNT; count += 10) {
         assert_int_equal(device->ops->multiply(device, products, PRODUCTS, m[0].x, count), PHY_OK);
         for (size_t i = 0; i < PRODUCTS; i++) {
+            float *w = widen(&m[i].w);
             for (size_t n = 0; n < count; n++) {
                 for (size_t r = 0; r < m[i].w.rows; r++) {
                     double sum = products[i].bias ? (double)bias[r] : 0, absolute = fabs(sum);
                     for (size_t k = 0; k < COLS; k++) {
-                        double p = (double)widen(&m[i].w, r * COLS + k) * (double)m[0].x[n * COLS + k];
+                        double p = (double)w[r * COLS + k] * (double)m[0].x[n * COLS + k];
                         sum += p;
                         absolute += fabs(p);
                     }
                     assert_true(fabs((double)products[i].y[n * m[i].w.rows + r] - sum) <= 4e-6 * absolute);
                 }
             }
+            free(w);
         }
     }
     phy_matmul_backend_destroy(&device);
@@ -285,18 +357,39 @@ static void a_group_of_products_adds_its_biases(void **state)
     }
 }
 
+/* An ffn's matrices: gate, up, down, and the first two in turn (gate_up). */
+enum { GATE, UP, DOWN, GATE_UP };
+
+static void ffn_make(struct matrix m[4], enum phy_weight_type wide_type, enum phy_weight_type down_type, size_t wide,
+                     size_t hidden, size_t count)
+{
+    size_t row_bytes;
+    assert_true(phy_weight_row_bytes(wide_type, hidden, &row_bytes));
+    matrix_make(&m[GATE], wide_type, GAUSSIAN, wide, hidden, count);
+    matrix_make(&m[UP], wide_type, GAUSSIAN, wide, hidden, count);
+    matrix_make(&m[DOWN], down_type, GAUSSIAN, hidden, wide, count);
+    m[GATE_UP] = (struct matrix){.w = {.type = wide_type, .rows = 2 * wide, .cols = hidden}};
+    uint8_t *both = malloc(2 * wide * row_bytes);
+    for (size_t i = 0; i < 2 * wide; i++)
+        memcpy(both + i * row_bytes, (const uint8_t *)m[i % 2].w.data + i / 2 * row_bytes, row_bytes);
+    m[GATE_UP].w.data = both;
+    for (size_t i = 0; i < count * hidden; i++)
+        m[GATE].x[i] *= 40; /* activations from the saturated ends too */
+}
+
 /* down's sums, from what gate and up give in float64; the input of down from the reference activation. */
-static void check_ffn(struct phy_matmul_backend *device, struct matrix m[3], enum phy_activation activation,
+static void check_ffn(struct phy_matmul_backend *device, struct matrix m[4], enum phy_activation activation,
                       size_t count)
 {
     const size_t wide = m[0].w.rows, hidden = m[0].w.cols;
     float *gated = malloc(count * wide * sizeof *gated), *y = malloc(count * hidden * sizeof *y);
     float *again = malloc(count * hidden * sizeof *again);
-    struct phy_ffn_product product = {.gate = &m[0].w,
-                                      .up = &m[1].w,
-                                      .down = &m[2].w,
+    float *w[3] = {widen(&m[0].w), widen(&m[1].w), widen(&m[2].w)};
+    struct phy_ffn_product product = {.gate = &m[GATE].w,
+                                      .up = &m[UP].w,
+                                      .down = &m[DOWN].w,
                                       .activation = activation,
-                                      .x = m[0].x,
+                                      .x = m[GATE].x,
                                       .count = count,
                                       .gated = gated,
                                       .y = y};
@@ -305,13 +398,20 @@ static void check_ffn(struct phy_matmul_backend *device, struct matrix m[3], enu
     product.y = again;
     assert_int_equal(device->ops->ffn(device, &product), PHY_OK);
     assert_memory_equal(y, again, count * hidden * sizeof *y);
+    if (is_vulkan) {
+        product.gate = product.up = NULL;
+        product.gate_up = &m[GATE_UP].w;
+        memset(again, 0, count * hidden * sizeof *y);
+        assert_int_equal(device->ops->ffn(device, &product), PHY_OK);
+        assert_memory_equal(y, again, count * hidden * sizeof *y);
+    }
     for (size_t n = 0; n < count; n++) {
         for (size_t i = 0; i < wide; i++) {
             double sum[2], error[2], act, x;
             for (int which = 0; which < 2; which++) {
                 sum[which] = error[which] = 0;
                 for (size_t k = 0; k < hidden; k++) {
-                    double p = (double)widen(&m[which].w, i * hidden + k) * (double)m[0].x[n * hidden + k];
+                    double p = (double)w[which][i * hidden + k] * (double)m[0].x[n * hidden + k];
                     sum[which] += p;
                     error[which] += 4e-6 * fabs(p);
                 }
@@ -327,13 +427,15 @@ static void check_ffn(struct phy_matmul_backend *device, struct matrix m[3], enu
         for (size_t r = 0; r < hidden; r++) {
             double sum = 0, absolute = 0;
             for (size_t k = 0; k < wide; k++) {
-                double p = (double)widen(&m[2].w, r * wide + k) * (double)gated[n * wide + k];
+                double p = (double)w[2][r * wide + k] * (double)gated[n * wide + k];
                 sum += p;
                 absolute += fabs(p);
             }
             assert_true(fabs((double)y[n * hidden + r] - sum) <= 4e-6 * absolute);
         }
     }
+    for (int i = 0; i < 3; i++)
+        free(w[i]);
     free(gated);
     free(y);
     free(again);
@@ -342,27 +444,101 @@ static void check_ffn(struct phy_matmul_backend *device, struct matrix m[3], enu
 static void the_ffn_stays_on_the_device_and_is_right(void **state)
 {
     (void)state;
+    static const enum phy_weight_type pairs[][2] = {
+        {PHY_WEIGHT_BF16, PHY_WEIGHT_F16},  {PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K}, {PHY_WEIGHT_FP4, PHY_WEIGHT_FP8},
+        {PHY_WEIGHT_Q8_0, PHY_WEIGHT_Q4_0}, {PHY_WEIGHT_MXFP4, PHY_WEIGHT_F32},
+    };
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
-        struct matrix m[3];
-        /* Neither width is whole blocks, so that zeros must fill them. */
-        matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 107, 61, 13);
-        matrix_make(&m[1], PHY_WEIGHT_BF16, GAUSSIAN, 107, 61, 13);
-        matrix_make(&m[2], PHY_WEIGHT_F16, GAUSSIAN, 61, 107, 13);
-        struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, 3);
-        if (!device->ops->ffn) {
-            printf("skipped: %s computes the FFN in steps\n", device->name);
-        } else {
-            for (size_t i = 0; i < 13 * 61; i++)
-                m[0].x[i] *= 40; /* activations from the saturated ends too */
+        struct phy_matmul_backend *device = open_device(&ways[w].options);
+        for (size_t i = 0; device->ops->ffn && i < (!is_vulkan ? 1 : reduced ? 2 : 5); i++) {
+            /* Neither width is whole blocks, so that zeros must fill them. */
+            struct matrix m[4];
+            ffn_make(m, pairs[i][0], pairs[i][1], 107, i % 2 ? 293 : 61, 13);
+            if (load(device, m, 4) != PHY_OK)
+                fail_msg("%s", logged.error);
             for (size_t count = 1; count <= 13; count += 4) {
                 check_ffn(device, m, PHY_ACT_SILU, count);
                 check_ffn(device, m, PHY_ACT_GELU_TANH, count);
             }
+            for (size_t j = 0; j < 4; j++)
+                matrix_free(&m[j]);
         }
+        if (!device->ops->ffn)
+            printf("skipped: %s computes the FFN in steps\n", device->name);
         phy_matmul_backend_destroy(&device);
-        for (size_t i = 0; i < 3; i++)
-            matrix_free(&m[i]);
     }
+}
+
+static void matrices_may_come_in_several_loads(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    struct matrix m[4];
+    float first[200], y[200];
+    matrix_make(&m[0], PHY_WEIGHT_Q4_K, GAUSSIAN, 100, 1000, 1);
+    matrix_make(&m[1], PHY_WEIGHT_BF16, GAUSSIAN, 200, 1000, 1); /* does not fit beside the first */
+    matrix_make(&m[2], PHY_WEIGHT_Q6_K, GAUSSIAN, 50, 500, 1);
+    matrix_make(&m[3], PHY_WEIGHT_Q4_K, GAUSSIAN, 3, 500, 1);
+    for (int copies = 0; copies < 2; copies++) {
+        const struct phy_vk_matmul_options options = {.max_weight_bytes = 400000, .copies = copies};
+        struct phy_matmul_backend *device = open_loaded(&options, &m[0], 1);
+        assert_int_equal(multiply(device, &m[0], 1, first), PHY_OK);
+        assert_int_equal(load(device, &m[1], 2), PHY_ERR_MEMORY);
+        assert_int_equal(multiply(device, &m[0], 1, y), PHY_OK);
+        assert_memory_equal(y, first, 100 * sizeof *y);
+        assert_int_equal(load(device, &m[2], 2), PHY_OK);
+        struct worst worst = {0};
+        check_product(device, "loaded in two", &m[0], 1, &worst);
+        check_product(device, "loaded in two", &m[2], 1, &worst);
+        check_product(device, "loaded in two", &m[3], 1, &worst);
+        assert_true(report_worst(&worst, "loads"));
+        phy_matmul_backend_destroy(&device);
+    }
+    for (size_t i = 0; i < 4; i++)
+        matrix_free(&m[i]);
+}
+
+struct seen {
+    enum phy_product_kernel kernel;
+    enum phy_weight_type type;
+    char form[32];
+};
+static struct seen seen[16];
+static size_t seen_count;
+
+static void see(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
+{
+    (void)user;
+    if (seen_count < 16) {
+        seen[seen_count].kernel = kernel;
+        seen[seen_count].type = type;
+        snprintf(seen[seen_count].form, sizeof seen->form, "%s", form);
+    }
+    seen_count++;
+}
+
+static void each_kernel_that_runs_is_told(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    struct matrix m[4];
+    ffn_make(m, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K, 40, 61, 1);
+    struct phy_matmul_backend *device = open_device(&(struct phy_vk_matmul_options){.tiles = "rows"});
+    device->ran = see;
+    seen_count = 0;
+    assert_int_equal(load(device, m, 4), PHY_OK);
+    assert_int_equal(seen_count, 0); /* the self-test is nobody's product */
+    check_ffn(device, m, PHY_ACT_SILU, 1);
+    assert_int_equal(seen_count, 3 + 3 + 2);
+    assert_int_equal(seen[0].kernel, PHY_KERNEL_FUSED);
+    assert_int_equal(seen[0].type, PHY_WEIGHT_Q4_K);
+    assert_int_equal(seen[2].type, PHY_WEIGHT_Q6_K);
+    assert_string_equal(seen[2].form, "rows_8x1");
+    phy_matmul_backend_destroy(&device);
+    for (size_t i = 0; i < 4; i++)
+        matrix_free(&m[i]);
 }
 
 static void a_device_that_multiplies_wrongly_is_refused(void **state)
@@ -474,6 +650,8 @@ static int run_device(const char *name)
         cmocka_unit_test(bits_depend_neither_on_the_count_nor_on_the_cuts),
         cmocka_unit_test(a_group_of_products_adds_its_biases),
         cmocka_unit_test(the_ffn_stays_on_the_device_and_is_right),
+        cmocka_unit_test(matrices_may_come_in_several_loads),
+        cmocka_unit_test(each_kernel_that_runs_is_told),
         cmocka_unit_test(a_device_that_multiplies_wrongly_is_refused),
         cmocka_unit_test(weights_that_do_not_fit_are_a_sentence),
         cmocka_unit_test(a_lost_device_is_a_sentence_and_opens_again),

@@ -1,12 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every form of the ranking against "ref", byte for byte, in buffers with guard pages. PHY_SEED sets another seed. */
+/* Every form of the ranking against "ref", byte for byte, in buffers with guard pages. PHY_SEED sets another seed.
+ * Argument: none for the forms of the CPU; "vulkan" for each device of the loader's drivers, "hardware" for those that
+ * are not CPUs, with "staged" for small pieces through staging memory. Exit code 77 when there is none. */
 #include "support/test.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "kernels/rank_rows_forms.h"
+#include "physarium/device.h"
 #include "support/guarded.h"
+#include "vk/vk_backend.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+/* Drivers stay loaded, so that the leak checker can tell what they leak (tests/support/lsan.supp) from what we do. */
+__attribute__((visibility("default"))) int dlclose(void *handle)
+{
+    (void)handle;
+    return 0;
+}
+#endif
+
+/* The forms under test, "ref" first: the CPU's, or a device's. */
+static const struct phy_rank_variant *forms = phy_rank_variants;
+static struct phy_backend *device;
+static struct log_record logged;
+
+static void rank_on_device(const struct phy_rank_rows *rows, const struct phy_rank_params *params)
+{
+    if (phy_backend_rank(device, 0, params, rows))
+        fail_msg("%s: %s", device->name, logged.error);
+}
+
+static const struct phy_rank_variant device_forms[] = {
+    {.name = "ref", .run = phy_rank_rows_ref}, {.name = "device", .run = rank_on_device}, {.name = NULL}};
 
 enum pattern { GAUSSIAN, ZEROS, FEW_VALUES, EXTREMES, SUBNORMALS, DEAD_LINES, PATTERNS };
 static const char *const pattern_names[] = {"gaussian", "zeros", "few values", "extremes", "subnormals", "dead lines"};
@@ -131,8 +159,8 @@ static void check_case(const struct rank_case *c)
     struct run first = run_create(c), expected = run_create(c), got = run_create(c);
     const size_t row_bytes = c->cols * phy_float_bytes(c->type), bytes = c->rows * row_bytes;
     fill(c, &first);
-    for (const struct phy_rank_variant *v = phy_rank_variants; v->name; v++) {
-        struct run *to = v == phy_rank_variants ? &expected : &got;
+    for (const struct phy_rank_variant *v = forms; v->name; v++) {
+        struct run *to = v == forms ? &expected : &got;
         if (!phy_cpu_meets(&have, &v->needs))
             continue;
         memcpy(to->codes.data, first.codes.data, bytes);
@@ -161,9 +189,10 @@ static void check_case(const struct rank_case *c)
 
 static struct rank_case random_case(uint64_t case_seed, size_t rows, size_t cols)
 {
-    static const uint32_t groups[][2] = {{0, 0}, {0, 0}, {2, 4}, {4, 8}, {1, 3}, {5, 32}};
+    /* The last one is not a power of two, which the shader does not do. */
+    static const uint32_t groups[][2] = {{0, 0}, {0, 0}, {2, 4}, {4, 8}, {5, 32}, {1, 3}};
     seed = case_seed;
-    uint32_t g = random_below(6);
+    uint32_t g = random_below(device ? 5 : 6);
     struct rank_case c = {.seed = case_seed,
                           .rows = rows,
                           .cols = cols,
@@ -188,7 +217,7 @@ static uint64_t first_seed(void)
 static void agrees_on_every_width_type_and_pattern(void **state)
 {
     (void)state;
-    for (uint32_t n = 1; n <= 140; n++) {
+    for (uint32_t n = 1; n <= 140; n += device ? 9 : 1) {
         for (uint32_t variation = 0; variation < 12; variation++) {
             struct rank_case c = random_case(first_seed() + n * 100 + variation, 1 + n % 4, n);
             c.type = (enum phy_float_type)(variation % 3);
@@ -202,7 +231,7 @@ static void agrees_on_wide_rows(void **state)
     (void)state;
     static const size_t widths[] = {255, 256, 257, 576, 1536, 4097, 11008};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
-        for (uint32_t variation = 0; variation < 18; variation++) {
+        for (uint32_t variation = 0; variation < (device ? 6 : 18); variation++) {
             struct rank_case c = random_case(first_seed() + 50000 + w * 100 + variation, 3, widths[w]);
             c.pattern = (enum pattern)(variation % PATTERNS);
             check_case(&c);
@@ -216,7 +245,7 @@ static void refuses_what_the_flow_refuses(void **state)
     (void)state;
     static const uint32_t bad[] = {0x7F800000u, 0xFF800000u, 0x7FC00001u, 0xFFFFFFFFu, 0x5F800000u};
     struct phy_cpu_features have = phy_cpu_detect();
-    for (const struct phy_rank_variant *v = phy_rank_variants; v->name; v++) {
+    for (const struct phy_rank_variant *v = forms; v->name; v++) {
         for (size_t i = 0; i < sizeof bad / sizeof *bad && phy_cpu_meets(&have, &v->needs); i++) {
             uint32_t codes[3][37], scratch[2 * 37];
             float ones[37];
@@ -252,7 +281,7 @@ static const char *rank_by_hand(const float *weights, size_t n, struct phy_rank_
     phy_rank_add_columns(bins, weights, PHY_FLOAT_F32, 1, n);
     phy_rank_fold_columns(bins, n);
     phy_rank_invert_columns(bins, n, inverse);
-    for (const struct phy_rank_variant *v = phy_rank_variants; v->name; v++) {
+    for (const struct phy_rank_variant *v = forms; v->name; v++) {
         char letters[64] = "";
         if (!phy_cpu_meets(&have, &v->needs))
             continue;
@@ -267,7 +296,7 @@ static const char *rank_by_hand(const float *weights, size_t n, struct phy_rank_
             assert_true(same || (phy_bits_of_float(codes[j]) == 0 && weights[j] != 0)); /* a zero keeps its sign */
         }
         assert_int_equal(result.killed, killed);
-        if (v != phy_rank_variants)
+        if (v != forms)
             assert_string_equal(letters, out);
         strcpy(out, letters);
     }
@@ -353,7 +382,16 @@ static void column_sums_are_exact_whatever_the_order(void **state)
     }
 }
 
-int main(void)
+static void the_validation_layer_was_silent(void **state)
+{
+    (void)state;
+    if (!device || !phy_vk_validation_asked())
+        skip();
+    if (phy_vk_validation_messages())
+        fail_msg("%u messages; the last error: %s", phy_vk_validation_messages(), logged.error);
+}
+
+static int run_suite(const char *name)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_on_every_width_type_and_pattern),
@@ -365,6 +403,47 @@ int main(void)
         cmocka_unit_test(a_pattern_keeps_so_many_of_each_aligned_group),
         cmocka_unit_test(scores_weigh_columns_as_their_names_say),
         cmocka_unit_test(column_sums_are_exact_whatever_the_order),
+        cmocka_unit_test(the_validation_layer_was_silent),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+static int run_devices(bool hardware, bool staged)
+{
+    struct phy_host host = recording_host(&logged);
+    struct phy_device_info *devices;
+    size_t count, ran = 0;
+    char note[PHY_VK_NOTE_BYTES];
+    int failures = 0;
+    if (phy_vk_validation_asked() && !phy_vk_validation_available()) {
+        printf("SKIPPED: the Vulkan validation layer is not installed\n");
+        return 77;
+    }
+    if (phy_vk_list(&devices, &count, note, &host))
+        return 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct phy_vk_options options = {.staging = staged, .max_piece_weights = staged ? 5000 : 0};
+        if (hardware && strcmp(devices[i].type, "cpu") == 0)
+            continue;
+        if (phy_vk_backend_create(&device, i, &options, NULL, &host)) {
+            printf("%s: %s\n", devices[i].name, logged.error);
+            failures++;
+            continue;
+        }
+        forms = device_forms;
+        failures += run_suite(device->name);
+        phy_backend_destroy(&device);
+        ran++;
+    }
+    phy_free(devices);
+    if (!ran && !failures)
+        printf("SKIPPED: %s\n", count ? "no Vulkan device that is not a CPU" : note);
+    return failures ? 1 : ran ? 0 : 77;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return run_suite("cpu");
+    return run_devices(strcmp(argv[1], "hardware") == 0, argc > 2);
 }

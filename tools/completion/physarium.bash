@@ -26,6 +26,7 @@ _physarium() {
 
     local common='--json --quiet --help'
     local targets='--include --exclude --layers'
+    local ffn='--ffn --path --features --device-memory --fallback --trust'
     local options=''
     case $command in
     '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits' ;;
@@ -42,11 +43,11 @@ _physarium() {
     devices) options=$common ;;
     tokenize) options="--prompt --file --decode --no-special --special-as-text $common" ;;
     generate)
-        options="--prompt --count --temperature --top-k --top-p --seed --no-special --ignore-eos --device --threads $common"
+        options="--prompt --count --temperature --top-k --top-p --seed --no-special --ignore-eos --device --threads $ffn $common"
         ;;
-    eval) options="--text --ids --baseline --ctx --stride --html --device --threads $common" ;;
+    eval) options="--text --ids --baseline --ctx --stride --html --device --threads $ffn $common" ;;
     calibrate) options="--text --ids --output --alpha --ctx --device --threads $common" ;;
-    logits) options="--ids --output --device --threads $common" ;;
+    logits) options="--ids --output --device --threads $ffn $common" ;;
     esac
 
     case $previous in
@@ -64,11 +65,20 @@ _physarium() {
         return
         ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
+    --path)
+        mapfile -t COMPREPLY < <(compgen -W 'exact full_mmap interleaved sparse interleaved_q8_0 interleaved_q6_K interleaved_q4_0
+            interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8 fp8_storage fp4_storage:sparse mxfp4_storage' -- "$current")
+        if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+            COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
+        fi
+        return
+        ;;
+    --fallback) mapfile -t COMPREPLY < <(compgen -W cpu -- "$current") && return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
-        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern) return ;;
-    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval)
+        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern | --features | --device-memory) return ;;
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --ffn)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// q4_0: a nibble less 8 times an f16 scale for each 32. lib/unit.glsl says what a format defines.
+#include "lib/codes.glsl"
+
+vec2 unit_scales(uvec4 head, float scale, uint n)
+{
+    return vec2(f16_value(head[n >> 1] >> (n & 1u) * 16u & 0xFFFFu));
+}
+
+ivec4 unit_integers(Unit unit, uint side, uint j)
+{
+    return ivec4(unit.codes[0] >> 16u * side + 4u * j & 15u) - 8;
+}

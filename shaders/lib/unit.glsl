@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unpacking of the block format PHY_MATMUL_TYPE, as the device layout of shared/weight_layout.h holds it. A format's file
+// defines, for 32 columns of a row, of which 16 side + 4j + c is component c of group j = 0..3 of side 0 or 1:
+//
+//   ivec4 unit_integers(Unit, side, j)    codes as integers, or
+//   vec4 unit_values(Unit, side, j)       as exact floats, where they are no integers
+//   vec2 unit_scales(head, scale, n)      of the two sides of unit n of its 8
+//   float unit_minimum(head, n)           q4_K: what is taken off
+//
+// A weight is unit_values * scale, less the minimum: as docs/quant.md decodes it, bit for bit where the device keeps
+// subnormals.
+#ifndef PHY_LIB_UNIT_GLSL
+#define PHY_LIB_UNIT_GLSL
+#include "shared/weight_layout.h"
+
+const uint TYPE = PHY_MATMUL_TYPE;
+const bool HAS_MINIMUM = TYPE == PHY_LAYOUT_Q4_K, TWO_SCALES = TYPE == PHY_LAYOUT_Q6_K;
+const uint CODES = PHY_LAYOUT_CODES(TYPE);
+
+struct Unit {
+    uvec4 codes[CODES];
+    uvec2 high; // q6_K
+};
+
+#if PHY_MATMUL_TYPE == PHY_LAYOUT_Q8_0
+#include "lib/q8_0.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_Q4_0
+#include "lib/q4_0.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_Q4_K
+#include "lib/q4_k.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_Q6_K
+#include "lib/q6_k.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_FP8
+#include "lib/fp8.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_FP4
+#include "lib/fp4.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_MXFP4
+#include "lib/mxfp4.glsl"
+#endif
+
+#if PHY_MATMUL_TYPE != PHY_LAYOUT_FP8
+vec4 unit_values(Unit unit, uint side, uint j)
+{
+    return vec4(unit_integers(unit, side, j));
+}
+#endif
+#if PHY_MATMUL_TYPE != PHY_LAYOUT_Q4_K
+float unit_minimum(uvec4 head, uint n)
+{
+    return 0.0;
+}
+#endif
+
+#endif

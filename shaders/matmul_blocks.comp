@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#version 450
+// One invocation owns ROWS rows of w times COUNT rows of x: their sums over every LANES-th unit of 32 columns.
+// One workgroup owns ROW_LANES * ROWS rows of w times COUNT_LANES * COUNT rows of x, whole sums.
+// One barrier, where LANES > 1, stands between everyone's parts of a sum and the one who adds them up.
+// The reference is phy_weight_decode_row and a product in float64; the contract is src/kernels/matmul.h.
+//
+// matmul.comp for the block formats: docs/shaders.md draws the flow. Up to 8 lanes share a head and take its units in
+// turn; more take the next heads. Codes are multiplied as they are and each sum of up to 32 by its scale; with a minimum
+// (q4_K) each weight is made first, exactly, since scale * code and minimum may cancel.
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_GOOGLE_include_directive : require
+#include "shared/matmul.h"
+#include "weight_rows.glsl"
+
+layout(local_size_x_id = PHY_MATMUL_SPEC_INVOCATIONS) in;
+layout(constant_id = PHY_MATMUL_SPEC_LANES) const uint LANES = 8;
+layout(constant_id = PHY_MATMUL_SPEC_ROW_LANES) const uint ROW_LANES = 4;
+layout(constant_id = PHY_MATMUL_SPEC_COUNT_LANES) const uint COUNT_LANES = 4;
+const uint ROWS = PHY_MATMUL_ROWS, COUNT = PHY_MATMUL_COUNT;
+
+layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer X { vec4 x[]; };
+layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Y { float y[]; };
+layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
+
+const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
+#ifndef PHY_GROUP_LOOP
+#define PHY_GROUP_LOOP [[dont_unroll]]
+#endif
+// One more, so that neighbours who read their sums column by column meet different banks.
+const uint PART_STRIDE = LANES * ROW_LANES * COUNT_LANES + 1;
+const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
+
+shared float parts[LANES > 1 ? SUMS * PART_STRIDE : 1];
+
+void main()
+{
+    uint id = gl_LocalInvocationIndex;
+    uint lane = id % LANES, row_lane = id / LANES % ROW_LANES, count_lane = id / (LANES * ROW_LANES);
+    uint row = push.row_begin + (gl_WorkGroupID.x * ROW_LANES + row_lane) * ROWS;
+    uint first = (gl_WorkGroupID.y * COUNT_LANES + count_lane) * COUNT;
+    uint units = push.blocks, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
+    uint w_at[ROWS], x_at[COUNT];
+    // What lies beyond the edges is read from the last row, computed and dropped: no branch.
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        w_at[r] = min(row + r, push.row_end - 1) * PHY_LAYOUT_ROW(TYPE, units, supers);
+    [[unroll]] for (uint n = 0; n < COUNT; n++)
+        x_at[n] = push.x_at + min(first + n, push.count - 1) * push.x_stride;
+    precise float sum[SUMS];
+    [[unroll]] for (uint i = 0; i < SUMS; i++)
+        sum[i] = 0;
+    for (uint super = lane / UNIT_LANES; super < supers; super += HEAD_LANES) {
+        Head head[ROWS];
+        [[unroll]] for (uint r = 0; r < ROWS; r++)
+            head[r] = load_head(w_at[r], units, super);
+        precise float part[SUMS];
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            part[i] = 0;
+        uint end = min(PHY_SUPER_UNITS, units - super * PHY_SUPER_UNITS);
+        for (uint n = lane % UNIT_LANES; n < end; n += UNIT_LANES) {
+            uint u = super * PHY_SUPER_UNITS + n;
+            Unit unit[ROWS];
+            vec2 scale[ROWS];
+            float minimum[ROWS];
+            [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                unit[r] = load_unit(w_at[r], units, u);
+                scale[r] = unit_scales(head[r].words, head[r].scale, n);
+                minimum[r] = unit_minimum(head[r].words, n);
+            }
+            precise float s[SCALES * SUMS];
+            [[unroll]] for (uint i = 0; i < SCALES * SUMS; i++)
+                s[i] = 0;
+            PHY_GROUP_LOOP for (uint j = 0; j < 4; j++) {
+                [[unroll]] for (uint side = 0; side < 2; side++) {
+                    precise vec4 w[ROWS];
+                    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                        w[r] = unit_values(unit[r], side, j);
+                        if (HAS_MINIMUM)
+                            w[r] = fma(w[r], vec4(scale[r].x), vec4(-minimum[r]));
+                    }
+                    [[unroll]] for (uint m = 0; m < COUNT; m++) {
+                        vec4 x4 = x[x_at[m] + u * (PHY_UNIT_COLS / 4) + side * 4 + j];
+                        [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                            uint i = side % SCALES * SUMS + r * COUNT + m;
+                            s[i] = fma(w[r].x, x4.x, s[i]);
+                            s[i] = fma(w[r].y, x4.y, s[i]);
+                            s[i] = fma(w[r].z, x4.z, s[i]);
+                            s[i] = fma(w[r].w, x4.w, s[i]);
+                        }
+                    }
+                }
+            }
+            [[unroll]] for (uint i = 0; i < SUMS; i++) {
+                precise float scaled = HAS_MINIMUM ? s[i] : s[i] * scale[i / COUNT].x;
+                if (SCALES == 2)
+                    scaled += s[SUMS + i] * scale[i / COUNT].y;
+                part[i] += scaled;
+            }
+        }
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            sum[i] += part[i];
+    }
+    if (LANES > 1) {
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            parts[i * PART_STRIDE + id] = sum[i];
+        barrier(); // every part of every sum is there
+        for (uint i = lane; i < SUMS; i += LANES) {
+            precise float whole = 0;
+            for (uint l = 0; l < LANES; l++)
+                whole += parts[i * PART_STRIDE + id - lane + l];
+            uint r = row + i / COUNT, n = first + i % COUNT;
+            if (r < push.row_end && n < push.count)
+                y[push.y_at + n * push.y_stride + r] = whole;
+        }
+    } else {
+        [[unroll]] for (uint i = 0; i < SUMS; i++) {
+            uint r = row + i / COUNT, n = first + i % COUNT;
+            if (r < push.row_end && n < push.count)
+                y[push.y_at + n * push.y_stride + r] = sum[i];
+        }
+    }
+}

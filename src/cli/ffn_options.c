@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ffn_options.h"
+
+#include <string.h>
+
+static bool asks_for_path(const struct phy_ffn_options *o)
+{
+    return o->store || o->path || o->features || o->device_memory;
+}
+
+int phy_ffn_options_check(const char *command, const struct phy_ffn_options *o)
+{
+    if (o->fallback && strcmp(o->fallback, "cpu") != 0)
+        return phy_usage_error(command, "--fallback takes cpu, not '%.64s'", o->fallback);
+    if (o->trust && !o->store)
+        return phy_usage_error(command, "--trust is about a store: --ffn names one");
+    if (o->features > UINT32_MAX)
+        return phy_usage_error(command, "--features: no layer has %llu", (unsigned long long)o->features);
+    if (o->features && !o->store && !o->path)
+        return phy_usage_error(command, "--features is for sparse paths: --path sparse, or --ffn with an fp4 store");
+    if (!o->path)
+        return 0;
+    for (const char *const *name = phy_ffn_path_names(); *name; name++) {
+        if (strcmp(*name, o->path) == 0)
+            return 0;
+    }
+    return phy_usage_error(command, "--path: there is no path '%.64s'; physarium %s --help names some", o->path,
+                           command);
+}
+
+enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const char *directory, const struct phy_ffn_options *o,
+                                   const char *device, uint32_t threads, const struct phy_host *host)
+{
+    const bool path = asks_for_path(o);
+    *out = (struct phy_ffn_model){0};
+    enum phy_status status = PHY_OK;
+    if (o->store)
+        status =
+            phy_ffn_store_open(&out->store, o->store, &(struct phy_ffn_store_params){.trust = o->trust, .host = host});
+    if (status == PHY_OK)
+        status = phy_model_open(&out->model, directory,
+                                &(struct phy_model_params){.device = device,
+                                                           .threads = threads,
+                                                           .ffn_elsewhere = path,
+                                                           .fallback_cpu = o->fallback != NULL,
+                                                           .host = host});
+    if (status == PHY_OK && path)
+        status = phy_ffn_create(&out->ffn, out->model,
+                                &(struct phy_ffn_params){.store = out->store,
+                                                         .path = o->path,
+                                                         .device = device,
+                                                         .device_memory = o->device_memory,
+                                                         .top_k = (uint32_t)o->features,
+                                                         .fallback_cpu = o->fallback != NULL,
+                                                         .trust = o->trust});
+    if (status == PHY_OK)
+        phy_model_set_ffn(out->model, out->ffn);
+    else
+        phy_ffn_model_close(out);
+    return status;
+}
+
+void phy_ffn_model_close(struct phy_ffn_model *m)
+{
+    phy_ffn_destroy(&m->ffn);
+    phy_model_close(&m->model);
+    phy_ffn_store_close(&m->store);
+}
+
+void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn)
+{
+    if (!ffn)
+        return;
+    struct phy_ffn_info info;
+    phy_ffn_describe(ffn, &info);
+    cJSON *object = cJSON_AddObjectToObject(to, "ffn");
+    cJSON_AddStringToObject(object, "path", info.path);
+    cJSON_AddStringToObject(object, "bucket", info.bucket);
+    cJSON_AddStringToObject(object, "device", info.device);
+    cJSON_AddNumberToObject(object, "device_layers", info.device_layers);
+    cJSON_AddNumberToObject(object, "features_visited", (double)info.features_visited);
+    cJSON_AddNumberToObject(object, "features_skipped", (double)info.features_skipped);
+    cJSON_AddNumberToObject(object, "bytes_read", (double)info.bytes_read);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a command computes a model's FFN: the options that choose a path, and the path. */
+#ifndef PHY_CLI_FFN_OPTIONS_H
+#define PHY_CLI_FFN_OPTIONS_H
+
+#include <cjson/cJSON.h>
+
+#include "cli.h"
+#include "physarium/ffn.h"
+
+struct phy_ffn_options {
+    const char *store, *path, *fallback;
+    uint64_t features, device_memory;
+    bool trust;
+};
+
+/* Rows of a command's table; `o` is a struct phy_ffn_options. */
+#define PHY_FFN_OPTION_ROWS(o)                                                                                         \
+    {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &(o).store},                                                  \
+        {.name = "--path", .kind = PHY_OPTION_TEXT, .target = &(o).path},                                              \
+        {.name = "--features", .kind = PHY_OPTION_U64, .target = &(o).features},                                       \
+        {.name = "--device-memory", .kind = PHY_OPTION_BYTES, .target = &(o).device_memory},                           \
+        {.name = "--fallback", .kind = PHY_OPTION_TEXT, .target = &(o).fallback},                                      \
+    {                                                                                                                  \
+        .name = "--trust", .kind = PHY_OPTION_FLAG, .target = &(o).trust                                               \
+    }
+
+#define PHY_FFN_OPTION_HELP                                                                                            \
+    "      --ffn STORE       compute the FFN from a store that `physarium quantize` wrote of this model\n"             \
+    "      --path NAME       how: exact, full_mmap, interleaved, sparse, and those of a store's formats, such as\n"    \
+    "                        interleaved_q4k:fused (default: the best that store and device offer)\n"                  \
+    "      --features N      sparse paths: visit the N features of largest |act(gate x)| (default: all)\n"             \
+    "      --device-memory BYTES  FFN layers beyond it run on the CPU: 8GB, 512MiB\n"                                  \
+    "      --fallback cpu    a device that is lost hands over to the CPU\n"                                            \
+    "      --trust           do not check the store's digests, nor that it was made of this model\n"
+
+/* 0, or the exit code after a sentence about options that do not go together. */
+int phy_ffn_options_check(const char *command, const struct phy_ffn_options *options);
+
+/* The model of a command with the path of its options, if there are any. */
+struct phy_ffn_model {
+    struct phy_model *model;
+    struct phy_ffn_store *store;
+    struct phy_ffn *ffn; /* NULL: the model's own */
+};
+enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const char *directory,
+                                   const struct phy_ffn_options *options, const char *device, uint32_t threads,
+                                   const struct phy_host *host);
+/* After its sessions. */
+void phy_ffn_model_close(struct phy_ffn_model *model);
+
+/* An object "ffn" in `to`, if there is a path. */
+void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products of a matrix of blocks with activations that were rounded to int8: the kernel contract of the families
+ * int8_matvec_<format> and int8_matmul_<format> for q8_0, q4_K and q6_K. It is a kernel of its own, not a looser form
+ * of kernels/block_matmul.h.
+ *
+ * Rounding, the same bits in every form. For each 256 activations of a row (the last group padded with zeros), whatever
+ * the weights' format:
+ *
+ *   peak = max |x|;  scale = peak / 127;  q = x * (127 / peak) rounded to nearest, ties to even
+ *
+ * in float32; a group whose peak is below 2^-100 becomes zeros with scale 0. x is finite.
+ *
+ *   y[n][r] = sum over k < cols of w[r][k] * (q[n][k] * scale[n][k / 256])
+ *
+ * The dot products of codes are exact integers. Tolerance per element against that sum in float64, over the decoded
+ * weights: 4e-6 * the sum of the products' magnitudes. Bits of one form don't depend on how rows are shared among
+ * threads, nor, within one family, on how many rows of x there are.
+ *
+ * Aliasing: y overlaps nothing else. Alignment: none for w. */
+#ifndef PHY_KERNELS_INT8_MATMUL_H
+#define PHY_KERNELS_INT8_MATMUL_H
+
+#include "kernels/matmul.h"
+
+enum { PHY_INT8_GROUP = 256, PHY_INT8_SUM = 16, PHY_INT8_GROUP_SUMS = PHY_INT8_GROUP / PHY_INT8_SUM };
+
+/* Rounded rows of x. */
+struct phy_int8_rows {
+    size_t count, cols;
+    size_t groups; /* of a row: ceil(cols / PHY_INT8_GROUP) */
+    int8_t *q;     /* (count, groups * PHY_INT8_GROUP), zeros beyond cols; 64-byte aligned */
+    float *scale;  /* (count, groups) */
+    int16_t *sums; /* (count, groups * PHY_INT8_GROUP_SUMS): of each 16 neighbours of q; 32-byte aligned */
+};
+
+struct phy_int8_matmul {
+    const void *w; /* rows of phy_weight_row_bytes */
+    enum phy_weight_type type;
+    size_t rows;
+    const struct phy_int8_rows *x;
+    float *y;        /* (count, rows), y_stride elements from row to row */
+    size_t y_stride; /* elements */
+};
+
+struct phy_int8_matmul_variant {
+    const char *name; /* "ref", "avx2", "avx512vnni" */
+    struct phy_cpu_features needs;
+    /* Row n of `to`, from x (cols). */
+    void (*round_row)(const float *x, struct phy_int8_rows *to, size_t n);
+    /* Rows row_begin .. row_end - 1 of w; x->count <= PHY_MATVEC_MAX_COUNT. */
+    void (*matvec)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end);
+    /* The same for any count. `panel` is this thread's scratch of PHY_MATMUL_PANEL_BYTES, 64-byte aligned. */
+    void (*matmul)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel);
+    size_t row_unit; /* rows that matmul takes at a time: cut shares of rows at multiples of it */
+};
+
+bool phy_int8_offers(enum phy_weight_type type);
+
+/* Slowest first, "ref" at index 0; ends with name NULL. */
+extern const struct phy_int8_matmul_variant phy_int8_matmul_variants[];
+const struct phy_int8_matmul_variant *phy_int8_matmul_variant_best(const struct phy_cpu_features *have);
+
+#endif
