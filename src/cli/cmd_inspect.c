@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "inspect_store.h"
 #include "physarium/physarium.h"
 
 /* What is printed: the checkpoint, and what surgery would do with it. */
@@ -246,15 +247,16 @@ static void print_table(const struct report *report)
 
 static int run_inspect(int argc, char **argv)
 {
-    bool follow_symlinks = false;
+    bool follow_symlinks = false, trust = false;
     const struct phy_option options[] = {
         {.name = "--follow-symlinks", .kind = PHY_OPTION_FLAG, .target = &follow_symlinks},
+        {.name = "--trust", .kind = PHY_OPTION_FLAG, .target = &trust},
         {.name = NULL},
     };
     struct phy_common_options common = {0};
     struct phy_terminal terminal;
     struct report report = {0};
-    struct phy_checkpoint *checkpoint;
+    struct phy_checkpoint *checkpoint = NULL;
     size_t count;
     int exit_code;
     if (!phy_parse_options(&cmd_inspect, argc, argv, options, &common, &report.path, 1, &count, &exit_code))
@@ -263,6 +265,11 @@ static int run_inspect(int argc, char **argv)
         return phy_usage_error(cmd_inspect.name, "which checkpoint? physarium inspect PATH");
 
     phy_terminal_open(&terminal, common.quiet);
+    if (phy_is_store(report.path)) {
+        enum phy_status found = phy_inspect_store(report.path, trust, common.json, &terminal.host);
+        phy_terminal_close(&terminal);
+        return phy_finish_stdout(phy_status_exit_code(found));
+    }
     struct phy_checkpoint_params params = {.host = &terminal.host, .follow_symlinks = follow_symlinks};
     enum phy_status status = phy_checkpoint_open(&checkpoint, report.path, &params);
     report.checkpoint = checkpoint;
@@ -286,14 +293,17 @@ const struct phy_command cmd_inspect = {
     .run = run_inspect,
     .summary = "check a checkpoint and list its tensors",
     .help =
-        "usage: physarium inspect PATH [--json] [--follow-symlinks]\n"
+        "usage: physarium inspect PATH [--json] [--follow-symlinks] [--trust]\n"
         "\n"
         "Check a checkpoint by every rule, without reading its tensors' data, and list what is in it: names, types,\n"
         "shapes, sizes, and which tensors surgery would touch. PATH is a directory with model.safetensors or with\n"
         "model.safetensors.index.json and its shards, a safetensors file, or a GGUF file.\n"
+        "Of an FFN store (physarium quantize) or a vindex it checks the matrices' digests and lists them: formats,\n"
+        "shapes, bits for each weight.\n"
         "\n"
         "  --json             print an object with an array of tensors, in data order\n"
         "  --follow-symlinks  allow links to files outside the directory\n"
+        "  --trust            of a store: do not read the matrices to check their digests\n"
         "  -q, --quiet        no notes\n"
         "\n"
         "Exit codes: 0 good (warnings included), 2 usage, 3 unreadable, 4 malformed or incomplete, 5 unsupported,\n"

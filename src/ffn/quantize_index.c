@@ -105,8 +105,6 @@ enum phy_status phy_quantize_write_index(const struct phy_quantize *run)
     error = error ? error : written;
     phy_free(json);
     if (!error)
-        error = phy_write_all(fd, "\n", 1);
-    if (!error)
         error = phy_fsync(fd);
     int closed = phy_close(fd);
     return error || closed ? phy_output_fail(&run->output, PHY_STORE_INDEX, error ? error : closed) : PHY_OK;

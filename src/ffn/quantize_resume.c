@@ -17,6 +17,13 @@
 
 enum { RECORD_IDENTITY = 1, RECORD_MATRIX = 16, DIFFERENCE_BYTES = 400 };
 
+static enum phy_status journal_status(const struct phy_quantize *run, int error)
+{
+    if (error == ENOMEM)
+        return phy_fail_memory(run->host, "a record of the journal", 256);
+    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+}
+
 enum phy_status phy_quantize_record(struct phy_quantize *run, size_t index)
 {
     const struct phy_quantize_job *job = &run->jobs[index];
@@ -30,7 +37,7 @@ enum phy_status phy_quantize_record(struct phy_quantize *run, size_t index)
     }
     int error = phy_journal_append(&run->journal, RECORD_MATRIX, &record);
     phy_bytes_free(&record);
-    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+    return journal_status(run, error);
 }
 
 struct replay {
@@ -108,8 +115,7 @@ static enum phy_status start_afresh(struct phy_quantize *run)
         run->jobs[i].done = false;
     run->journal = (struct phy_journal){.fd = run->output.journal_fd};
     struct phy_bytes text = run->identity;
-    int error = phy_journal_append(&run->journal, RECORD_IDENTITY, &text);
-    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+    return journal_status(run, phy_journal_append(&run->journal, RECORD_IDENTITY, &text));
 }
 
 static size_t count_done(const struct phy_quantize *run)

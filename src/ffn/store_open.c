@@ -166,6 +166,12 @@ static enum phy_status check_ranges(struct phy_ffn_store *store)
     enum phy_status status = phy_array_sort(sorted, store->matrix_count, sizeof *sorted, by_place)
                                  ? PHY_OK
                                  : phy_fail_memory(store->host, "a sorted list", store->matrix_count * sizeof *sorted);
+    for (size_t i = 0; status == PHY_OK && i < store->matrix_count; i++) {
+        const struct phy_store_matrix *m = &store->matrices[i];
+        const uint64_t file_bytes = store->files[m->file].bytes;
+        if (m->offset > file_bytes || m->bytes > file_bytes - m->offset)
+            status = refuse_range(store, m, "exceed the file's", file_bytes);
+    }
     uint64_t end = 0;
     for (size_t i = 0; status == PHY_OK && i < store->matrix_count; i++) {
         const struct phy_store_matrix *m = sorted[i];
@@ -173,9 +179,7 @@ static enum phy_status check_ranges(struct phy_ffn_store *store)
         const bool last = i + 1 == store->matrix_count || sorted[i + 1]->file != m->file;
         if (i == 0 || sorted[i - 1]->file != m->file)
             end = 0;
-        if (m->offset > file->bytes || m->bytes > file->bytes - m->offset)
-            status = refuse_range(store, m, "exceed the file's", file->bytes);
-        else if (m->offset < end)
+        if (m->offset < end)
             status = refuse_range(store, m, "overlap what ends at", end);
         else if (m->offset - end >= PHY_STORE_ALIGNMENT)
             status = refuse_range(store, m, "leave a hole after", end);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PHY_CLI_INSPECT_STORE_H
+#define PHY_CLI_INSPECT_STORE_H
+
+#include <stdbool.h>
+
+#include "physarium/host.h"
+
+/* Whether the path is a directory with an index.json and without weights: a store, ours or another tool's. */
+bool phy_is_store(const char *path);
+/* Check the store and print what is in it. */
+enum phy_status phy_inspect_store(const char *path, bool trust, bool json, const struct phy_host *host);
+
+#endif
