@@ -75,7 +75,7 @@ struct phy_quantize_result {
     uint32_t layer_count;
     double relative_rmse;       /* rms(decoded - original) / rms(original) */
     double relative_rmse_of[3]; /* of gate, up and down */
-    bool already_finished;      /* a resumed run found the finished store and wrote nothing; the rmse are not known: 0 */
+    bool already_finished; /* a resumed run found the finished store and wrote nothing; the rmse are not known: 0 */
     double seconds;
 };
 

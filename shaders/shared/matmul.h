@@ -17,8 +17,8 @@
 #define PHY_MATMUL_SPEC_ROW_LANES 2   /* that have rows of w of their own */
 #define PHY_MATMUL_SPEC_COUNT_LANES 3 /* that have rows of x of their own */
 #define PHY_MATMUL_SPEC_COUNT 4
-/* The build's: PHY_MATMUL_TYPE, enum phy_weight_type (floats: matmul.comp, blocks: matmul_blocks.comp); PHY_MATMUL_ROWS of w and PHY_MATMUL_COUNT
- * rows of x for an invocation. */
+/* The build's: PHY_MATMUL_TYPE, enum phy_weight_type (floats: matmul.comp, blocks: matmul_blocks.comp); PHY_MATMUL_ROWS
+ * of w and PHY_MATMUL_COUNT rows of x for an invocation. */
 
 /* Storage buffers of set 0. X and Y are the same buffer of activations, at places that don't overlap. */
 #define PHY_MATMUL_BINDING_W 0 /* rows of words of 16 bytes, padded with zeros; blocks: weight_layout.h */
@@ -35,7 +35,7 @@
 #define PHY_MATMUL_PUSH_MEMBERS                                                                                        \
     PHY_UINT row_begin;                                                                                                \
     PHY_UINT row_end;                                                                                                  \
-    PHY_UINT blocks;   /* in a row of w: floats' words of 16 bytes, or units of 32 columns */                                                                             \
+    PHY_UINT blocks;   /* in a row of w: floats' words of 16 bytes, or units of 32 columns */                          \
     PHY_UINT count;    /* rows of x */                                                                                 \
     PHY_UINT x_at;     /* vec4s */                                                                                     \
     PHY_UINT x_stride; /* vec4s */                                                                                     \

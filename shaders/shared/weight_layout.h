@@ -50,8 +50,7 @@
 
 /* Where a plane of a row begins, and where the next row does, in 16-byte words. `supers` is units / 8, rounded up. */
 #define PHY_LAYOUT_HIGH_AT(type, units) ((units)*PHY_LAYOUT_CODES(type))
-#define PHY_LAYOUT_HEADS_AT(type, units)                                                                               \
-    (PHY_LAYOUT_HIGH_AT(type, units) + ((units)*PHY_LAYOUT_HIGH(type) + 1) / 2)
+#define PHY_LAYOUT_HEADS_AT(type, units) (PHY_LAYOUT_HIGH_AT(type, units) + ((units)*PHY_LAYOUT_HIGH(type) + 1) / 2)
 #define PHY_LAYOUT_SCALES_AT(type, units, supers)                                                                      \
     (PHY_LAYOUT_HEADS_AT(type, units) + ((supers)*PHY_LAYOUT_HEADS(type) + 3) / 4)
 #define PHY_LAYOUT_ROW(type, units, supers)                                                                            \

@@ -3,11 +3,11 @@
 
 #include <pthread.h>
 
-#define REF_FORM(name, format) {format, "ref", {false, false}, phy_encode_##name##_ref},
+#define REF_FORM(name, format) {format, "ref", {.avx2 = false}, phy_encode_##name##_ref},
 #if defined(PHY_QUANT_X86)
 #define FORMS_OF(name, format)                                                                                         \
-    REF_FORM(name, format){format, "avx2", {true, false}, phy_encode_##name##_avx2},                                   \
-        {format, "avx512", {true, true}, phy_encode_##name##_avx512},
+    REF_FORM(name, format){format, "avx2", {.avx2 = true}, phy_encode_##name##_avx2},                                  \
+        {format, "avx512", {.avx2 = true, .avx512 = true}, phy_encode_##name##_avx512},
 #else
 #define FORMS_OF(name, format) REF_FORM(name, format)
 #endif

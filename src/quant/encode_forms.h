@@ -27,7 +27,9 @@ extern const struct phy_encode_variant phy_encode_variants[];
     X(mxfp4, "mxfp4")                                                                                                  \
     X(q4_k, "q4_K")                                                                                                    \
     X(q5_k, "q5_K")                                                                                                    \
-    X(q6_k, "q6_K")
+    X(q6_k, "q6_K")                                                                                                    \
+    X(vindex_fp4, "vindex_fp4")                                                                                        \
+    X(vindex_fp8, "vindex_fp8")
 
 #define PHY_ENCODE_FORMS(name, format)                                                                                 \
     phy_encode_blocks phy_encode_##name##_ref, phy_encode_##name##_avx2, phy_encode_##name##_avx512;

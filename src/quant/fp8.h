@@ -16,6 +16,21 @@ static inline float phy_e4m3_widen(uint8_t code)
     return phy_float_of_bits(sign | (exponent + 120) << 23 | mantissa << 20);
 }
 
+/* To nearest, ties to the even code; beyond the largest, infinity too, to the largest; a NaN stays one. */
+static inline uint8_t phy_e4m3_round(float value)
+{
+    const uint32_t bits = phy_bits_of_float(value), magnitude = bits & 0x7FFFFFFF, sign = bits >> 24 & 0x80;
+    if (magnitude > 0x7F800000)
+        return (uint8_t)(sign | 0x7F);
+    if (magnitude < 0x3C800000) {
+        /* One unit of 2^14 is 2^-9, the subnormals' step: the sum rounds as they do. */
+        const uint32_t sum = phy_bits_of_float(phy_float_of_bits(magnitude) + 0x1p14f);
+        return (uint8_t)(sign | (sum - 0x46800000));
+    }
+    const uint32_t code = (magnitude + 0x7FFFF + (magnitude >> 20 & 1)) >> 20;
+    return (uint8_t)(sign | (code < 960 + 0x7E ? code - 960 : 0x7E)); /* 960 = (127 - 7) * 8 */
+}
+
 /* Of its four bits: s.ee.m, bias 1. */
 static const float phy_e2m1_values[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
 

@@ -20,8 +20,8 @@ const struct phy_quant_format phy_quant_formats[] = {
     {"iq4_nl", 20, 32, 18, phy_decode_iq4_nl, NULL},
     {"iq4_xs", 23, 256, 136, phy_decode_iq4_xs, NULL},
     {"mxfp4", 39, 32, 17, phy_decode_mxfp4, phy_encode_mxfp4},
-    {"vindex_fp4", PHY_NO_GGUF_ID, 256, 137, phy_decode_vindex_fp4, NULL},
-    {"vindex_fp8", PHY_NO_GGUF_ID, 256, 257, phy_decode_vindex_fp8, NULL},
+    {"vindex_fp4", PHY_NO_GGUF_ID, 256, 137, phy_decode_vindex_fp4, phy_encode_vindex_fp4},
+    {"vindex_fp8", PHY_NO_GGUF_ID, 256, 257, phy_decode_vindex_fp8, phy_encode_vindex_fp8},
 };
 const size_t phy_quant_format_count = sizeof phy_quant_formats / sizeof phy_quant_formats[0];
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/weight_type.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/checked_math.h"
+#include "quant/small_float.h"
 
 enum { MAX_ELEMENTS = 256 };
 
@@ -40,10 +40,13 @@ bool phy_weight_row_bytes(enum phy_weight_type type, size_t cols, size_t *bytes)
 bool phy_weight_encode_row(enum phy_weight_type type, const float *from, size_t cols, uint8_t *out)
 {
     const struct phy_quant_format *format = phy_weight_format(type);
-    for (size_t i = 0; i < cols; i++) {
-        if (!isfinite(from[i]))
-            return false;
-    }
+    /* The largest that rounds to something finite: f16 has no more than 65504, 65520 being half a step above. */
+    const uint32_t limit = type == PHY_WEIGHT_F16 ? 0x477FF000 : type == PHY_WEIGHT_BF16 ? 0x7F7F8000 : 0x7F800000;
+    unsigned beyond = 0;
+    for (size_t i = 0; i < cols; i++)
+        beyond |= (phy_bits_of_float(from[i]) & 0x7FFFFFFF) >= limit;
+    if (beyond)
+        return false;
     size_t blocks = cols / format->elements, tail = cols % format->elements;
     format->encode(from, blocks, out);
     if (tail) {

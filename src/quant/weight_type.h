@@ -43,8 +43,9 @@ bool phy_weight_type_named(const char *name, enum phy_weight_type *type);
 /* Bytes of a row of `cols` weights; false when that overflows. */
 bool phy_weight_row_bytes(enum phy_weight_type type, size_t cols, size_t *bytes);
 
-/* One row of `cols` floats to blocks, padded with zeros. False, and `out` worthless, when one is not finite.
- * Thread-safe; the same bytes on every processor. */
+/* One row of `cols` floats to blocks, padded with zeros. False, and nothing written, when one is not finite, or would
+ * not be as f16 or bf16; blocks saturate far beyond the weights of any model. Allocates nothing. Thread-safe; the same
+ * bytes on every processor. */
 bool phy_weight_encode_row(enum phy_weight_type type, const float *from, size_t cols, uint8_t *out);
 /* One row of blocks to `cols` floats. */
 void phy_weight_decode_row(enum phy_weight_type type, const uint8_t *from, size_t cols, float *out);

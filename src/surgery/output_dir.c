@@ -202,9 +202,9 @@ static bool replaceable(const struct phy_output *out)
     size_t bytes = strlen(out->name), suffix = strlen(".safetensors");
     if (S_ISREG(there.st_mode))
         return bytes >= suffix && strcmp(out->name + bytes - suffix, ".safetensors") == 0;
-    return S_ISDIR(there.st_mode) && (holds(out->parent_fd, out->name, "model.safetensors") ||
-                                      holds(out->parent_fd, out->name, "model.safetensors.index.json") ||
-                                      is_of_that_kind(out));
+    return S_ISDIR(there.st_mode) &&
+           (holds(out->parent_fd, out->name, "model.safetensors") ||
+            holds(out->parent_fd, out->name, "model.safetensors.index.json") || is_of_that_kind(out));
 }
 
 /* The reports of a file output stand beside it. A folder of that name is replaced if it is an earlier run's: with

@@ -23,10 +23,10 @@
 #define PHY_OUTPUT_JOURNAL "journal"
 
 struct phy_output_params {
-    const char *path;           /* as given; trailing slashes are allowed for a directory */
-    bool single_file;           /* a file is to appear, not a directory */
-    bool force;                 /* an earlier output of ours, or a checkpoint, may be replaced */
-    bool without_reports;       /* a directory that is to have no physarium/ in it */
+    const char *path;     /* as given; trailing slashes are allowed for a directory */
+    bool single_file;     /* a file is to appear, not a directory */
+    bool force;           /* an earlier output of ours, or a checkpoint, may be replaced */
+    bool without_reports; /* a directory that is to have no physarium/ in it */
     /* Of a directory that is not of these: whether force may replace it all the same; or NULL. */
     bool (*may_replace)(int dir_fd);
     const char *const *protect; /* paths of what is read: the output may not be, hold or lie in any of them */
