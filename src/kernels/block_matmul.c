@@ -9,6 +9,20 @@ const struct phy_block_matmul_variant phy_block_matmul_variants[] = {
      .matmul = phy_block_matmul_ref,
      .row_unit = 1,
      .decode = phy_block_decode_ref},
+#if defined(PHY_KERNELS_X86)
+    {.name = "avx2",
+     .needs = {.avx2 = true},
+     .matvec = phy_block_matvec_avx2,
+     .matmul = phy_block_matmul_avx2,
+     .row_unit = 16,
+     .decode = phy_block_decode_avx2},
+    {.name = "avx512",
+     .needs = {.avx2 = true, .avx512 = true},
+     .matvec = phy_block_matvec_avx512,
+     .matmul = phy_block_matmul_avx512,
+     .row_unit = 32,
+     .decode = phy_block_decode_avx512},
+#endif
     {.name = NULL},
 };
 

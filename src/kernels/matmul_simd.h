@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Body of the SIMD forms, included after vec_<form>.h and
- *
- *   UNIT_VECS, TILE_COUNT   matmul's register tile: UNIT_VECS vectors of rows x TILE_COUNT rows of x
- */
+/* Body of the SIMD forms, included after vec_<form>.h and what matmul_tile.h needs. */
 #include <string.h>
 
-#include "kernels/vec_math.h"
+#include "kernels/matmul_tile.h"
 
 INLINE vec load_codes(const void *w, enum phy_weight_type type, size_t index)
 {
@@ -122,8 +119,6 @@ void FORM(phy_matvec)(const struct phy_matmul *product, size_t row_begin, size_t
     }
 }
 
-enum { UNIT_ROWS = UNIT_VECS * LANES };
-
 /* LANES columns from k of LANES rows from r, widened and turned: lanes[k] holds a column. Rows from `rows` on are zero.
  */
 INLINE void load_columns(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t rows, size_t k,
@@ -153,53 +148,6 @@ INLINE void pack_panel(const struct phy_matmul *product, enum phy_weight_type ty
     }
 }
 
-/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
- */
-INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
-                 size_t k0, size_t cols)
-{
-    vec sum[TILE_COUNT][UNIT_VECS];
-    UNROLL
-    for (size_t j = 0; j < count; j++) {
-        UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++)
-            sum[j][v] = vec_zero();
-    }
-    const float *x = product->x + n * product->cols + k0;
-    for (size_t k = 0; k < cols; k++) {
-        vec w[UNIT_VECS];
-        UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++)
-            w[v] = vec_load(panel + k * UNIT_ROWS + v * LANES);
-        UNROLL
-        for (size_t j = 0; j < count; j++) {
-            vec xk = vec_set1(x[j * product->cols + k]);
-            UNROLL
-            for (size_t v = 0; v < UNIT_VECS; v++)
-                sum[j][v] = vec_fma(w[v], xk, sum[j][v]);
-        }
-    }
-    UNROLL
-    for (size_t j = 0; j < count; j++) {
-        float *y = product->y + (n + j) * product->y_stride + r;
-        if (rows == UNIT_ROWS) {
-            UNROLL
-            for (size_t v = 0; v < UNIT_VECS; v++)
-                vec_store(y + v * LANES, k0 ? vec_add(vec_load(y + v * LANES), sum[j][v]) : sum[j][v]);
-            continue;
-        }
-        float lanes[UNIT_ROWS];
-        float *to = rows == UNIT_ROWS ? y : lanes;
-        UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++) {
-            vec before = k0 && to == y ? vec_load(y + v * LANES) : vec_zero();
-            vec_store(to + v * LANES, vec_add(before, sum[j][v]));
-        }
-        for (size_t i = 0; to != y && i < rows; i++)
-            y[i] = k0 ? y[i] + lanes[i] : lanes[i];
-    }
-}
-
 INLINE void matmul_typed(const struct phy_matmul *product, enum phy_weight_type type, size_t row_begin, size_t row_end,
                          float *panel)
 {
@@ -208,13 +156,7 @@ INLINE void matmul_typed(const struct phy_matmul *product, enum phy_weight_type 
         for (size_t k0 = 0; k0 < product->cols; k0 += PHY_MATMUL_PANEL_COLS) {
             size_t left = product->cols - k0, cols = left < PHY_MATMUL_PANEL_COLS ? left : PHY_MATMUL_PANEL_COLS;
             pack_panel(product, type, r, rows, k0, cols, panel);
-            size_t n = 0;
-            for (; n + TILE_COUNT <= product->count; n += TILE_COUNT)
-                tile(product, panel, r, rows, n, TILE_COUNT, k0, cols);
-            for (; n + 4 <= product->count; n += 4)
-                tile(product, panel, r, rows, n, 4, k0, cols);
-            for (; n < product->count; n++)
-                tile(product, panel, r, rows, n, 1, k0, cols);
+            multiply_panel(product, panel, r, rows, k0, cols);
         }
     }
 }

@@ -5,6 +5,13 @@
 
 const struct phy_walk_variant phy_walk_variants[] = {
     {.name = "ref", .dots = phy_walk_dots_ref, .add = phy_walk_add_ref},
+#if defined(PHY_KERNELS_X86)
+    {.name = "avx2", .needs = {.avx2 = true}, .dots = phy_walk_dots_avx2, .add = phy_walk_add_avx2},
+    {.name = "avx512",
+     .needs = {.avx2 = true, .avx512 = true},
+     .dots = phy_walk_dots_avx512,
+     .add = phy_walk_add_avx512},
+#endif
     {.name = NULL},
 };
 

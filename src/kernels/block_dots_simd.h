@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of blocks to floats, and their products with rows of x, over block_unpack_<form>.h: what the products and the
+ * walk share. */
+#ifndef PHY_KERNELS_BLOCK_DOTS_SIMD_H
+#define PHY_KERNELS_BLOCK_DOTS_SIMD_H
+
+/* One call of `body(type)` with a constant type, for every type. */
+#define FOR_TYPE(type, body)                                                                                           \
+    switch (type) {                                                                                                    \
+    case PHY_WEIGHT_BF16:                                                                                              \
+        body(PHY_WEIGHT_BF16);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_F16:                                                                                               \
+        body(PHY_WEIGHT_F16);                                                                                          \
+        break;                                                                                                         \
+    case PHY_WEIGHT_F32:                                                                                               \
+        body(PHY_WEIGHT_F32);                                                                                          \
+        break;                                                                                                         \
+        FOR_BLOCK_TYPE(body)                                                                                           \
+    default:                                                                                                           \
+        break;                                                                                                         \
+    }
+#define FOR_BLOCK_TYPE(body)                                                                                           \
+    case PHY_WEIGHT_Q8_0:                                                                                              \
+        body(PHY_WEIGHT_Q8_0);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_Q4_0:                                                                                              \
+        body(PHY_WEIGHT_Q4_0);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_Q4_K:                                                                                              \
+        body(PHY_WEIGHT_Q4_K);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_Q6_K:                                                                                              \
+        body(PHY_WEIGHT_Q6_K);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_FP8:                                                                                               \
+        body(PHY_WEIGHT_FP8);                                                                                          \
+        break;                                                                                                         \
+    case PHY_WEIGHT_FP4:                                                                                               \
+        body(PHY_WEIGHT_FP4);                                                                                          \
+        break;                                                                                                         \
+    case PHY_WEIGHT_MXFP4:                                                                                             \
+        body(PHY_WEIGHT_MXFP4);                                                                                        \
+        break;
+
+INLINE vec load_floats_tail(const float *x, size_t left)
+{
+    float buffer[LANES] = {0};
+    memcpy(buffer, x, left * sizeof *x);
+    return vec_load(buffer);
+}
+
+/* The first `elements` of a block that does not end within the row; zeros up to a whole vector. Not inlined: once for
+ * each row, and any type. Of floats no byte beyond the elements is read. */
+static __attribute__((noinline)) void unpack_part(enum phy_weight_type type, const uint8_t *block, size_t elements,
+                                                  float values[MAX_BLOCK_ELEMENTS])
+{
+    uint8_t floats[GROUP * sizeof(float)] = {0};
+    struct scales s;
+    if (type < PHY_WEIGHT_FLOAT_COUNT)
+        block = memcpy(floats, block, elements * phy_weight_float_bytes(type));
+    load_scales(type, block, &s);
+    for (size_t g = 0; g * GROUP < elements; g++) {
+        vec w[GROUP_VECS];
+        unpack(type, block, &s, g, w);
+        for (size_t i = 0; i < GROUP_VECS; i++)
+            vec_store(values + g * GROUP + i * LANES, w[i]);
+    }
+    memset(values + elements, 0, (0 - elements) % GROUP * sizeof *values);
+}
+
+/* `cols` elements from the beginning of a block. */
+INLINE void unpack_cols(enum phy_weight_type type, const uint8_t *block, size_t cols, float *out)
+{
+    const size_t elements = block_elements(type), bytes = block_bytes(type);
+    for (; cols >= elements; cols -= elements, block += bytes, out += elements) {
+        struct scales s;
+        load_scales(type, block, &s);
+        UNROLL
+        for (size_t g = 0; g < elements / GROUP; g++) {
+            vec w[GROUP_VECS];
+            unpack(type, block, &s, g, w);
+            UNROLL
+            for (size_t i = 0; i < GROUP_VECS; i++)
+                vec_store(out + g * GROUP + i * LANES, w[i]);
+        }
+    }
+    if (cols) {
+        float values[MAX_BLOCK_ELEMENTS];
+        unpack_part(type, block, cols, values);
+        memcpy(out, values, cols * sizeof *out);
+    }
+}
+
+/* Columns of one chain of additions in each lane: as long as in matmul's panel, so that both families err alike. */
+enum { CHAIN_COLS = 256 * LANES };
+
+/* A block of each of `rows` rows times `count` rows of x; the sums go on in part. */
+INLINE void dot_blocks(enum phy_weight_type type, const uint8_t *const w[], size_t rows, const float *x, size_t count,
+                       size_t x_stride, vec part[])
+{
+    struct scales s[4];
+    UNROLL
+    for (size_t i = 0; i < rows; i++)
+        load_scales(type, w[i], &s[i]);
+    UNROLL
+    for (size_t g = 0; g < block_elements(type) / GROUP; g++) {
+        UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            vec wk[GROUP_VECS];
+            unpack(type, w[i], &s[i], g, wk);
+            UNROLL
+            for (size_t v = 0; v < GROUP_VECS; v++) {
+                UNROLL
+                for (size_t j = 0; j < count; j++)
+                    part[i * count + j] =
+                        vec_fma(wk[v], vec_load(x + j * x_stride + g * GROUP + v * LANES), part[i * count + j]);
+            }
+        }
+    }
+}
+
+/* The last `elements` columns, less than a block. */
+INLINE void dot_part(enum phy_weight_type type, const uint8_t *block, size_t elements, const float *x, size_t count,
+                     size_t x_stride, vec sum[])
+{
+    float values[MAX_BLOCK_ELEMENTS];
+    unpack_part(type, block, elements, values);
+    for (size_t k = 0; k < elements; k += LANES) {
+        const vec wk = vec_load(values + k);
+        UNROLL
+        for (size_t j = 0; j < count; j++) {
+            const float *at = x + j * x_stride + k;
+            sum[j] = vec_fma(wk, elements - k >= LANES ? vec_load(at) : load_floats_tail(at, elements - k), sum[j]);
+        }
+    }
+}
+
+/* `rows` rows of w (at most 4) times `count` rows of x (at most 4), (count, cols) from row to row: out[i * count + j].
+ * Both are constants where this is inlined. */
+INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, size_t cols,
+                     const float *x, size_t count, float out[])
+{
+    const size_t elements = block_elements(type), bytes = block_bytes(type), whole = cols - cols % elements;
+    vec sum[4 * 4];
+    const uint8_t *w[4];
+    UNROLL
+    for (size_t i = 0; i < rows; i++)
+        w[i] = rows_of_w[i];
+    UNROLL
+    for (size_t i = 0; i < rows * count; i++)
+        sum[i] = vec_zero();
+    for (size_t k = 0; k < whole;) {
+        const size_t end = whole - k > CHAIN_COLS ? k + CHAIN_COLS : whole;
+        vec part[4 * 4];
+        UNROLL
+        for (size_t i = 0; i < rows * count; i++)
+            part[i] = vec_zero();
+        for (; k < end; k += elements) {
+            dot_blocks(type, w, rows, x + k, count, cols, part);
+            UNROLL
+            for (size_t i = 0; i < rows; i++)
+                w[i] += bytes;
+        }
+        UNROLL
+        for (size_t i = 0; i < rows * count; i++)
+            sum[i] = vec_add(sum[i], part[i]);
+    }
+    for (size_t i = 0; whole < cols && i < rows; i++)
+        dot_part(type, w[i], cols - whole, x + whole, count, cols, sum + i * count);
+    UNROLL
+    for (size_t i = 0; i < rows * count; i++)
+        out[i] = vec_sum(sum[i]);
+}
+
+#endif

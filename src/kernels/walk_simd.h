@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Body of the SIMD forms of walk.h, included after block_unpack_<form>.h. */
+#include "kernels/block_dots_simd.h"
+
+INLINE void dots_typed(const struct phy_walk_matrix *matrix, enum phy_weight_type type, const uint32_t *features,
+                       size_t count, const float *x, float *out)
+{
+    const size_t stride = row_stride(type, matrix->cols);
+    const uint8_t *first = matrix->w, *w[4];
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        UNROLL
+        for (size_t f = 0; f < 4; f++)
+            w[f] = first + features[i + f] * stride;
+        dot_rows(type, w, 4, matrix->cols, x, 1, out + i);
+    }
+    for (; i < count; i++) {
+        w[0] = first + features[i] * stride;
+        dot_rows(type, w, 1, matrix->cols, x, 1, out + i);
+    }
+}
+
+void FORM(phy_walk_dots)(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count, const float *x,
+                         float *out)
+{
+#define DOTS(type) dots_typed(matrix, type, features, count, x, out)
+    FOR_TYPE(matrix->type, DOTS)
+#undef DOTS
+}
+
+/* Features of one chain of additions, and columns that are added up at a time, in a part of the first-level cache. */
+enum { CHAIN_FEATURES = 256, STRIP_COLS = 4096 };
+
+/* sum[0 .. cols - 1] += a[f] * row f, for `rows` rows in order; w begin blocks. */
+INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, const float *a,
+                     size_t cols, float *sum)
+{
+    const size_t elements = block_elements(type), bytes = block_bytes(type);
+    size_t at = 0;
+    for (size_t c = 0; c + elements <= cols; c += elements, at += bytes) {
+        struct scales s[4];
+        UNROLL
+        for (size_t f = 0; f < rows; f++)
+            load_scales(type, rows_of_w[f] + at, &s[f]);
+        UNROLL
+        for (size_t g = 0; g < elements / GROUP; g++) {
+            vec part[GROUP_VECS];
+            UNROLL
+            for (size_t v = 0; v < GROUP_VECS; v++)
+                part[v] = vec_load(sum + c + g * GROUP + v * LANES);
+            UNROLL
+            for (size_t f = 0; f < rows; f++) {
+                vec w[GROUP_VECS];
+                unpack(type, rows_of_w[f] + at, &s[f], g, w);
+                UNROLL
+                for (size_t v = 0; v < GROUP_VECS; v++)
+                    part[v] = vec_fma(w[v], vec_set1(a[f]), part[v]);
+            }
+            UNROLL
+            for (size_t v = 0; v < GROUP_VECS; v++)
+                vec_store(sum + c + g * GROUP + v * LANES, part[v]);
+        }
+    }
+    const size_t left = cols % elements;
+    for (size_t f = 0; left && f < rows; f++) {
+        float values[MAX_BLOCK_ELEMENTS], *last = sum + cols - left;
+        unpack_part(type, rows_of_w[f] + at, left, values);
+        for (size_t k = 0; k < left; k += LANES) /* the strip has room for a whole vector */
+            vec_store(last + k, vec_fma(vec_load(values + k), vec_set1(a[f]), vec_load(last + k)));
+    }
+}
+
+/* One strip of columns, all features. */
+INLINE void add_strip(const struct phy_walk_matrix *matrix, enum phy_weight_type type, const uint32_t *features,
+                      const float *a, size_t count, size_t col, size_t cols, float *y)
+{
+    const size_t stride = row_stride(type, matrix->cols);
+    const uint8_t *first = (const uint8_t *)matrix->w + col / block_elements(type) * block_bytes(type);
+    memset(y, 0, cols * sizeof *y);
+    for (size_t begin = 0; begin < count; begin += CHAIN_FEATURES) {
+        const size_t end = count - begin < CHAIN_FEATURES ? count : begin + CHAIN_FEATURES;
+        float sum[STRIP_COLS + LANES];
+        const uint8_t *w[4];
+        memset(sum, 0, (cols + LANES) * sizeof *sum);
+        size_t i = begin;
+        for (; i + 4 <= end; i += 4) {
+            UNROLL
+            for (size_t f = 0; f < 4; f++)
+                w[f] = first + features[i + f] * stride;
+            add_rows(type, w, 4, a + i, cols, sum);
+        }
+        for (; i < end; i++) {
+            w[0] = first + features[i] * stride;
+            add_rows(type, w, 1, a + i, cols, sum);
+        }
+        for (size_t c = 0; c < cols; c++)
+            y[c] += sum[c];
+    }
+}
+
+void FORM(phy_walk_add)(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a, size_t count,
+                        size_t col_begin, size_t col_end, float *y)
+{
+    for (size_t c = col_begin; c < col_end; c += STRIP_COLS) {
+        const size_t cols = col_end - c < STRIP_COLS ? col_end - c : STRIP_COLS;
+#define ADD(type) add_strip(matrix, type, features, a, count, c, cols, y + c)
+        FOR_TYPE(matrix->type, ADD)
+#undef ADD
+    }
+}

@@ -1,0 +1,4 @@
+# The kernels on blocks.
+foreach(kernel matmul)
+  phy_test(block_${kernel}_parity SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_block_${kernel}.c)
+endforeach()
