@@ -33,7 +33,8 @@ static enum phy_status open_model(struct phy_audit *audit)
         status = phy_tokenizer_open(&audit->tokenizer, audit->params.donor,
                                     &(struct phy_tokenizer_params){.host = audit->host});
     if (status == PHY_OK)
-        status = phy_audit_weight_digest(audit->model->checkpoint, r->model_digest, sizeof r->model_digest, audit->host);
+        status =
+            phy_audit_weight_digest(audit->model->checkpoint, r->model_digest, sizeof r->model_digest, audit->host);
     if (status != PHY_OK)
         return status;
     phy_model_describe(audit->model, &info);
@@ -74,8 +75,8 @@ static enum phy_status run_reference(struct phy_audit *audit)
 
 static void add_work(struct phy_audit *audit, const char *device)
 {
-    audit->work_done += (uint64_t)(phy_audit_cost(audit, device) * 1e6);
-    phy_report_progress(audit->host, "audit", "kMAC", audit->work_done, audit->work_total);
+    audit->work_done += (uint64_t)(phy_audit_cost(audit, device) * 1e9);
+    phy_report_progress(audit->host, "audit", "MAC", audit->work_done, audit->work_total);
 }
 
 static enum phy_status run_cases(struct phy_audit *audit, const struct phy_audited_store *store)
@@ -209,8 +210,8 @@ static enum phy_status run_paths(struct phy_audit *audit)
             continue;
         status = phy_audit_cached_store(audit, phy_audit_schemes[i], &store, reason);
         if (status == PHY_OK)
-            status = store ? run_store(audit, phy_audit_schemes[i], store)
-                           : fail_cases(audit, phy_audit_schemes[i], reason);
+            status =
+                store ? run_store(audit, phy_audit_schemes[i], store) : fail_cases(audit, phy_audit_schemes[i], reason);
         phy_ffn_store_close(&store);
     }
     return status;
@@ -252,7 +253,7 @@ static enum phy_status run(struct phy_audit *audit)
         status = phy_audit_devices(audit);
     if (status == PHY_OK)
         status = phy_audit_plan(audit);
-    audit->work_total = (uint64_t)(audit->record.estimated_seconds * 1e6);
+    audit->work_total = (uint64_t)(audit->record.estimated_seconds * 1e9);
     if (status == PHY_OK)
         status = run_reference(audit);
     if (status == PHY_OK)

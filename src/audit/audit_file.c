@@ -2,40 +2,14 @@
 #include "audit/audit_file.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "audit/small_file.h"
 #include "base/alloc.h"
-#include "base/io.h"
 #include "base/log.h"
 
 enum { FILE_MAX_BYTES = 256 << 20 };
-
-static int read_text(const char *path, char **text)
-{
-    struct stat found;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int error = fd < 0 || fstat(fd, &found) != 0 ? errno : 0;
-    *text = NULL;
-    if (!error && (!S_ISREG(found.st_mode) || found.st_size > FILE_MAX_BYTES))
-        error = EFBIG;
-    if (!error) {
-        *text = phy_alloc((size_t)found.st_size + 1, 1);
-        error = *text ? phy_pread_all(fd, *text, (size_t)found.st_size, 0) : ENOMEM;
-    }
-    if (!error)
-        (*text)[found.st_size] = 0;
-    if (fd >= 0)
-        phy_close(fd);
-    if (error) {
-        phy_free(*text);
-        *text = NULL;
-    }
-    return error;
-}
 
 static bool all_objects(const cJSON *array)
 {
@@ -49,7 +23,7 @@ enum phy_status phy_audit_file_read(cJSON **out, const char *path, const struct 
 {
     char *text;
     *out = NULL;
-    int error = read_text(path, &text);
+    int error = phy_read_small_file(path, FILE_MAX_BYTES, &text, NULL);
     if (error)
         return phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
     cJSON *root = cJSON_Parse(text);

@@ -24,12 +24,12 @@ struct phy_audit {
     const struct phy_host *host;
     struct phy_audit_record record;
     struct phy_bounds bounds;
-    struct phy_model *model;      /* its rest runs on the best form of the CPU: of the driven passes */
+    struct phy_model *model; /* its rest runs on the best form of the CPU: of the driven passes */
     struct phy_tokenizer *tokenizer;
     struct phy_recording recording;
-    float *logits; /* (prompts, vocab) of the reference driving */
+    float *logits;                    /* (prompts, vocab) of the reference driving */
     const struct phy_path_seam *seam; /* test seam: of every path; or NULL */
-    uint64_t work_done, work_total; /* in multiplications of the cost model */
+    uint64_t work_done, work_total;   /* in multiplications of the cost model */
 };
 
 /* ---- prompts.c ---- */
@@ -112,8 +112,8 @@ struct phy_audited_store {
 enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited_store *store, const char *path,
                                const struct phy_device_info *device);
 /* A run that could not begin: the store is damaged, or does not open. */
-enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *scheme, const char *path,
-                                      const char *device, const char *cause);
+enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
+                                      const char *cause);
 enum phy_status phy_audit_skip_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
                                     const char *reason);
 /* A new run at the end of the record; NULL without memory. */

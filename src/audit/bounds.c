@@ -3,23 +3,20 @@
 #include "audit/bounds.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "audit/small_file.h"
 #include "base/alloc.h"
-#include "base/io.h"
 #include "base/log.h"
 
 enum { BOUNDS_MAX_BYTES = 16 << 20, MOST_NINES = 9 };
 
 /* ---- rules ---- */
 
-/* 1 - cos of the leading nines: 10^-n for n of them; with less than one, the first digit is kept (0.83 -> 0.8). Beyond nine
- * of them the bound on rel L2 says more: cos sees the square of a difference. */
+/* 1 - cos of the leading nines: 10^-n for n of them; with less than one, the first digit is kept (0.83 -> 0.8). Beyond
+ * nine of them the bound on rel L2 says more: cos sees the square of a difference. */
 double phy_bound_one_minus_cos(double worst)
 {
     if (worst >= 1)
@@ -57,8 +54,8 @@ void phy_bounds_default(const char *bucket, const char *path, struct phy_audit_l
         .one_minus_cos = defaults[i].floor,
         .rel_l2 = defaults[i].rel_l2,
         .anchor_dp = defaults[i].dp,
-        /* The kernel alone meets the exact bucket. One that rounds its activations to int8 is off by about 1 / 127 / sqrt(12)
-         * of the largest of 256, some ten times that with the products of gate and up. */
+        /* The kernel alone meets the exact bucket. One that rounds its activations to int8 is off by about 1 / 127 /
+         * sqrt(12) of the largest of 256, some ten times that with the products of gate and up. */
         .decoded_one_minus_cos = int8 ? 1e-3 : 1e-5,
         .decoded_rel_l2 = int8 ? 5e-2 : 1e-2,
     };
@@ -92,7 +89,9 @@ void phy_bounds_find(const struct phy_bounds *bounds, const char *digest, const 
         best = score;
         *out = b->limits;
         snprintf(out->source, sizeof out->source, "bounds.json: %s%s", *b->path ? "this path" : "its bucket",
-                 *b->digest ? ", this model" : *b->type ? ", this family" : "");
+                 *b->digest ? ", this model"
+                 : *b->type ? ", this family"
+                            : "");
     }
 }
 
@@ -137,36 +136,14 @@ static bool take_bound(struct phy_bound *out, const cJSON *item)
     return true;
 }
 
-static enum phy_status read_text(const char *path, char **text, const struct phy_host *host)
-{
-    struct stat found;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int error = fd < 0 || fstat(fd, &found) != 0 ? errno : 0;
-    *text = NULL;
-    if (!error && (!S_ISREG(found.st_mode) || found.st_size > BOUNDS_MAX_BYTES))
-        error = EFBIG;
-    if (!error) {
-        *text = phy_alloc((size_t)found.st_size + 1, 1);
-        error = *text ? phy_pread_all(fd, *text, (size_t)found.st_size, 0) : ENOMEM;
-    }
-    if (!error)
-        (*text)[found.st_size] = 0;
-    if (fd >= 0)
-        phy_close(fd);
-    if (!error)
-        return PHY_OK;
-    phy_free(*text);
-    *text = NULL;
-    return phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
-}
-
 enum phy_status phy_bounds_read(struct phy_bounds *out, const char *path, const struct phy_host *host)
 {
     char *text;
     *out = (struct phy_bounds){0};
-    enum phy_status status = read_text(path, &text, host);
-    if (status != PHY_OK)
-        return status;
+    enum phy_status status = PHY_OK;
+    int error = phy_read_small_file(path, BOUNDS_MAX_BYTES, &text, NULL);
+    if (error)
+        return phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
     cJSON *root = cJSON_Parse(text);
     phy_free(text);
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "bounds"),

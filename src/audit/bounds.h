@@ -6,7 +6,7 @@
 #include "report/audit_report.h"
 
 struct phy_bound {
-    char digest[40], model[PHY_AUDIT_NAME], type[32]; /* digest or type "": of any */
+    char digest[40], model[PHY_AUDIT_NAME], type[32];  /* digest or type "": of any */
     char bucket[16], path[PHY_AUDIT_NAME], scheme[16]; /* path "": of every path of the bucket */
     struct phy_audit_limits limits;
     /* The measurement that set it, kept as it was read: a JSON object; owned. */

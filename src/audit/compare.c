@@ -43,7 +43,8 @@ static enum phy_status check_pair(const struct phy_audit_compare_params *p, cons
     for (int k = 0; k < cJSON_GetArraySize(pa); k++) {
         const cJSON *x = cJSON_GetArrayItem(pa, k), *y = cJSON_GetArrayItem(pb, k);
         if (!same_lists(member(x, "ids"), member(y, "ids")))
-            return phy_fail(p->host, PHY_ERR_USAGE, "prompt \"%.40s\" of %s has other token ids in %s: different prompts",
+            return phy_fail(p->host, PHY_ERR_USAGE,
+                            "prompt \"%.40s\" of %s has other token ids in %s: different prompts",
                             phy_audit_string(x, "name"), p->files[0], p->files[i]);
         if (!same_lists(member(x, "positions"), member(y, "positions")))
             return phy_fail(p->host, PHY_ERR_USAGE, "%s and %s observed different positions of \"%.40s\" (--budget)",
@@ -203,7 +204,8 @@ static bool check_figures(char *text, size_t bytes, const cJSON *a, const cJSON 
     double u = phy_audit_number(from[0], "max_one_minus_cos"), v = phy_audit_number(from[1], "max_one_minus_cos");
     if (isnan(x) || isnan(y) || (x <= rel_l2 && y <= rel_l2 && u <= cos && v <= cos))
         return true;
-    snprintf(text, bytes, "max rel L2 against %s weights %.3e and %.3e (at most %.3e), 1 - cos %.1e and %.1e (at most %.1e)",
+    snprintf(text, bytes,
+             "max rel L2 against %s weights %.3e and %.3e (at most %.3e), 1 - cos %.1e and %.1e (at most %.1e)",
              decoded ? "decoded" : "original", x, y, rel_l2, u, v, cos);
     return false;
 }

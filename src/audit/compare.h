@@ -24,7 +24,7 @@ struct phy_comparison {
             const struct cJSON *run; /* NULL: not in that file */
             char twin;               /* cells of a row with the same letter are equal bit for bit; 0: none is */
             bool differs;            /* from some other, beyond bounds */
-        } * cells; /* (column_count) */
+        } * cells;                   /* (column_count) */
     } * rows;
     size_t row_count;
     struct phy_audit_causes differences;

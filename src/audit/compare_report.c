@@ -56,9 +56,11 @@ void phy_compare_put_table(struct phy_text *out, const struct phy_comparison *c)
         phy_text_printf(out, "%-12s ", plain(quoted, c->columns[i].device));
         phy_text_printf(out, "%s\n", plain(quoted, c->columns[i].description));
     }
-    phy_text_printf(out, "\nmax rel L2 of decoded weights, prompts with the reference's top-1, =A equal bit for bit, ! differs "
-                         "beyond bounds\n%-33s",
-                    "");
+    phy_text_printf(
+        out,
+        "\nmax rel L2 of decoded weights, prompts with the reference's top-1, =A equal bit for bit, ! differs "
+        "beyond bounds\n%-33s",
+        "");
     for (size_t i = 0; i < c->column_count; i++)
         phy_text_printf(out, " %-18zu", i + 1);
     phy_text_put(out, "\n");
@@ -112,7 +114,8 @@ static bool fill_json(cJSON *root, const struct phy_comparison *c)
     for (size_t i = 0; done && i < c->column_count; i++) {
         cJSON *item = phy_json_item(columns);
         done = add_text(item, "file", c->files[c->columns[i].file].name) &&
-               add_text(item, "device", c->columns[i].device) && add_text(item, "device_name", c->columns[i].description);
+               add_text(item, "device", c->columns[i].device) &&
+               add_text(item, "device_name", c->columns[i].description);
     }
     for (size_t i = 0; done && i < c->row_count; i++) {
         cJSON *item = phy_json_item(rows), *cells;
@@ -174,9 +177,10 @@ static void put_page_head(struct phy_text *out, const struct phy_comparison *c)
     phy_text_html_name(out, phy_audit_string(model, "name"), PHY_NAME_QUOTED);
     phy_text_put(out, ", weights ");
     phy_text_html_name(out, phy_audit_string(model, "digest"), PHY_NAME_BARE);
-    phy_text_put(out, ". Cells: the largest relative L2 of an observation against decoded weights, 1 &minus; cos, prompts whose "
-                      "likeliest token is the reference's. <b>=A</b>: equal bit for bit within the row. &#8800;: differs from "
-                      "another of the row beyond bounds.</p>\n<div class=wide><table><tr><th>path<th class=l>storage");
+    phy_text_put(
+        out, ". Cells: the largest relative L2 of an observation against decoded weights, 1 &minus; cos, prompts whose "
+             "likeliest token is the reference's. <b>=A</b>: equal bit for bit within the row. &#8800;: differs from "
+             "another of the row beyond bounds.</p>\n<div class=wide><table><tr><th>path<th class=l>storage");
     for (size_t i = 0; i < c->column_count; i++) {
         phy_text_put(out, "<th>");
         phy_text_html_name(out, c->files[c->columns[i].file].name, PHY_NAME_BARE);
@@ -210,7 +214,8 @@ void phy_compare_put_html(struct phy_text *out, const struct phy_comparison *c)
         phy_text_put(out, "</li>\n");
     }
     phy_text_put(out, c->differences.count ? "</ul>\n" : "");
-    phy_text_printf(out, "<footer>physarium %s; the same numbers for programs: physarium audit compare --json.</footer>\n"
-                         "</main></body></html>\n",
+    phy_text_printf(out,
+                    "<footer>physarium %s; the same numbers for programs: physarium audit compare --json.</footer>\n"
+                    "</main></body></html>\n",
                     phy_version());
 }

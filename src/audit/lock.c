@@ -2,18 +2,20 @@
 /* Measure, then tighten: bounds.json, the reports behind it, and INDEX.md. */
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "audit/audit_parts.h"
+#include "audit/small_file.h"
 #include "base/alloc.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/whole_file.h"
 #include "report/json.h"
+
+enum { INDEX_MAX_BYTES = 16 << 20 };
 
 /* The worst of several runs, and on which devices they ran. */
 struct measured {
@@ -253,12 +255,12 @@ static enum phy_status write_bounds(const struct phy_bounds *bounds, const char 
     return status;
 }
 
-static const char index_head[] =
-    "# Locked audits\n\n"
-    "A row for each storage of a run that set bounds. `min cos` and `max rel L2` are against the original weights, over "
-    "all devices.\n\n"
-    "| date | model | store | device | paths | min cos | max rel L2 | n_obs | verdict |\n"
-    "|---|---|---|---|---|---|---|---|---|\n";
+static const char index_head[] = "# Locked audits\n\n"
+                                 "A row for each storage of a run that set bounds. `min cos` and `max rel L2` are "
+                                 "against the original weights, over "
+                                 "all devices.\n\n"
+                                 "| date | model | store | device | paths | min cos | max rel L2 | n_obs | verdict |\n"
+                                 "|---|---|---|---|---|---|---|---|---|\n";
 
 static void put_index_row(struct phy_text *out, const struct phy_audit_record *r, const char *scheme)
 {
@@ -289,16 +291,11 @@ static enum phy_status write_index(const struct phy_audit *audit, const char *pa
 {
     const struct phy_audit_record *r = &audit->record;
     struct phy_text text = {0};
-    struct stat found;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_size < 16 << 20) {
-        char *old = phy_alloc((size_t)found.st_size + 1, 1);
-        if (old && phy_pread_all(fd, old, (size_t)found.st_size, 0) == 0)
-            phy_text_bytes(&text, old, (size_t)found.st_size);
-        phy_free(old);
-    }
-    if (fd >= 0)
-        phy_close(fd);
+    char *old;
+    size_t bytes;
+    if (phy_read_small_file(path, INDEX_MAX_BYTES, &old, &bytes) == 0)
+        phy_text_bytes(&text, old, bytes);
+    phy_free(old);
     if (!text.bytes)
         phy_text_put(&text, index_head);
     for (size_t i = 0; i < r->run_count; i++) {

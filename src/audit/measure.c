@@ -78,10 +78,9 @@ static struct phy_audit_observation observe(struct phy_measuring *m, size_t whic
     struct phy_audit_run *run = m->run;
     struct phy_metrics metrics;
     phy_metrics_of(&metrics, y, ref, r->hidden_size);
-    struct phy_audit_observation at = {r->layers[layer],       (uint32_t)prompt,
-                                       r->prompts[prompt].positions[position],
-                                       metrics.one_minus_cos,  metrics.rel_l2,
-                                       metrics.abs_l2,         metrics.max_diff};
+    struct phy_audit_observation at = {r->layers[layer],      (uint32_t)prompt, r->prompts[prompt].positions[position],
+                                       metrics.one_minus_cos, metrics.rel_l2,   metrics.abs_l2,
+                                       metrics.max_diff};
     if (!metrics.finite && !m->not_finite) {
         char where[PHY_AUDIT_NAME];
         m->not_finite = true;
@@ -109,8 +108,8 @@ void phy_measuring_add(struct phy_measuring *m, size_t prompt, size_t layer, siz
     const size_t hidden = r->hidden_size, base = layer * r->prompts[prompt].position_count + first;
     for (size_t i = 0; i < count; i++) {
         const float *row = y + i * hidden;
-        struct phy_audit_observation at = observe(m, 0, prompt, layer, first + i, row,
-                                                  m->audit->recording.y[prompt] + (base + i) * hidden);
+        struct phy_audit_observation at =
+            observe(m, 0, prompt, layer, first + i, row, m->audit->recording.y[prompt] + (base + i) * hidden);
         add_to_worst(m->run, &at);
         if (m->decoded)
             observe(m, 1, prompt, layer, first + i, row, m->decoded->y[prompt] + (base + i) * hidden);
@@ -237,7 +236,8 @@ static void judge_pair(struct phy_measuring *m, bool decoded, double one_minus_c
     describe(what, sizeof what, m->worst[decoded][0], m->worst[decoded][1], r->hidden_size);
     describe_layers(layers, sizeof layers, m, decoded, one_minus_cos, rel_l2);
     phy_audit_add_cause(
-        &m->run->causes, "against %s weights: rel L2 %.3e (at most %.3e), cos %s (at least %s), worst at %s \"%.40s\", %s: %s",
+        &m->run->causes,
+        "against %s weights: rel L2 %.3e (at most %.3e), cos %s (at least %s), worst at %s \"%.40s\", %s: %s",
         decoded ? "decoded" : "original", pair->max_rel_l2, rel_l2, phy_audit_cos(cos, pair->max_one_minus_cos),
         phy_audit_cos(floor_text, one_minus_cos), phy_audit_where(where, r, &pair->worst),
         r->prompts[pair->worst.prompt].tokens[pair->worst.position], layers, what);
@@ -257,10 +257,10 @@ void phy_measuring_judge(struct phy_measuring *m)
         const struct phy_audit_drive *d = &run->drives[i];
         double dp = fabs(d->probability - d->reference_probability);
         if (d->done && dp > l->anchor_dp)
-            phy_audit_add_cause(&run->causes,
-                                "driving %.40s: the probability of \"%u\" is %.6f, the reference's %.6f, at most %.2e apart",
-                                r->prompts[i].name, d->reference_top, d->probability, d->reference_probability,
-                                l->anchor_dp);
+            phy_audit_add_cause(
+                &run->causes,
+                "driving %.40s: the probability of \"%u\" is %.6f, the reference's %.6f, at most %.2e apart",
+                r->prompts[i].name, d->reference_top, d->probability, d->reference_probability, l->anchor_dp);
     }
     run->passed = run->causes.count == 0;
 }
@@ -289,12 +289,13 @@ void phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct 
         phy_model_set_ffn(model, ffn);
         enum phy_status status = phy_session_create(&session, model, (uint32_t)r->prompts[i].id_count);
         if (status == PHY_OK)
-            status = phy_session_forward(session, r->prompts[i].ids, r->prompts[i].id_count, UINT32_MAX, keep_logits,
-                                         &kept);
+            status =
+                phy_session_forward(session, r->prompts[i].ids, r->prompts[i].id_count, UINT32_MAX, keep_logits, &kept);
         phy_model_set_ffn(model, NULL);
         phy_session_destroy(&session);
         if (status != PHY_OK) {
-            phy_audit_add_cause(&run->causes, "driving %.40s: failed (%s)", r->prompts[i].name, phy_status_name(status));
+            phy_audit_add_cause(&run->causes, "driving %.40s: failed (%s)", r->prompts[i].name,
+                                phy_status_name(status));
             continue;
         }
         struct phy_driven_metrics d;

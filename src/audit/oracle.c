@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stored logits of an unrelated implementation: the one thing that sees an error which the reference and every path share.
+/* Stored logits of an unrelated implementation: the one thing that sees an error which the reference and every path
+ * share.
  *
  *   {"schema": "physarium.oracle", "schema_version": 1, "digest": "<16 hex>", "source": "...", "vocab_size": N,
  *    "prompts": [{"name", "ids": [...], "log_sum": ln sum e^logit, "sample": [[id, logit], ...]}]}
@@ -7,15 +8,14 @@
  * A sample holds the likeliest tokens and some of every kind of the others. */
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "audit/audit_parts.h"
+#include "audit/small_file.h"
 #include "base/alloc.h"
-#include "base/io.h"
 #include "base/log.h"
 
 enum { ORACLE_MAX_BYTES = 64 << 20 };
@@ -35,23 +35,7 @@ static int read_text(const struct phy_audit *audit, char **text, char *name, siz
         snprintf(path, sizeof path, "%.4000s/%s", audit->params.oracle, name);
     else
         snprintf(path, sizeof path, "%.4095s", audit->params.oracle);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int error = fd < 0 || fstat(fd, &found) != 0 ? errno : 0;
-    if (!error && (!S_ISREG(found.st_mode) || found.st_size > ORACLE_MAX_BYTES))
-        error = EFBIG;
-    if (!error) {
-        *text = phy_alloc((size_t)found.st_size + 1, 1);
-        error = *text ? phy_pread_all(fd, *text, (size_t)found.st_size, 0) : ENOMEM;
-    }
-    if (!error)
-        (*text)[found.st_size] = 0;
-    if (fd >= 0)
-        phy_close(fd);
-    if (error) {
-        phy_free(*text);
-        *text = NULL;
-    }
-    return error;
+    return phy_read_small_file(path, ORACLE_MAX_BYTES, text, NULL);
 }
 
 static bool same_ids(const cJSON *ids, const struct phy_audit_prompt *prompt)
@@ -67,8 +51,8 @@ static bool same_ids(const cJSON *ids, const struct phy_audit_prompt *prompt)
     return i == prompt->id_count;
 }
 
-/* The sample against our logits: distance, the top token, its probability, and the divergence of the sample's tokens with
- * all others as one. False: the file breaks a rule. */
+/* The sample against our logits: distance, the top token, its probability, and the divergence of the sample's tokens
+ * with all others as one. False: the file breaks a rule. */
 static bool compare_sample(const cJSON *item, const float *logits, size_t vocab, struct phy_audit_oracle_prompt *out,
                            uint32_t *top)
 {
@@ -124,10 +108,11 @@ static enum phy_status add_prompt(struct phy_audit *audit, const cJSON *item, si
     o->prompt_count++;
     o->max_rel_l2 = fmax(o->max_rel_l2, out->rel_l2);
     if (!(out->rel_l2 <= o->limit))
-        phy_audit_add_cause(&o->causes,
-                            "%.40s: the reference's logits are %.3e from the oracle's, at most %.0e: norm, rope, attention "
-                            "or the reading of weights or config.json differs; paths share this error and cannot show it",
-                            r->prompts[prompt].name, out->rel_l2, o->limit);
+        phy_audit_add_cause(
+            &o->causes,
+            "%.40s: the reference's logits are %.3e from the oracle's, at most %.0e: norm, rope, attention "
+            "or the reading of weights or config.json differs; paths share this error and cannot show it",
+            r->prompts[prompt].name, out->rel_l2, o->limit);
     return PHY_OK;
 }
 

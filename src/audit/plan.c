@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-const char *const phy_audit_schemes[] = {"f32", "f16",  "q8_0", "q6_k",    "q4_0",  "q4_k",
-                                         "fp8", "fp4",  "fp4_all", "mxfp4", NULL};
+const char *const phy_audit_schemes[] = {"f32", "f16", "q8_0",    "q6_k",  "q4_0", "q4_k",
+                                         "fp8", "fp4", "fp4_all", "mxfp4", NULL};
 
 /* Which paths are made of which storage. */
 static const struct phy_audit_case cases[] = {
@@ -96,7 +96,8 @@ double phy_audit_cost(const struct phy_audit *audit, const char *device)
         observed += (double)(r->prompts[i].position_count * r->layer_count);
         driven += (double)(r->prompts[i].id_count * r->model_layers);
     }
-    /* Driving also needs attention and the head, about half as much again. Making a path costs a pass over its weights. */
+    /* Driving also needs attention and the head, about half as much again. Making a path costs a pass over its weights.
+     */
     return layer_work(audit) * ((observed + 1.5 * driven) / speed_of(device) + (double)r->model_layers / 1e9);
 }
 
@@ -156,7 +157,8 @@ static void drop_last_prompt(struct phy_audit_record *r)
 enum phy_status phy_audit_plan(struct phy_audit *audit)
 {
     struct phy_audit_record *r = &audit->record;
-    /* First positions go, then layers, then prompts: a prompt brings its own tokens, which no other position replaces. */
+    /* First positions go, then layers, then prompts: a prompt brings its own tokens, which no other position replaces.
+     */
     static const struct {
         size_t layers, positions;
     } steps[] = {{SIZE_MAX, 256}, {SIZE_MAX, 16}, {SIZE_MAX, 8}, {16, 8}, {8, 4}, {4, 2}};

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "audit/audit_parts.h"
+#include "audit/small_file.h"
 #include "base/alloc.h"
-#include "base/io.h"
 #include "base/log.h"
 
 enum { PROMPTS_MAX_BYTES = 16 << 20, PROMPTS_MAX = 256 };
@@ -62,42 +59,21 @@ static enum phy_status add(struct phy_audit *audit, const char *name, size_t nam
     size_t count = ids.count;
     phy_id_list_free(&ids);
     if (!fits)
-        return phy_fail(audit->host, PHY_ERR_USAGE, "prompt %.64s: %zu tokens, the model takes 1 to %u of its vocabulary",
+        return phy_fail(audit->host, PHY_ERR_USAGE,
+                        "prompt %.64s: %zu tokens, the model takes 1 to %u of its vocabulary",
                         prompt->name ? prompt->name : "", count, audit->model->config.max_positions);
     return done ? PHY_OK : phy_fail_memory(audit->host, "a prompt", text_bytes);
-}
-
-static enum phy_status read_all(const char *path, char **text, size_t *bytes, const struct phy_host *host)
-{
-    struct stat found;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int error = fd < 0 || fstat(fd, &found) != 0 ? errno : 0;
-    *text = NULL;
-    if (!error && (!S_ISREG(found.st_mode) || found.st_size > PROMPTS_MAX_BYTES))
-        error = EFBIG;
-    if (!error) {
-        *bytes = (size_t)found.st_size;
-        *text = phy_alloc(*bytes + 1, 1);
-        error = *text ? phy_pread_all(fd, *text, *bytes, 0) : ENOMEM;
-    }
-    if (fd >= 0)
-        phy_close(fd);
-    if (error) {
-        phy_free(*text);
-        return phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
-    }
-    (*text)[*bytes] = 0;
-    return PHY_OK;
 }
 
 /* A prompt a line; a tab ends a name in front of it. Lines are numbered for those without. */
 static enum phy_status add_file(struct phy_audit *audit)
 {
     char *text;
-    size_t bytes, added = 0;
-    enum phy_status status = read_all(audit->params.prompts, &text, &bytes, audit->host);
-    if (status != PHY_OK)
-        return status;
+    size_t bytes = 0, added = 0;
+    enum phy_status status = PHY_OK;
+    int error = phy_read_small_file(audit->params.prompts, PROMPTS_MAX_BYTES, &text, &bytes);
+    if (error)
+        return phy_fail(audit->host, PHY_ERR_IO, "%s: %s", audit->params.prompts, strerror(error));
     size_t line_number = 0;
     for (const char *at = text, *end = text + bytes; at < end && status == PHY_OK;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at)), *stop = newline ? newline : end;
@@ -105,8 +81,8 @@ static enum phy_status add_file(struct phy_audit *audit)
         char number[32];
         snprintf(number, sizeof number, "line%zu", ++line_number);
         if (stop > at && added == PROMPTS_MAX)
-            status = phy_fail(audit->host, PHY_ERR_LIMIT, "%s: more than %d prompts", audit->params.prompts,
-                              PROMPTS_MAX);
+            status =
+                phy_fail(audit->host, PHY_ERR_LIMIT, "%s: more than %d prompts", audit->params.prompts, PROMPTS_MAX);
         else if (stop > at && tab && tab > at && tab + 1 < stop)
             status = add(audit, at, (size_t)(tab - at), tab + 1, (size_t)(stop - tab - 1));
         else if (stop > at)

@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-/* Rows of a task; and the fixed shares in which columns of a by-feature matrix are summed, so that the order of additions
- * does not depend on the number of threads. */
+/* Rows of a task; and the fixed shares in which columns of a by-feature matrix are summed, so that the order of
+ * additions does not depend on the number of threads. */
 enum { TASK_ROWS = 16, COLUMN_SHARES = 8 };
 
 struct job {
@@ -159,9 +159,9 @@ static bool is_shape(const struct phy_weights *w, size_t rows, size_t cols)
 
 static bool is_whole(const struct phy_reference *r, const struct phy_reference_layer *l)
 {
-    bool inputs = there(l->gate_up) ? is_shape(l->gate_up, 2 * r->intermediate, r->hidden)
-                                    : is_shape(l->gate, r->intermediate, r->hidden) &&
-                                          is_shape(l->up, r->intermediate, r->hidden);
+    bool inputs = there(l->gate_up)
+                      ? is_shape(l->gate_up, 2 * r->intermediate, r->hidden)
+                      : is_shape(l->gate, r->intermediate, r->hidden) && is_shape(l->up, r->intermediate, r->hidden);
     return inputs && (there(l->down) ? is_shape(l->down, r->hidden, r->intermediate)
                                      : is_shape(l->down_by_feature, r->intermediate, r->hidden));
 }

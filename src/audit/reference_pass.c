@@ -111,8 +111,8 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float 
     enum phy_status status = phy_reference_forward(&reference, &weights, x, count, y);
     if (status == PHY_OK && d->recording)
         keep(d, layer, x, count, y);
-    d->audit->work_done += 3 * count * d->audit->record.hidden_size * d->audit->record.intermediate_size / 1000;
-    phy_report_progress(d->audit->host, "audit", "kMAC", d->audit->work_done, d->audit->work_total);
+    d->audit->work_done += 3 * count * d->audit->record.hidden_size * d->audit->record.intermediate_size;
+    phy_report_progress(d->audit->host, "audit", "MAC", d->audit->work_done, d->audit->work_total);
     return status;
 }
 
@@ -161,15 +161,15 @@ enum phy_status phy_audit_reference_on(struct phy_audit *audit, phy_layer_source
     enum phy_status status = phy_recording_alloc(out, audit, false);
     for (size_t l = 0; l < r->layer_count && status == PHY_OK; l++) {
         struct phy_reference_layer layer;
-        status = phy_cancelled(audit->host)     ? phy_fail(audit->host, PHY_ERR_INTERRUPTED, "interrupted")
+        status = phy_cancelled(audit->host)             ? phy_fail(audit->host, PHY_ERR_INTERRUPTED, "interrupted")
                  : layer_of(user, r->layers[l], &layer) ? PHY_OK
                                                         : PHY_ERR_FORMAT;
         for (size_t i = 0; i < r->prompt_count && status == PHY_OK; i++) {
             const size_t count = r->prompts[i].position_count, at = l * count * r->hidden_size;
             status = phy_reference_forward(&reference, &layer, audit->recording.x[i] + at, count, out->y[i] + at);
-            audit->work_done += 3 * count * r->hidden_size * r->intermediate_size / 1000;
+            audit->work_done += 3 * count * r->hidden_size * r->intermediate_size;
         }
-        phy_report_progress(audit->host, "audit", "kMAC", audit->work_done, audit->work_total);
+        phy_report_progress(audit->host, "audit", "MAC", audit->work_done, audit->work_total);
     }
     if (status != PHY_OK)
         phy_recording_free(out);

@@ -72,9 +72,9 @@ enum phy_status phy_audit_skip_path(struct phy_audit *audit, const char *scheme,
 struct trace {
     struct phy_audit_run *run;
     const struct phy_audit_record *record;
-    const char *prompt; /* at work */
+    const char *prompt;     /* at work */
     bool driving, reported; /* reported: of the last forward call */
-    bool matched;       /* it ran what it should, where it should */
+    bool matched;           /* it ran what it should, where it should */
     uint64_t wrong;
 };
 
@@ -100,14 +100,15 @@ static void on_step(void *user, const struct phy_path_step *step)
         return;
     const char *how = t->driving ? "driving " : "";
     if (!step->path && !*step->kernels)
-        phy_audit_add_cause(&run->causes, "dispatch: L%u, %s%.40s: no kernel of %s reported: something else computed it",
-                            step->layer, how, t->prompt, run->path);
+        phy_audit_add_cause(&run->causes,
+                            "dispatch: L%u, %s%.40s: no kernel of %s reported: something else computed it", step->layer,
+                            how, t->prompt, run->path);
     else if (!right_path)
         phy_audit_add_cause(&run->causes, "dispatch: L%u, %s%.40s: %s ran (%s), not %s", step->layer, how, t->prompt,
                             step->path ? step->path : "no known path", step->kernels, run->path);
     else
-        phy_audit_add_cause(&run->causes, "dispatch: L%u, %s%.40s: it ran on %s, not on %s", step->layer, how, t->prompt,
-                            step->device ? step->device : "no device", run->device);
+        phy_audit_add_cause(&run->causes, "dispatch: L%u, %s%.40s: it ran on %s, not on %s", step->layer, how,
+                            t->prompt, step->device ? step->device : "no device", run->device);
 }
 
 /* ---- the dual pass ---- */
@@ -167,7 +168,8 @@ static void driven_pass(struct phy_audit *audit, struct phy_audit_run *run, stru
 static void take_line(struct phy_audit_run *run, const struct phy_held_log *held, const char *what,
                       enum phy_status status)
 {
-    phy_audit_add_cause(&run->causes, "%s (%s)%s%s", what, phy_status_name(status), *held->line ? ": " : "", held->line);
+    phy_audit_add_cause(&run->causes, "%s (%s)%s%s", what, phy_status_name(status), *held->line ? ": " : "",
+                        held->line);
 }
 
 static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *run,

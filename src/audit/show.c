@@ -69,8 +69,8 @@ enum phy_status phy_audit_show(const char *file, size_t worst, phy_audit_sink *s
     if (lines) {
         collect(runs, lines);
         qsort(lines, count, sizeof *lines, compare_lines);
-        phy_text_printf(&text, "%-10s %-9s %-18s %-24s %-8s %-11s %s\n", "rel L2", "1 - cos", "where", "path", "storage",
-                        "device", "token");
+        phy_text_printf(&text, "%-10s %-9s %-18s %-24s %-8s %-11s %s\n", "rel L2", "1 - cos", "where", "path",
+                        "storage", "device", "token");
     }
     for (size_t i = 0; lines && i < count && i < worst; i++)
         put_line(&text, &lines[i]);
@@ -80,8 +80,8 @@ enum phy_status phy_audit_show(const char *file, size_t worst, phy_audit_sink *s
         {
             char quoted[PHY_QUOTED_BYTES];
             const char *line = cJSON_IsString(cause) ? cause->valuestring : "";
-            phy_text_printf(&text, "FAIL %s on %s: %s\n", phy_audit_string(run, "path"), phy_audit_string(run, "device"),
-                            phy_quote(quoted, line, strlen(line)));
+            phy_text_printf(&text, "FAIL %s on %s: %s\n", phy_audit_string(run, "path"),
+                            phy_audit_string(run, "device"), phy_quote(quoted, line, strlen(line)));
         }
     }
     if (!lines || text.failed)

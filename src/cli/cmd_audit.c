@@ -155,8 +155,7 @@ static int run(int argc, char **argv)
         return count < 3 ? phy_usage_error("audit", "compare needs two or more audit.json")
                          : compare(positional + 1, count - 1, o.html, &common);
     if (count && strcmp(positional[0], "show") == 0)
-        return count != 2 ? phy_usage_error("audit", "show needs one audit.json")
-                          : show(positional[1], worst, &common);
+        return count != 2 ? phy_usage_error("audit", "show needs one audit.json") : show(positional[1], worst, &common);
     code = check_audit(&o, count, threads);
     if (code)
         return code;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* audit.html: one file, no script, nothing fetched; the style of every page. What a colour says, a size, a sign or a word
- * says too. Texts of tokens, prompts and drivers come from strangers and go through phy_text_html_name. */
+/* audit.html: one file, no script, nothing fetched; the style of every page. What a colour says, a size, a sign or a
+ * word says too. Texts of tokens, prompts and drivers come from strangers and go through phy_text_html_name. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -75,8 +75,9 @@ static void put_head(struct phy_text *out, const struct phy_audit_record *r)
     phy_text_put(out, audit_style);
     phy_text_put(out, "</style></head>\n<body><main>\n<h1>Audit of ");
     put_name(out, r->model_name);
-    phy_text_printf(out, ": %s</h1>\n<p class=soft>Every way of computing the FFN, on every device, beside a dense "
-                         "reference in float64, on real prompts. ",
+    phy_text_printf(out,
+                    ": %s</h1>\n<p class=soft>Every way of computing the FFN, on every device, beside a dense "
+                    "reference in float64, on real prompts. ",
                     r->passed ? "pass" : "<span class=bad>FAIL</span>");
     put_name(out, r->model_type);
     phy_text_printf(out, ", %u layers of %u &times; %u, weights %s", r->model_layers, r->intermediate_size,
@@ -177,10 +178,11 @@ static void put_matrix(struct phy_text *out, const struct phy_audit_record *r)
 {
     if (r->against_name)
         return;
-    phy_text_put(out, "<h2>Paths and devices</h2>\n<p class=soft>Largest relative L2 of an observation against the "
-                      "<em>decoded</em> weights: the error of the kernel alone; the column of the original weights holds "
-                      "the storage's error too. <b>=A</b>, <b>=B</b>: equal bit for bit within the row.</p>\n"
-                      "<div class=wide><table><tr><th>path<th class=l>storage<th>original weights<th>top-1");
+    phy_text_put(out,
+                 "<h2>Paths and devices</h2>\n<p class=soft>Largest relative L2 of an observation against the "
+                 "<em>decoded</em> weights: the error of the kernel alone; the column of the original weights holds "
+                 "the storage's error too. <b>=A</b>, <b>=B</b>: equal bit for bit within the row.</p>\n"
+                 "<div class=wide><table><tr><th>path<th class=l>storage<th>original weights<th>top-1");
     for (size_t d = 0; d < r->device_count; d++) {
         phy_text_put(out, "<th>");
         put_name(out, r->devices[d].name);
@@ -328,11 +330,13 @@ static void put_map(struct phy_text *out, const struct phy_audit_record *r, cons
     const struct range range = range_of(heat, r->layer_count * r->position_count);
     const int width = column_x(r, r->position_count ? r->position_count - 1 : 0) + CELL + 4;
     const int height = TOP + (int)r->layer_count * CELL + LABELS;
-    phy_text_printf(out, "<figure><svg class=map width=%d viewBox=\"0 0 %d %d\" role=img aria-label=\"layer by position\">\n",
-                    width, width, height);
+    phy_text_printf(
+        out, "<figure><svg class=map width=%d viewBox=\"0 0 %d %d\" role=img aria-label=\"layer by position\">\n",
+        width, width, height);
     for (size_t i = 0; i < r->prompt_count; i++)
-        phy_text_printf(out, "<rect class=back x=%d y=%d width=%d height=%d></rect>", column_x(r, r->prompts[i].first) - 1,
-                        TOP - 1, (int)r->prompts[i].position_count * CELL + 2, (int)r->layer_count * CELL + 2);
+        phy_text_printf(out, "<rect class=back x=%d y=%d width=%d height=%d></rect>",
+                        column_x(r, r->prompts[i].first) - 1, TOP - 1, (int)r->prompts[i].position_count * CELL + 2,
+                        (int)r->layer_count * CELL + 2);
     for (int step = 0; step < STEPS; step++)
         put_step(out, r, heat, &range, step);
     put_not_finite(out, r, heat);
@@ -340,8 +344,9 @@ static void put_map(struct phy_text *out, const struct phy_audit_record *r, cons
                     column_x(r, range.worst % r->position_count) - 1,
                     TOP + (int)(range.worst / r->position_count) * CELL - 1, CELL + 2, CELL + 2);
     put_map_labels(out, r);
-    phy_text_printf(out, "</svg><figcaption>%s: smallest square %.1e, largest %.1e; the ring is the worst. Rows are "
-                         "layers, columns tokens.</figcaption></figure>\n",
+    phy_text_printf(out,
+                    "</svg><figcaption>%s: smallest square %.1e, largest %.1e; the ring is the worst. Rows are "
+                    "layers, columns tokens.</figcaption></figure>\n",
                     caption, pow(10, range.low), pow(10, range.high));
 }
 
@@ -372,8 +377,9 @@ static const struct phy_audit_run *worst_run(const struct phy_audit_record *r, s
 static void put_worst(struct phy_text *out, const struct phy_audit_record *r, const struct phy_audit_run *run)
 {
     char where[PHY_AUDIT_NAME];
-    phy_text_printf(out, "<div class=wide><table><tr><th class=l>worst on %s<th class=l>token in its context<th>rel L2<th>1 "
-                         "&minus; cos<th>|difference|</tr>\n",
+    phy_text_printf(out,
+                    "<div class=wide><table><tr><th class=l>worst on %s<th class=l>token in its context<th>rel L2<th>1 "
+                    "&minus; cos<th>|difference|</tr>\n",
                     run->device);
     for (size_t i = 0; i < run->worst_count && i < WORST_SHOWN; i++) {
         const struct phy_audit_observation *at = &run->worst[i];
@@ -413,8 +419,9 @@ static void put_row(struct phy_text *out, const struct phy_audit_record *r, size
 /* Open: the first of each bucket, and what failed. */
 static void put_rows(struct phy_text *out, const struct phy_audit_record *r)
 {
-    phy_text_put(out, "<h2>Where</h2>\n<p class=soft>Relative L2 of each observation, on the worst of the devices. The larger "
-                      "and stronger a square, the larger the error; each map has its own logarithmic scale.</p>\n");
+    phy_text_put(
+        out, "<h2>Where</h2>\n<p class=soft>Relative L2 of each observation, on the worst of the devices. The larger "
+             "and stronger a square, the larger the error; each map has its own logarithmic scale.</p>\n");
     const char *last = "";
     for (size_t i = 0; i < r->run_count; i++) {
         if (!is_first(r, i))
@@ -431,16 +438,18 @@ static void put_rows(struct phy_text *out, const struct phy_audit_record *r)
 
 static void put_driven(struct phy_text *out, const struct phy_audit_record *r)
 {
-    phy_text_put(out, "<h2>Driving</h2>\n<p class=soft>The path computes every FFN of the prompt; the distribution after its "
-                      "last token beside the reference's.</p>\n<div class=wide><table><tr><th>path<th class=l>storage<th "
-                      "class=l>device<th>top-1<th>largest |&Delta;P|<th>KL, bits<th>dispatch<th class=l>bounds</tr>\n");
+    phy_text_put(
+        out, "<h2>Driving</h2>\n<p class=soft>The path computes every FFN of the prompt; the distribution after its "
+             "last token beside the reference's.</p>\n<div class=wide><table><tr><th>path<th class=l>storage<th "
+             "class=l>device<th>top-1<th>largest |&Delta;P|<th>KL, bits<th>dispatch<th class=l>bounds</tr>\n");
     for (size_t i = 0; i < r->run_count; i++) {
         const struct phy_audit_run *run = &r->runs[i];
-        phy_text_printf(out, "<tr><td class=\"l n\">%s</td><td class=l>%s</td><td class=l>%s</td><td>%u/%zu</td><td>%.1e</td>"
-                             "<td>%.1e</td><td>%" PRIu64 "/%" PRIu64 "</td><td class=l>%s</td></tr>\n",
-                        run->path, run->scheme, run->device, run->top1_match, r->prompt_count, run->anchor_dp,
-                        run->kl_bits, run->dispatch_seen, run->dispatch_expected,
-                        run->bounded ? run->limits.source : "none");
+        phy_text_printf(
+            out,
+            "<tr><td class=\"l n\">%s</td><td class=l>%s</td><td class=l>%s</td><td>%u/%zu</td><td>%.1e</td>"
+            "<td>%.1e</td><td>%" PRIu64 "/%" PRIu64 "</td><td class=l>%s</td></tr>\n",
+            run->path, run->scheme, run->device, run->top1_match, r->prompt_count, run->anchor_dp, run->kl_bits,
+            run->dispatch_seen, run->dispatch_expected, run->bounded ? run->limits.source : "none");
     }
     phy_text_put(out, "</table></div>\n");
 }
@@ -460,7 +469,8 @@ static void put_skips(struct phy_text *out, const struct phy_audit_record *r)
 
 static void put_inputs(struct phy_text *out, const struct phy_audit_record *r)
 {
-    phy_text_put(out, "<h2>Inputs</h2>\n<div class=wide><table><tr><th>prompt<th class=l>text<th class=l>token ids</tr>\n");
+    phy_text_put(out,
+                 "<h2>Inputs</h2>\n<div class=wide><table><tr><th>prompt<th class=l>text<th class=l>token ids</tr>\n");
     for (size_t i = 0; i < r->prompt_count; i++) {
         phy_text_put(out, "<tr><td class=l>");
         put_name(out, r->prompts[i].name);

@@ -87,8 +87,8 @@ static bool add_devices(cJSON *root, const struct phy_audit_record *r)
                phy_json_string(item, "vendor", d->vendor);
         if (done && d->kind == PHY_DEVICE_VULKAN)
             done = phy_json_count(item, "vendor_id", d->vendor_id) && phy_json_count(item, "device_id", d->device_id) &&
-                   phy_json_string(item, "driver", d->driver) &&
-                   phy_json_string(item, "api_version", d->api_version) && phy_json_string(item, "type", d->type);
+                   phy_json_string(item, "driver", d->driver) && phy_json_string(item, "api_version", d->api_version) &&
+                   phy_json_string(item, "type", d->type);
     }
     cJSON *modules = phy_json_array(root, "shaders");
     for (size_t i = 0; done && i < r->module_count; i++) {
@@ -176,8 +176,7 @@ static bool add_layer_pair(cJSON *object, const struct phy_audit_record *r, cons
 {
     return add_figure(object, "max_one_minus_cos", pair->max_one_minus_cos) &&
            add_figure(object, "mean_one_minus_cos", pair->mean_one_minus_cos) &&
-           add_figure(object, "max_rel_l2", pair->max_rel_l2) &&
-           add_figure(object, "mean_rel_l2", pair->mean_rel_l2) &&
+           add_figure(object, "max_rel_l2", pair->max_rel_l2) && add_figure(object, "mean_rel_l2", pair->mean_rel_l2) &&
            phy_json_string(object, "prompt", r->prompts[pair->worst.prompt].name) &&
            phy_json_count(object, "position", pair->worst.position);
 }

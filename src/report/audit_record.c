@@ -33,9 +33,8 @@ void phy_audit_record_free(struct phy_audit_record *r)
         free_run(&r->runs[i]);
     for (size_t i = 0; i < r->prompt_count; i++)
         free_prompt(&r->prompts[i]);
-    void *all[] = {r->model_name, r->against_name,   r->devices, r->modules,
-                   r->prompts,    r->layers,         r->runs,    r->skips,
-                   r->oracle.prompts, r->oracle.causes.lines};
+    void *all[] = {r->model_name, r->against_name, r->devices, r->modules,        r->prompts,
+                   r->layers,     r->runs,         r->skips,   r->oracle.prompts, r->oracle.causes.lines};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         phy_free(all[i]);
     *r = (struct phy_audit_record){0};

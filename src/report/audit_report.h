@@ -82,7 +82,7 @@ struct phy_audit_prompt {
     size_t id_count;
     uint32_t *positions; /* (position_count) ascending: those that are observed */
     size_t position_count;
-    size_t first; /* index of its first position among all prompts' */
+    size_t first;  /* index of its first position among all prompts' */
     char **tokens; /* (id_count) as text */
 };
 
@@ -93,7 +93,7 @@ struct phy_audit_skip {
 /* The reference against stored logits of another implementation. */
 struct phy_audit_oracle {
     bool present;
-    char source[PHY_AUDIT_NAME]; /* what made them */
+    char source[PHY_AUDIT_NAME];     /* what made them */
     char reason[PHY_AUDIT_SENTENCE]; /* why there is none */
     struct phy_audit_oracle_prompt {
         uint32_t prompt;

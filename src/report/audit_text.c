@@ -121,8 +121,7 @@ static void put_markdown_run(struct phy_text *out, const struct phy_audit_record
                         run->dispatch_expected);
         return;
     }
-    phy_text_printf(out, "%s | %.3e | ", phy_audit_cos(cos, run->original.max_one_minus_cos),
-                    run->original.max_rel_l2);
+    phy_text_printf(out, "%s | %.3e | ", phy_audit_cos(cos, run->original.max_one_minus_cos), run->original.max_rel_l2);
     phy_text_printf(out, run->has_decoded ? "%.3e" : "-", run->decoded.max_rel_l2);
     phy_text_printf(out, " | %" PRIu64 "/%" PRIu64 " | %" PRIu32 "/%zu | %.1e | %.1e | %s |\n", run->dispatch_seen,
                     run->dispatch_expected, run->top1_match, r->prompt_count, run->anchor_dp, run->kl_bits,
@@ -153,8 +152,9 @@ void phy_audit_put_markdown(struct phy_text *out, const struct phy_audit_record 
     phy_text_printf(out, "# Audit of ");
     phy_text_markdown_name(out, r->model_name, PHY_NAME_BARE);
     phy_text_printf(out, ": %s\n\n", r->passed ? "pass" : "FAIL");
-    phy_text_printf(out, "Weights %s, %u layers of %u x %u; %zu prompts, %zu observations a path. %zu runs, %zu failed, "
-                         "%zu skipped.",
+    phy_text_printf(out,
+                    "Weights %s, %u layers of %u x %u; %zu prompts, %zu observations a path. %zu runs, %zu failed, "
+                    "%zu skipped.",
                     r->model_digest, r->model_layers, r->intermediate_size, r->hidden_size, r->prompt_count,
                     r->layer_count * r->position_count, r->run_count, failed_runs(r), r->skip_count);
     if (r->against_name) {
@@ -163,10 +163,12 @@ void phy_audit_put_markdown(struct phy_text *out, const struct phy_audit_record 
         phy_text_printf(out, ", weights %s.", r->against_digest);
     }
     if (r->budget_seconds)
-        phy_text_printf(out, " A budget of %" PRIu64 " s left %zu of %u layers, %zu positions, and dropped %zu prompts.",
+        phy_text_printf(out,
+                        " A budget of %" PRIu64 " s left %zu of %u layers, %zu positions, and dropped %zu prompts.",
                         r->budget_seconds, r->layer_count, r->model_layers, r->position_count, r->dropped_prompts);
-    phy_text_put(out, "\n\n| path | storage | device | min cos | max rel L2 | decoded rel L2 | dispatch | top-1 | anchor dP "
-                      "| KL bits | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
+    phy_text_put(out,
+                 "\n\n| path | storage | device | min cos | max rel L2 | decoded rel L2 | dispatch | top-1 | anchor dP "
+                 "| KL bits | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
     const struct phy_audit_oracle *o = &r->oracle;
     if (o->present)
         phy_text_printf(out, "| reference | donor | oracle: %s | | %.3e | | | %zu prompts | | | %s |\n", o->source,
@@ -190,7 +192,8 @@ void phy_audit_put_markdown(struct phy_text *out, const struct phy_audit_record 
 /* ---- JUnit ---- */
 
 /* HTML's escapes of < > & and quotes are XML's, and what XML 1.0 cannot hold is escaped as rule E3 says. */
-static void put_case_head(struct phy_text *out, const char *path, const char *scheme, const char *device, double seconds)
+static void put_case_head(struct phy_text *out, const char *path, const char *scheme, const char *device,
+                          double seconds)
 {
     phy_text_printf(out, "  <testcase classname=\"physarium.audit.%s\" name=\"%s (%s) on %s\" time=\"", device, path,
                     scheme, device);
@@ -201,9 +204,10 @@ static void put_case_head(struct phy_text *out, const char *path, const char *sc
 void phy_audit_put_junit(struct phy_text *out, const struct phy_audit_record *r)
 {
     phy_text_put(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    phy_text_printf(out, "<testsuite name=\"physarium audit\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\" errors=\"0\">\n",
-                    r->run_count + r->skip_count + 1, failed_runs(r) + (r->oracle.present && !r->oracle.passed),
-                    r->skip_count + !r->oracle.present);
+    phy_text_printf(
+        out, "<testsuite name=\"physarium audit\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\" errors=\"0\">\n",
+        r->run_count + r->skip_count + 1, failed_runs(r) + (r->oracle.present && !r->oracle.passed),
+        r->skip_count + !r->oracle.present);
     put_case_head(out, "reference", "donor", "oracle", 0);
     if (!r->oracle.present || !r->oracle.passed) {
         phy_text_put(out, r->oracle.present ? "><failure message=\"" : "><skipped message=\"");
