@@ -104,6 +104,9 @@ static enum phy_status fail_cases(struct phy_audit *audit, const char *scheme, c
         for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++)
             status = phy_audit_failed_path(audit, scheme, cases[i].path, audit->record.devices[d].name, reason);
     }
+    /* Of a store that does not open nobody knows the paths. */
+    if (status == PHY_OK && !cases[0].path)
+        status = phy_audit_failed_path(audit, scheme, "any", "any", reason);
     phy_free(cases);
     return status;
 }
