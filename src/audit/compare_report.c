@@ -71,8 +71,11 @@ void phy_compare_put_table(struct phy_text *out, const struct phy_comparison *c)
             put_cell(out, &c->rows[i].cells[k]);
         phy_text_put(out, "\n");
     }
-    for (size_t i = 0; i < c->differences.count; i++)
-        phy_text_printf(out, "DIFFERS %s\n", plain(quoted, c->differences.lines[i]));
+    for (size_t i = 0; i < c->differences.count; i++) {
+        phy_text_put(out, "DIFFERS ");
+        phy_text_plain_name(out, c->differences.lines[i], PHY_NAME_LINE);
+        phy_text_put(out, "\n");
+    }
     phy_text_printf(out, "\n%zu paths, %zu columns, %zu differences\n", c->row_count, c->column_count,
                     c->differences.count);
 }

@@ -40,15 +40,24 @@ static size_t collect(const cJSON *runs, struct line *lines)
     return count;
 }
 
+static void put_column(struct phy_text *out, const char *text, size_t width)
+{
+    size_t begin = out->bytes;
+    phy_text_plain_name(out, text, PHY_NAME_BARE);
+    while (!out->failed && out->bytes - begin <= width)
+        phy_text_put(out, " ");
+}
+
 static void put_line(struct phy_text *out, const struct line *line)
 {
     char where[PHY_AUDIT_NAME];
     snprintf(where, sizeof where, "L%.0f/%.40s/%.0f", phy_audit_number(line->at, "layer"),
              phy_audit_string(line->at, "prompt"), phy_audit_number(line->at, "position"));
-    phy_text_printf(out, "%-10.3e %-9.1e %-18s %-24s %-8s %-11s ", line->rel_l2,
-                    phy_audit_number(line->at, "one_minus_cos"), where, phy_audit_string(line->run, "path"),
-                    phy_audit_string(cJSON_GetObjectItemCaseSensitive(line->run, "store"), "scheme"),
-                    phy_audit_string(line->run, "device"));
+    phy_text_printf(out, "%-10.3e %-9.1e ", line->rel_l2, phy_audit_number(line->at, "one_minus_cos"));
+    put_column(out, where, 18);
+    put_column(out, phy_audit_string(line->run, "path"), 24);
+    put_column(out, phy_audit_string(cJSON_GetObjectItemCaseSensitive(line->run, "store"), "scheme"), 8);
+    put_column(out, phy_audit_string(line->run, "device"), 11);
     const char *token = phy_audit_string(line->at, "token");
     char quoted[PHY_QUOTED_BYTES];
     phy_text_put(out, phy_quote(quoted, token, strlen(token)));
@@ -78,10 +87,11 @@ enum phy_status phy_audit_show(const char *file, size_t worst, phy_audit_sink *s
     {
         cJSON_ArrayForEach(cause, cJSON_GetObjectItemCaseSensitive(run, "causes"))
         {
-            char quoted[PHY_QUOTED_BYTES];
-            const char *line = cJSON_IsString(cause) ? cause->valuestring : "";
-            phy_text_printf(&text, "FAIL %s on %s: %s\n", phy_audit_string(run, "path"),
-                            phy_audit_string(run, "device"), phy_quote(quoted, line, strlen(line)));
+            phy_text_put(&text, "FAIL ");
+            put_column(&text, phy_audit_string(run, "path"), 1);
+            put_column(&text, phy_audit_string(run, "device"), 1);
+            phy_text_plain_name(&text, cJSON_IsString(cause) ? cause->valuestring : "", PHY_NAME_LINE);
+            phy_text_put(&text, "\n");
         }
     }
     if (!lines || text.failed)

@@ -26,10 +26,14 @@ static size_t failed_runs(const struct phy_audit_record *r)
 
 static void put_head_line(struct phy_text *out, const struct phy_audit_record *r)
 {
-    phy_text_printf(out, "%s (%s), %u layers of %u x %u, weights %s\n", r->model_name, r->model_type, r->model_layers,
+    phy_text_plain_name(out, r->model_name, PHY_NAME_BARE);
+    phy_text_printf(out, " (%s), %u layers of %u x %u, weights %s\n", r->model_type, r->model_layers,
                     r->intermediate_size, r->hidden_size, r->model_digest);
-    if (r->against_name)
-        phy_text_printf(out, "against %s, weights %s\n", r->against_name, r->against_digest);
+    if (r->against_name) {
+        phy_text_put(out, "against ");
+        phy_text_plain_name(out, r->against_name, PHY_NAME_BARE);
+        phy_text_printf(out, ", weights %s\n", r->against_digest);
+    }
     phy_text_printf(out, "%zu prompts, %zu of %u layers, %zu positions: %zu observations a path\n", r->prompt_count,
                     r->layer_count, r->model_layers, r->position_count, r->layer_count * r->position_count);
     if (r->budget_seconds)
@@ -41,13 +45,19 @@ static void put_head_line(struct phy_text *out, const struct phy_audit_record *r
 static void put_oracle_line(struct phy_text *out, const struct phy_audit_record *r)
 {
     const struct phy_audit_oracle *o = &r->oracle;
-    if (!o->present)
+    if (!o->present) {
         phy_text_printf(out, "oracle    absent: %s\n", o->reason);
-    else
-        phy_text_printf(out, "oracle    %s: reference's logits %.2e from %s, at most %.0e, %zu prompts\n",
-                        o->passed ? "pass" : "FAIL", o->max_rel_l2, o->source, o->limit, o->prompt_count);
-    for (size_t i = 0; i < o->causes.count; i++)
-        phy_text_printf(out, "          %s\n", o->causes.lines[i]);
+        return;
+    }
+    phy_text_printf(out, "oracle    %s: the reference's logits are %.2e (at most %.0e) from those of ",
+                    o->passed ? "pass" : "FAIL", o->max_rel_l2, o->limit);
+    phy_text_plain_name(out, o->source, PHY_NAME_LINE);
+    phy_text_printf(out, ", %zu prompts\n", o->prompt_count);
+    for (size_t i = 0; i < o->causes.count; i++) {
+        phy_text_put(out, "          ");
+        phy_text_plain_name(out, o->causes.lines[i], PHY_NAME_LINE);
+        phy_text_put(out, "\n");
+    }
 }
 
 static void put_run_line(struct phy_text *out, const struct phy_audit_record *r, const struct phy_audit_run *run)
@@ -66,11 +76,15 @@ static void put_run_line(struct phy_text *out, const struct phy_audit_record *r,
                     verdict_of(run), phy_audit_where(where, r, &run->original.worst));
 }
 
-static void put_skips(struct phy_text *out, const struct phy_audit_record *r, const char *before)
+typedef void put_line(struct phy_text *text, const char *name, enum phy_name_style style);
+
+static void put_skips(struct phy_text *out, const struct phy_audit_record *r, const char *before, put_line *put)
 {
-    for (size_t i = 0; i < r->skip_count; i++)
-        phy_text_printf(out, "%s%s (%s) on %s: %s\n", before, r->skips[i].path, r->skips[i].scheme, r->skips[i].device,
-                        r->skips[i].reason);
+    for (size_t i = 0; i < r->skip_count; i++) {
+        phy_text_printf(out, "%s%s (%s) on %s: ", before, r->skips[i].path, r->skips[i].scheme, r->skips[i].device);
+        put(out, r->skips[i].reason, PHY_NAME_LINE);
+        phy_text_put(out, "\n");
+    }
 }
 
 void phy_audit_put_table(struct phy_text *out, const struct phy_audit_record *r)
@@ -83,10 +97,13 @@ void phy_audit_put_table(struct phy_text *out, const struct phy_audit_record *r)
         put_run_line(out, r, &r->runs[i]);
     for (size_t i = 0; i < r->run_count; i++) {
         const struct phy_audit_run *run = &r->runs[i];
-        for (size_t k = 0; k < run->causes.count; k++)
-            phy_text_printf(out, "FAIL %s (%s) on %s: %s\n", run->path, run->scheme, run->device, run->causes.lines[k]);
+        for (size_t k = 0; k < run->causes.count; k++) {
+            phy_text_printf(out, "FAIL %s (%s) on %s: ", run->path, run->scheme, run->device);
+            phy_text_plain_name(out, run->causes.lines[k], PHY_NAME_LINE);
+            phy_text_put(out, "\n");
+        }
     }
-    put_skips(out, r, "skipped ");
+    put_skips(out, r, "skipped ", phy_text_plain_name);
     phy_text_printf(out, "\n%zu runs, %zu failed, %zu skipped: %s\n", r->run_count, failed_runs(r), r->skip_count,
                     r->passed ? "pass" : "FAIL");
 }
@@ -170,11 +187,14 @@ void phy_audit_put_markdown(struct phy_text *out, const struct phy_audit_record 
                  "\n\n| path | storage | device | min cos | max rel L2 | decoded rel L2 | dispatch | top-1 | anchor dP "
                  "| KL bits | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
     const struct phy_audit_oracle *o = &r->oracle;
-    if (o->present)
-        phy_text_printf(out, "| reference | donor | oracle: %s | | %.3e | | | %zu prompts | | | %s |\n", o->source,
-                        o->max_rel_l2, o->prompt_count, o->passed ? "pass" : "**FAIL**");
-    else
+    if (o->present) {
+        phy_text_put(out, "| reference | donor | oracle: ");
+        phy_text_markdown_name(out, o->source, PHY_NAME_LINE);
+        phy_text_printf(out, " | | %.3e | | | %zu prompts | | | %s |\n", o->max_rel_l2, o->prompt_count,
+                        o->passed ? "pass" : "**FAIL**");
+    } else {
         phy_text_printf(out, "| reference | donor | oracle | | | | | | | | absent: %s |\n", o->reason);
+    }
     for (size_t i = 0; i < r->run_count; i++)
         put_markdown_run(out, r, &r->runs[i]);
     for (size_t i = 0; i < o->causes.count; i++)
@@ -184,7 +204,7 @@ void phy_audit_put_markdown(struct phy_text *out, const struct phy_audit_record 
         put_markdown_worst(out, r, &r->runs[i]);
     if (r->skip_count) {
         phy_text_printf(out, "\n## Skipped: %zu\n\n", r->skip_count);
-        put_skips(out, r, "- ");
+        put_skips(out, r, "- ", phy_text_markdown_name);
     }
     put_markdown_inputs(out, r);
 }
