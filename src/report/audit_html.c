@@ -12,11 +12,11 @@
 #include "report/audit_report.h"
 #include "report/html_style.h"
 
-enum { CELL = 16, LEFT = 34, TOP = 8, GAP = 8, STEPS = 8, LABELS = 96, CONTEXT = 12, WORST_SHOWN = 3 };
+enum { CELL = 16, LEFT = 34, TOP = 8, GAP = 8, STEPS = 8, LABELS = 84, CONTEXT = 12, WORST_SHOWN = 3 };
 
 static const char audit_style[] =
     ".q0{fill:var(--s1)}.q1{fill:var(--s2)}.q2{fill:var(--s3)}.q3{fill:var(--s4)}.q4{fill:var(--s5)}.q5{fill:var(--s5)}"
-    ".q6{fill:var(--s6)}.q7{fill:var(--s7)}.ring{fill:none;stroke:var(--bad);stroke-width:2}.cross{stroke:var(--bad);"
+    ".q6{fill:var(--s6)}.q7{fill:var(--s7)}.ring{fill:none;stroke:var(--bad);stroke-width:3}.cross{stroke:var(--bad);"
     "stroke-width:2}.back{fill:var(--card);stroke:var(--line)}svg.map{width:auto;max-width:100%}"
     "svg.map text{font:10px ui-monospace,monospace}.ok{color:var(--accent);font-weight:600}"
     ".skip{color:var(--soft);font-style:italic}td.n{white-space:nowrap}.ctx{max-width:62ch;overflow-wrap:anywhere}"
@@ -272,7 +272,7 @@ static int column_x(const struct phy_audit_record *r, size_t column)
 static void put_step(struct phy_text *out, const struct phy_audit_record *r, const float *heat,
                      const struct range *range, int step)
 {
-    const int side = 3 + (CELL - 3) * (step + 1) / STEPS, margin = (CELL - side) / 2;
+    const int side = 2 + (CELL - 4) * (step + 1) / STEPS, margin = (CELL - side) / 2;
     bool open = false;
     for (size_t l = 0; l < r->layer_count; l++) {
         for (size_t k = 0; k < r->position_count; k++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An audit that cannot fail proves nothing: each of these lies must be caught, and the report must say where and why. A tiny
- * model, honest kernels, and seams that spoil what they gave. */
+/* An audit that cannot fail proves nothing: each of these lies must be caught, and the report must say where and why. A
+ * tiny model, honest kernels, and seams that spoil what they gave. */
 #include "support/ffn_store_build.h"
 
 #include <cjson/cJSON.h>
@@ -33,8 +33,9 @@ static int begin(void **state)
     make_store(model, "q4_k", "q4_k", NULL, 1);
     make_store(model, "f32", "f32", NULL, 1);
     /* Random weights lose more to four bits than those of published models, for which the defaults are. */
-    write_text("bounds.json", "{\"schema_version\": 1, \"bounds\": [{\"bucket\": \"quantised\", \"cos\": 0.97, "
-                              "\"rel_l2\": 0.5, \"anchor_dp\": 0.05, \"decoded\": {\"cos\": 0.999999, \"rel_l2\": 1e-5}}]}");
+    write_text("bounds.json",
+               "{\"schema_version\": 1, \"bounds\": [{\"bucket\": \"quantised\", \"cos\": 0.97, "
+               "\"rel_l2\": 0.5, \"anchor_dp\": 0.05, \"decoded\": {\"cos\": 0.999999, \"rel_l2\": 1e-5}}]}");
     return 0;
 }
 
@@ -340,7 +341,8 @@ static void catches_a_router_that_ignores_the_mask(void **state)
 static struct phy_model *reference_model;
 static bool run_reference(void *user, uint32_t layer, const float *x, size_t count, size_t hidden, float *y)
 {
-    const struct phy_reference reference = {reference_model->pool, reference_model->config.activation, hidden, WIDE, NULL};
+    const struct phy_reference reference = {reference_model->pool, reference_model->config.activation, hidden, WIDE,
+                                            NULL};
     const struct phy_reference_layer weights = phy_audit_model_layer(reference_model, layer);
     assert_int_equal(phy_reference_forward(&reference, &weights, x, count, y), PHY_OK);
     return user == NULL;
@@ -351,7 +353,8 @@ static void catches_a_path_that_is_the_reference(void **state)
     reference_model = open_model(model, "cpu", 1);
     const struct phy_path_seam seam = {.replace = run_reference};
     struct phy_audit *audit = audit_with((struct phy_audit_params){.paths = "full_mmap"}, &seam);
-    EXPECT_CAUSE(audit, "no kernel of full_mmap reported", "outputs have the reference's bits", "this is the reference, not a path", "0 of 12 calls");
+    EXPECT_CAUSE(audit, "no kernel of full_mmap reported", "outputs have the reference's bits",
+                 "this is the reference, not a path", "0 of 12 calls");
     assert_true(audit->record.runs[0].original.max_rel_l2 == 0);
     phy_audit_free(&audit);
     phy_model_close(&reference_model);
@@ -476,8 +479,8 @@ static void the_oracle_sees_a_wrong_rope_base(void **state)
 
     tiny_copy_changed("gemma3", "wrong-rope", "\"rope_theta\": 10000.0", "\"rope_theta\": 20000.0");
     copy_tokenizer("wrong-rope");
-    audit = audit_with(
-        (struct phy_audit_params){.donor = "wrong-rope", .paths = "full_mmap", .oracle = oracle_file}, NULL);
+    audit =
+        audit_with((struct phy_audit_params){.donor = "wrong-rope", .paths = "full_mmap", .oracle = oracle_file}, NULL);
     assert_true(audit->record.runs[0].passed); /* path and reference share the error */
     assert_true(audit->record.oracle.present);
     assert_false(audit->record.oracle.passed);

@@ -23,11 +23,15 @@ static void check_layer(const struct phy_model *model, const char *name, uint32_
     const struct phy_reference reference = {model->pool, model->config.activation, hidden,
                                             model->config.intermediate_size, NULL};
     const struct phy_reference_layer weights = phy_audit_model_layer(model, layer);
-    float *in = read_floats(name, layer, "in", positions * hidden), *out = read_floats(name, layer, "out", positions * hidden),
-          *truth = read_floats(name, layer, "out.f64ref", positions * hidden), *y = malloc(positions * hidden * sizeof *y);
+    float *in = read_floats(name, layer, "in", positions * hidden),
+          *out = read_floats(name, layer, "out", positions * hidden),
+          *truth = read_floats(name, layer, "out.f64ref", positions * hidden),
+          *y = malloc(positions * hidden * sizeof *y);
     assert_int_equal(phy_reference_forward(&reference, &weights, in, positions, y), PHY_OK);
-    double to_truth = worst_relative_l2(y, truth, positions, hidden), to_float = worst_relative_l2(y, out, positions, hidden);
-    print_message("%s layer %u: %.2e from float64, %.2e from transformers in float32\n", name, layer, to_truth, to_float);
+    double to_truth = worst_relative_l2(y, truth, positions, hidden),
+           to_float = worst_relative_l2(y, out, positions, hidden);
+    print_message("%s layer %u: %.2e from float64, %.2e from transformers in float32\n", name, layer, to_truth,
+                  to_float);
     assert_true(to_truth <= 3e-7);
     assert_true(to_float <= 1e-6);
     free(in);

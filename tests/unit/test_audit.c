@@ -103,13 +103,14 @@ static void the_closest_bound_is_taken(void **state)
     struct phy_audit_run run = {.path = "interleaved_q4k:fused", .scheme = "q4_k", .bucket = "quantised"};
     struct phy_audit_limits limits;
 #define REST "\"anchor_dp\": 0.1, \"decoded\": {\"cos\": 0.999, \"rel_l2\": 0.001}}"
-    write_text("bounds.json",
-               "{\"schema_version\": 1, \"bounds\": ["
-               "{\"bucket\": \"quantised\", \"cos\": 0.5, \"rel_l2\": 0.1, " REST ","
-               "{\"bucket\": \"quantised\", \"type\": \"llama\", \"cos\": 0.5, \"rel_l2\": 0.2, " REST ","
-               "{\"bucket\": \"quantised\", \"digest\": \"d\", \"cos\": 0.5, \"rel_l2\": 0.3, " REST ","
-               "{\"bucket\": \"quantised\", \"digest\": \"d\", \"path\": \"interleaved_q4k:fused\", \"store\": \"q4_k\", "
-               "\"cos\": 0.5, \"rel_l2\": 0.4, " REST "]}");
+    write_text(
+        "bounds.json",
+        "{\"schema_version\": 1, \"bounds\": ["
+        "{\"bucket\": \"quantised\", \"cos\": 0.5, \"rel_l2\": 0.1, " REST ","
+        "{\"bucket\": \"quantised\", \"type\": \"llama\", \"cos\": 0.5, \"rel_l2\": 0.2, " REST ","
+        "{\"bucket\": \"quantised\", \"digest\": \"d\", \"cos\": 0.5, \"rel_l2\": 0.3, " REST ","
+        "{\"bucket\": \"quantised\", \"digest\": \"d\", \"path\": \"interleaved_q4k:fused\", \"store\": \"q4_k\", "
+        "\"cos\": 0.5, \"rel_l2\": 0.4, " REST "]}");
     assert_int_equal(phy_bounds_read(&bounds, "bounds.json", NULL), PHY_OK);
     phy_bounds_find(&bounds, "d", "llama", &run, &limits);
     assert_true(limits.rel_l2 == 0.4);
@@ -175,7 +176,8 @@ static void every_layout_gives_the_same_bits(void **state)
                              f = {by_feature, PHY_WEIGHT_F32, I, H, 0};
     const struct phy_reference reference = {pool, PHY_ACT_SILU, H, I, NULL};
     const struct phy_reference_layer split = {.gate = &g, .up = &u, .down = &d},
-                                     other = {.gate_up = &gu, .down_by_feature = &f}, wrong = {.gate = &g, .up = &u, .down = &u};
+                                     other = {.gate_up = &gu, .down_by_feature = &f},
+                                     wrong = {.gate = &g, .up = &u, .down = &u};
     assert_int_equal(phy_reference_forward(&reference, &split, x, N, y[0]), PHY_OK);
     assert_int_equal(phy_reference_forward(&reference, &other, x, N, y[1]), PHY_OK);
     assert_memory_equal(y[0], y[1], sizeof y[0]);
@@ -189,16 +191,19 @@ static void every_layout_gives_the_same_bits(void **state)
 static void write_audit(const char *name, const char *digest, const char *ids, const char *rel_l2, const char *hash)
 {
     char text[4096];
-    snprintf(text, sizeof text,
-             "{\"schema\": \"physarium.audit\", \"schema_version\": 1, \"model\": {\"name\": \"m\", \"digest\": \"%s\"},"
-             "\"prompts\": [{\"name\": \"paris\", \"ids\": %s, \"positions\": [0, 1]}], \"layers\": [0],"
-             "\"devices\": [{\"name\": \"vulkan:0\", \"device_name\": \"GPU of %s\"}],"
-             "\"runs\": [{\"path\": \"full_mmap\", \"device\": \"vulkan:0\", \"store\": {\"scheme\": \"donor\", \"digest\": null},"
-             "\"min_cos\": 1.0, \"max_one_minus_cos\": 1e-13, \"max_rel_l2\": %s, \"decoded\": null, \"top1_match\": 1,"
-             "\"driven\": [{\"prompt\": \"paris\", \"path_p\": 0.5}], \"output_xxh3\": \"%s\", \"verdict\": \"pass\","
-             "\"causes\": [], \"worst_list\": [{\"layer\": 0, \"prompt\": \"paris\", \"position\": 1, \"token\": \"\\u001b[31m is\", \"rel_l2\": %s, \"one_minus_cos\": 1e-13}],"
-             "\"bounds\": {\"cos\": 0.99999, \"rel_l2\": 1e-6, \"anchor_dp\": 1e-4}}]}",
-             digest, ids, name, rel_l2, hash, rel_l2);
+    snprintf(
+        text, sizeof text,
+        "{\"schema\": \"physarium.audit\", \"schema_version\": 1, \"model\": {\"name\": \"m\", \"digest\": \"%s\"},"
+        "\"prompts\": [{\"name\": \"paris\", \"ids\": %s, \"positions\": [0, 1]}], \"layers\": [0],"
+        "\"devices\": [{\"name\": \"vulkan:0\", \"device_name\": \"GPU of %s\"}],"
+        "\"runs\": [{\"path\": \"full_mmap\", \"device\": \"vulkan:0\", \"store\": {\"scheme\": \"donor\", \"digest\": "
+        "null},"
+        "\"min_cos\": 1.0, \"max_one_minus_cos\": 1e-13, \"max_rel_l2\": %s, \"decoded\": null, \"top1_match\": 1,"
+        "\"driven\": [{\"prompt\": \"paris\", \"path_p\": 0.5}], \"output_xxh3\": \"%s\", \"verdict\": \"pass\","
+        "\"causes\": [], \"worst_list\": [{\"layer\": 0, \"prompt\": \"paris\", \"position\": 1, \"token\": "
+        "\"\\u001b[31m is\", \"rel_l2\": %s, \"one_minus_cos\": 1e-13}],"
+        "\"bounds\": {\"cos\": 0.99999, \"rel_l2\": 1e-6, \"anchor_dp\": 1e-4}}]}",
+        digest, ids, name, rel_l2, hash, rel_l2);
     write_text(name, text);
 }
 
@@ -214,7 +219,8 @@ static void take(void *user, const char *text, size_t bytes)
     out->text[bytes] = 0;
 }
 
-static enum phy_status compare(struct output *out, struct log_record *record, const char *a, const char *b, const char *c)
+static enum phy_status compare(struct output *out, struct log_record *record, const char *a, const char *b,
+                               const char *c)
 {
     struct phy_host host = recording_host(record);
     const char *files[] = {a, b, c};
