@@ -27,6 +27,7 @@ struct phy_device_info {
     char vendor[64];            /* "AMD", "NVIDIA", "Mesa" ..., or the PCI id in hex */
     char driver[256];           /* driver name and version; "" for the CPU */
     char api_version[32];       /* "1.3.230"; "" for the CPU */
+    uint32_t vendor_id, device_id; /* PCI's, or what the driver says; 0 for the CPU */
     char type[16];              /* "cpu", "discrete", "integrated", "virtual", "other" */
     /* Vulkan limits that matter; 0 for the CPU. */
     uint32_t subgroup_size, max_invocations, max_shared_bytes;

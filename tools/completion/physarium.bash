@@ -29,7 +29,7 @@ _physarium() {
     local ffn='--ffn --path --features --device-memory --fallback --trust'
     local options=''
     case $command in
-    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export' ;;
+    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit' ;;
     inspect) options="--follow-symlinks --trust $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
@@ -47,6 +47,10 @@ _physarium() {
         ;;
     eval) options="--text --ids --baseline --ctx --stride --html --device --threads $ffn $common" ;;
     calibrate) options="--text --ids --output --alpha --ctx --device --threads $common" ;;
+    audit)
+        options="--all --ffn --paths --device --against --prompts --budget --cache --bounds --no-bounds --oracle --no-oracle"
+        options+=" --output --html --junit --lock --loosen --worst --threads $common"
+        ;;
     logits) options="--ids --output --device --threads $ffn $common" ;;
     quantize) options="--output --scheme --layout --layers --threads --resume --force $common" ;;
     export) options="--gguf --vindex --ffn --scheme --threads --trust --force $common" ;;
@@ -55,7 +59,7 @@ _physarium() {
     case $previous in
     --device)
         local names='cpu vulkan'
-        [[ $command == surgery || $command == coverage ]] && names+=' all'
+        [[ $command == surgery || $command == coverage || $command == audit ]] && names+=' all'
         if type -P physarium >/dev/null; then
             names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name":[[:space:]]*"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
         fi
@@ -81,8 +85,8 @@ _physarium() {
     --layout) mapfile -t COMPREPLY < <(compgen -W 'split interleaved by_feature' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
-        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern | --features | --device-memory) return ;;
-    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --gguf | --vindex | --ffn)
+        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern | --features | --device-memory | --paths | --budget | --loosen | --worst) return ;;
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --gguf | --vindex | --ffn | --against | --prompts | --cache | --bounds | --oracle | --junit | --lock)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
