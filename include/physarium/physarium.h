@@ -3,6 +3,7 @@
 #ifndef PHYSARIUM_PHYSARIUM_H
 #define PHYSARIUM_PHYSARIUM_H
 
+#include "bench.h"
 #include "calibrate.h"
 #include "checkpoint.h"
 #include "coverage.h"
