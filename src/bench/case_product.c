@@ -34,7 +34,7 @@ struct run {
     struct phy_bench_shape shape;
     bool ffn;
     float *x, *gate, *up, *y;
-    char form[64]; /* of the kernel that ran last */
+    char form[64]; /* of the kernel that ran since this was cleared */
 };
 
 struct product_case {
@@ -42,7 +42,8 @@ struct product_case {
     const struct bank *bank;
     enum phy_product_kernel kernel;
     size_t count;
-    bool cold;
+    bool cold, named;
+    char form[64]; /* of its kernel, as the backend told in its first run */
 };
 
 static void on_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
@@ -151,9 +152,8 @@ static enum phy_status run_steps(const struct product_case *p, const struct phy_
     return r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count);
 }
 
-static enum phy_status run_case(void *user, uint64_t turn)
+static enum phy_status run_once(const struct product_case *p, uint64_t turn)
 {
-    const struct product_case *p = user;
     struct run *r = p->run;
     const struct phy_weights *set = p->bank->weights + (p->cold ? turn % p->bank->copies : 0) * MATRICES;
     if (!r->ffn) {
@@ -173,14 +173,26 @@ static enum phy_status run_case(void *user, uint64_t turn)
     return r->backend->ops->ffn(r->backend, &product);
 }
 
+static enum phy_status run_case(void *user, uint64_t turn)
+{
+    struct product_case *p = user;
+    if (!p->named)
+        p->run->form[0] = 0;
+    enum phy_status status = run_once(p, turn);
+    if (!p->named)
+        memcpy(p->form, p->run->form, sizeof p->form);
+    p->named = true;
+    return status;
+}
+
 static void report(struct phy_bench_worker *w, const struct phy_bench_products *q, struct product_case *p,
                    struct phy_bench_case *c)
 {
     struct run *r = p->run;
     char kernel[96];
     /* The device's name says the form already where it is the CPU's. */
-    bool said = !r->form[0] || strstr(w->device, r->form) != NULL;
-    snprintf(kernel, sizeof kernel, "%s%s%s", kernel_names[p->kernel], said ? "" : ":", said ? "" : r->form);
+    bool said = !p->form[0] || strstr(w->device, p->form) != NULL;
+    snprintf(kernel, sizeof kernel, "%s%s%s", kernel_names[p->kernel], said ? "" : ":", said ? "" : p->form);
     double weights = (double)matrix_count(r) * r->shape.rows * r->shape.cols;
     double set = 0;
     for (int i = 0; i < matrix_count(r); i++) {
@@ -220,7 +232,8 @@ static enum phy_status measure_group(struct phy_bench_worker *w, const struct ph
         for (int k = 0; k < KERNELS && r->banks[b].usable; k++) {
             if (!r->backend->ops->offers(r->backend, (enum phy_product_kernel)k, r->banks[b].type))
                 continue;
-            products[n] = (struct product_case){r, &r->banks[b], (enum phy_product_kernel)k, count, cold};
+            products[n] = (struct product_case){
+                .run = r, .bank = &r->banks[b], .kernel = (enum phy_product_kernel)k, .count = count, .cold = cold};
             cases[n] = (struct phy_bench_case){.user = &products[n], .run = run_case};
             n++;
         }
@@ -229,13 +242,8 @@ static enum phy_status measure_group(struct phy_bench_worker *w, const struct ph
     const struct phy_bench_plan plan = {.budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host};
     if (n)
         status = phy_bench_measure(cases, n, &plan);
-    for (size_t i = 0; i < n && status == PHY_OK; i++) {
-        /* Once more, to hear which form it was. */
-        r->form[0] = 0;
-        if (cases[i].status == PHY_OK && r->backend->ran && plan.budget_s > 0 && cases[i].estimate < 0.1)
-            run_case(&products[i], 0);
+    for (size_t i = 0; i < n && status == PHY_OK; i++)
         report(w, q, &products[i], &cases[i]);
-    }
     phy_free(cases);
     return status;
 }

@@ -181,7 +181,7 @@ static void put_roofs(struct phy_text *out, const struct axes *a, const cJSON *r
         {"f32_g_operations_per_s", "f32"}, {"f16_g_operations_per_s", "f16"}, {"int8_g_operations_per_s", "int8"}};
     double x_begin = most(a->x_low, a->y_low / read), x_end = least(a->x_high, high_peak / read);
     put_line(out, "roof", x_at(a, x_begin), y_at(a, x_begin * read), x_at(a, x_end), y_at(a, x_end * read));
-    put_label(out, "class=name", x_at(a, x_begin) + 12, y_at(a, x_begin * read) - 14);
+    put_label(out, "class=name", x_at(a, x_begin) + 24, y_at(a, x_begin * read) + 16);
     phy_text_put(out, "memory ");
     phy_text_decimal(out, read, 1);
     phy_text_put(out, " GB/s</text>\n");
@@ -191,7 +191,8 @@ static void put_roofs(struct phy_text *out, const struct axes *a, const cJSON *r
             continue;
         double x = most(a->x_low, peak / read), y = y_at(a, peak);
         put_line(out, i == 0 ? "roof" : "roof thin", x_at(a, x), y, RIGHT, y);
-        put_label(out, "class=name text-anchor=end", RIGHT - 4.0, y - 6);
+        /* Side by side: ceilings may all but coincide. */
+        put_label(out, "class=name text-anchor=end", RIGHT - 4.0 - 130.0 * (double)i, y - 6);
         phy_text_printf(out, "%s ", ceilings[i][1]);
         phy_text_decimal(out, peak, 0);
         phy_text_put(out, " Gop/s</text>\n");
@@ -318,8 +319,8 @@ static struct axes curve_axes(const struct curve *curves, size_t count)
         }
     }
     a.x_high = a.x_high > a.x_low ? a.x_high : a.x_low * 2;
-    a.y_low /= 1.5;
-    a.y_high *= 1.5;
+    a.y_low /= 2;
+    a.y_high *= 2;
     return a;
 }
 
