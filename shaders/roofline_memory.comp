@@ -3,7 +3,7 @@
 // One invocation owns PHY_ROOFLINE_ITEMS vectors, in a row or a grid's width apart, and one word of the result.
 // One workgroup owns what its PHY_ROOFLINE_INVOCATIONS invocations own.
 // No barrier: nothing is shared.
-// The reference is read_words, write_words and copy_words in src/bench/peak_ref.c.
+// The reference is in tests/parity/test_vk_probe.c: sums of what was written and copied.
 #extension GL_GOOGLE_include_directive : require
 #include "shared/roofline.h"
 
@@ -23,9 +23,9 @@ void main()
     uvec4 seen = uvec4(0);
     for (uint i = 0; i < PHY_ROOFLINE_ITEMS; i++, at += step) {
         if (MODE == 0)
-            seen ^= from[at];
+            seen += from[at];
         else
             to[at] = MODE == 1 ? uvec4(push.one) : from[at];
     }
-    result[me] = MODE == 0 ? seen.x ^ seen.y ^ seen.z ^ seen.w : 0;
+    result[me] = MODE == 0 ? seen.x + seen.y + seen.z + seen.w : 0;
 }

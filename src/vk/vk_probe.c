@@ -407,7 +407,7 @@ enum phy_status phy_vk_probe_run(struct phy_vk_probe *p, enum phy_vk_probe_kerne
         const uint32_t *from = p->readback.mapped;
         *result = 0;
         for (uint64_t i = 0; i < words; i++)
-            *result = memory ? *result ^ from[i] : *result + from[i];
+            *result += from[i];
     }
     return PHY_OK;
 }

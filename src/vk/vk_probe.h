@@ -48,7 +48,7 @@ bool phy_vk_probe_offers(const struct phy_vk_probe *probe, enum phy_vk_probe_ker
 
 /* One dispatch. A memory kernel moves the first `bytes` (at most phy_vk_probe_bytes, whole workgroups); an arithmetic
  * one has phy_vk_probe_invocations invocations that do `rounds` rounds. *ns: by the device's clock, or by the host's
- * where there is none or it wrapped. *result is the exclusive or (read) or sum (arithmetic) of the invocations' words;
+ * where there is none or it wrapped. *result is the sum of the invocations' words, of what was read or counted;
  * may be NULL, which saves reading them back. */
 enum phy_status phy_vk_probe_run(struct phy_vk_probe *probe, enum phy_vk_probe_kernel kernel, uint64_t bytes,
                                  uint32_t rounds, uint32_t one, double *ns, uint32_t *result);
