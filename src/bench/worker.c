@@ -135,6 +135,7 @@ void phy_bench_report_case(struct phy_bench_worker *w, const struct phy_bench_ro
     double sorted[PHY_BENCH_MAX_ROUNDS];
     struct phy_bench_summary summary;
     const char *bound;
+    w->measured = true;
     memcpy(sorted, c->samples, c->count * sizeof *sorted);
     phy_bench_summarise(sorted, c->count, &summary);
     double least = least_seconds(row, &bound);
@@ -154,7 +155,7 @@ double phy_bench_share(const struct phy_bench_worker *w, size_t groups)
 
 bool phy_bench_spent(const struct phy_bench_worker *w)
 {
-    return phy_seconds_now() >= w->deadline;
+    return w->measured && phy_seconds_now() >= w->deadline;
 }
 
 double phy_bench_bandwidth_of(const struct phy_bench_roofline *roofline, double set_bytes, bool cold)
@@ -216,6 +217,7 @@ static enum phy_status look(struct phy_bench_worker *w)
     w->deadline = phy_seconds_now() + 0.25 * (deadline - phy_seconds_now());
     enum phy_status status = phy_bench_run_flow(w);
     w->deadline = deadline;
+    w->measured = false;
     if (status == PHY_OK)
         status = phy_bench_run_products(w, true);
     return status;
@@ -261,6 +263,7 @@ static enum phy_status work(struct phy_bench_worker *w)
         return phy_fail(w->host, PHY_ERR_MEMORY, "out of memory: %u threads", w->job.threads);
     bool rows = strcmp(w->job.op, "copy") == 0 || strcmp(w->job.op, "look") == 0;
     status = w->is_cpu ? phy_bench_cpu_roofline(w, rows) : phy_bench_vulkan_roofline(w, rows);
+    w->measured = false;
     if (status == PHY_OK)
         status = run_op(w);
     phy_pool_destroy(w->pool);

@@ -46,6 +46,7 @@ struct phy_bench_worker {
     uint64_t cache_bytes; /* sets of twice as many are cold */
     struct phy_bench_roofline roofline;
     double deadline; /* phy_seconds_now at which the budget is spent */
+    bool measured;   /* this op has a result: a first one is measured whatever the budget */
 };
 
 enum phy_status phy_bench_work(const struct phy_bench_job *job, phy_bench_emit *emit, void *user,
@@ -77,6 +78,7 @@ void phy_bench_skip(struct phy_bench_worker *w, const char *op, const char *form
                     const char *reason);
 /* Seconds of the budget for one of `groups` that are left. */
 double phy_bench_share(const struct phy_bench_worker *w, size_t groups);
+/* The budget is spent, and there is a result already. */
 bool phy_bench_spent(const struct phy_bench_worker *w);
 /* The measured bandwidth of reading again and again a set of so many bytes. */
 double phy_bench_bandwidth_of(const struct phy_bench_roofline *roofline, double set_bytes, bool cold);
