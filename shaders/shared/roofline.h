@@ -17,8 +17,9 @@
 
 /* Specialisation constants of roofline_memory.comp. */
 #define PHY_ROOFLINE_SPEC_MODE 0 /* 0 read, 1 write, 2 copy */
-#define PHY_ROOFLINE_SPEC_ROWS 1 /* an invocation's vectors lie: 0 as far apart as there are invocations, 1 in a row   \
-                                  */
+#define PHY_ROOFLINE_SPEC_ROWS                                                                                         \
+    1 /* an invocation's vectors lie: 0 as far apart as there are invocations, 1 in a row                              \
+       */
 #define PHY_ROOFLINE_SPEC_COUNT 2
 
 #define PHY_ROOFLINE_BINDING_FROM 0   /* uvec4 */
