@@ -105,7 +105,8 @@ static void encode_row(enum phy_weight_type type, const float *from, size_t cols
                        struct row_result *result)
 {
     *result = (struct row_result){.fault_col = UINT64_MAX};
-    if (phy_weight_encode_row(type, from, cols, out)) {
+    const bool held = phy_weight_encode_row(type, from, cols, out);
+    if (held) {
         phy_weight_decode_row(type, out, cols, decoded);
         for (size_t c = 0; c < cols; c++) {
             double x = (double)from[c], d = (double)decoded[c] - x;
@@ -115,12 +116,9 @@ static void encode_row(enum phy_weight_type type, const float *from, size_t cols
         if (isfinite(result->error))
             return;
     }
+    /* A refused row wrote nothing; the weight to blame is refused by itself, too. */
     for (size_t c = 0; c < cols && result->fault_col == UINT64_MAX; c++) {
-        if (!isfinite(from[c]))
-            result->fault_col = c;
-    }
-    for (size_t c = 0; c < cols && result->fault_col == UINT64_MAX; c++) {
-        if (!isfinite(decoded[c]))
+        if (held ? !isfinite(decoded[c]) : !phy_weight_encode_row(type, from + c, 1, out))
             result->fault_col = c;
     }
 }
