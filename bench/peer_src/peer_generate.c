@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* llama.cpp's side of bench/peer generate, with the lines of bench/bench_generate.c: every line on standard input runs
- * one round and prints microseconds of the prefill and of one decoded token. With a prompt: greedy text instead.
+ * one round and prints microseconds of the prefill and of one decoded token, then the processor time of both. With a
+ * prompt: greedy text instead.
  *
  * usage: peer_generate MODEL.gguf THREADS PREFILL DECODE [PROMPT] */
 #include <stdint.h>
@@ -11,10 +12,10 @@
 
 #include "llama.h"
 
-static double now_us(void)
+static double now_us(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
 }
 
@@ -101,15 +102,17 @@ int main(int argc, char **argv)
         for (int i = 0; i < prefill; i++)
             tokens[i] = (llama_token)(((int64_t)i * 7919 + 13) % vocab);
         forget(context);
-        double started = now_us();
+        double wall = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
         forward(context, tokens, prefill, vocab);
-        double prefill_us = now_us() - started;
+        double prefill_us = now_us(CLOCK_MONOTONIC) - wall, prefill_cpu = now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
         forget(context);
         llama_token token = 1;
-        started = now_us();
+        wall = now_us(CLOCK_MONOTONIC);
+        cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
         for (int i = 0; i < decode; i++)
             token = forward(context, &token, 1, vocab);
-        printf("%.0f %.1f\n", prefill_us, (now_us() - started) / decode);
+        printf("%.0f %.1f %.0f %.1f\n", prefill_us, (now_us(CLOCK_MONOTONIC) - wall) / decode, prefill_cpu,
+               (now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu) / decode);
         fflush(stdout);
     }
     free(tokens);
