@@ -115,14 +115,13 @@ static void encode_row(enum phy_weight_type type, const float *from, size_t cols
         if (isfinite(result->error))
             return;
     }
-    for (size_t c = 0; c < cols && result->fault_col == UINT64_MAX; c++) {
-        if (!isfinite(from[c]))
-            result->fault_col = c;
+    /* The first that is not finite, else the largest: it is the range that a format lacks. */
+    size_t fault = 0;
+    for (size_t c = 0; c < cols && isfinite(from[fault]); c++) {
+        if (!isfinite(from[c]) || fabsf(from[c]) > fabsf(from[fault]))
+            fault = c;
     }
-    for (size_t c = 0; c < cols && result->fault_col == UINT64_MAX; c++) {
-        if (!isfinite(decoded[c]))
-            result->fault_col = c;
-    }
+    result->fault_col = fault;
 }
 
 static void encode_group(void *user, size_t index, unsigned worker)
