@@ -3,6 +3,8 @@
 #ifndef PHYSARIUM_PHYSARIUM_H
 #define PHYSARIUM_PHYSARIUM_H
 
+#include "audit.h"
+#include "bench.h"
 #include "calibrate.h"
 #include "checkpoint.h"
 #include "coverage.h"

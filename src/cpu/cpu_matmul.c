@@ -39,19 +39,21 @@ static void round_one(void *user, size_t index, unsigned worker)
 static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
 {
     const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, groups * PHY_INT8_GROUP);
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, 2 * input->count, groups * PHY_INT8_GROUP);
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
     if (status != PHY_OK)
         return status;
-    input->rounded = (struct phy_int8_rows){.count = input->count,
-                                            .cols = input->cols,
-                                            .groups = groups,
-                                            .q = cpu->codes.data,
-                                            .scale = cpu->scales.data,
-                                            .sums = cpu->sums.data};
+    input->rounded =
+        (struct phy_int8_rows){.count = input->count,
+                               .cols = input->cols,
+                               .groups = groups,
+                               .q = cpu->codes.data,
+                               .paired = (int8_t *)cpu->codes.data + input->count * groups * PHY_INT8_GROUP,
+                               .scale = cpu->scales.data,
+                               .sums = cpu->sums.data};
     struct round_job job = {cpu, input};
     phy_pool_run(cpu->pool, input->count, round_one, &job);
     return PHY_OK;
@@ -60,13 +62,14 @@ static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input 
 enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
                                 size_t cols, struct cpu_input *input)
 {
-    *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols};
+    const bool few = phy_cpu_few(cpu, kernel, count);
+    *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols, .few = few};
     if (kernel == PHY_KERNEL_INT8)
         return prepare_rounded(cpu, input);
     if (kernel != PHY_KERNEL_DEQUANT)
         return PHY_OK;
     /* A worker's rows begin on a line of their own. */
-    size_t rows = count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
+    size_t rows = few ? DECODED_ROWS_FEW : DECODED_ROWS;
     size_t stride = (rows * cols * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     cpu->decoded_stride = stride;
     return phy_cpu_reserve(cpu, &cpu->decoded, phy_pool_threads(cpu->pool), stride);
@@ -112,7 +115,7 @@ static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matm
 
 static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8_matmul *product, unsigned worker)
 {
-    if (product->x->count <= PHY_MATVEC_MAX_COUNT)
+    if (phy_cpu_few(cpu, PHY_KERNEL_INT8, product->x->count))
         cpu->int8->matvec(product, 0, product->rows);
     else
         cpu->int8->matmul(product, 0, product->rows, worker_panel(cpu, worker));
@@ -149,9 +152,14 @@ void phy_cpu_ran(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, e
     phy_kernel_ran(&cpu->base, kernel, type, form);
 }
 
-size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, size_t count)
+bool phy_cpu_few(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, size_t count)
 {
-    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
+    return count <= (kernel == PHY_KERNEL_INT8 ? cpu->int8->matvec_count : PHY_MATVEC_MAX_COUNT);
+}
+
+size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, bool few)
+{
+    size_t unit = few ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
     size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
     return (rows / shares + unit) / unit * unit;
 }
@@ -191,7 +199,7 @@ static void run_share(void *user, size_t index, unsigned worker)
 
 static void add_part(struct job *job, const struct phy_weights *w, const float *bias, float *y)
 {
-    const size_t share = phy_cpu_share(job->cpu, w->rows, job->input->count);
+    const size_t share = phy_cpu_share(job->cpu, w->rows, job->input->few);
     job->parts[job->part_count++] = (struct part){w, bias, y, job->indices, share};
     job->indices += (w->rows + share - 1) / share;
     phy_cpu_ran(job->cpu, job->input->kernel, w->type);

@@ -188,6 +188,11 @@ void phy_text_markdown_name(struct phy_text *text, const char *name, enum phy_na
     put_name(text, name, style, put_markdown);
 }
 
+void phy_text_plain_name(struct phy_text *text, const char *name, enum phy_name_style style)
+{
+    put_name(text, name, style, phy_text_put);
+}
+
 void phy_text_json_string(struct phy_text *text, const char *string, size_t bytes)
 {
     phy_text_put(text, "\"");

@@ -33,6 +33,8 @@ void phy_text_number(struct phy_text *text, double value);
 enum phy_name_style { PHY_NAME_QUOTED, PHY_NAME_BARE, PHY_NAME_LINE };
 void phy_text_html_name(struct phy_text *text, const char *name, enum phy_name_style style);
 void phy_text_markdown_name(struct phy_text *text, const char *name, enum phy_name_style style);
+/* For a terminal: only the escapes of E3. */
+void phy_text_plain_name(struct phy_text *text, const char *name, enum phy_name_style style);
 /* A JSON string: whole, not cut. What E3 escapes is written as \uXXXX, so that a reader gets the exact name and a
  * terminal does not; a byte that is not UTF-8, which JSON cannot hold, becomes the four characters \xNN. */
 void phy_text_json_string(struct phy_text *text, const char *string, size_t bytes);

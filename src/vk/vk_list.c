@@ -103,6 +103,8 @@ static void describe(struct phy_device_info *info, VkPhysicalDevice device, uint
     }
     snprintf(info->name, sizeof info->name, "vulkan:%u", index);
     copy_text(info->device_name, sizeof info->device_name, properties.deviceName);
+    info->vendor_id = properties.vendorID;
+    info->device_id = properties.deviceID;
     const char *vendor = vendor_name(properties.vendorID);
     if (vendor)
         snprintf(info->vendor, sizeof info->vendor, "%s", vendor);

@@ -61,6 +61,8 @@ foreach(kind static shared)
   install(EXPORT physarium_${kind} NAMESPACE physarium:: DESTINATION ${package_dir})
 endforeach()
 install(DIRECTORY include/physarium DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY audits/oracle DESTINATION ${CMAKE_INSTALL_DATADIR}/physarium/audits)
+install(FILES audits/bounds.json DESTINATION ${CMAKE_INSTALL_DATADIR}/physarium/audits OPTIONAL)
 
 list(JOIN static_modules " " static_modules_text)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/physariumConfig.cmake.in ${CMAKE_BINARY_DIR}/physariumConfig.cmake

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole run, in order: model, prompts, devices, plan; the reference, the oracle; then store by store, path by path,
+ * device by device. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "audit/audit_parts.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "device/held_log.h"
+
+static char *last_part(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    return phy_strndup(path + begin, end - begin);
+}
+
+static enum phy_status open_model(struct phy_audit *audit)
+{
+    struct phy_audit_record *r = &audit->record;
+    struct phy_model_params params = {.device = "cpu", .threads = audit->params.threads, .host = audit->host};
+    struct phy_model_info info;
+    enum phy_status status = phy_model_open(&audit->model, audit->params.donor, &params);
+    if (status == PHY_OK)
+        status = phy_tokenizer_open(&audit->tokenizer, audit->params.donor,
+                                    &(struct phy_tokenizer_params){.host = audit->host});
+    if (status == PHY_OK)
+        status =
+            phy_audit_weight_digest(audit->model->checkpoint, r->model_digest, sizeof r->model_digest, audit->host);
+    if (status != PHY_OK)
+        return status;
+    phy_model_describe(audit->model, &info);
+    r->model_name = last_part(audit->params.donor);
+    snprintf(r->model_type, sizeof r->model_type, "%s", info.model_type);
+    r->model_layers = info.layer_count;
+    r->hidden_size = info.hidden_size;
+    r->intermediate_size = info.intermediate_size;
+    r->vocab_size = info.vocab_size;
+    snprintf(r->driven_rest, sizeof r->driven_rest, "%s", info.device);
+    return r->model_name ? PHY_OK : phy_fail_memory(audit->host, "a name", strlen(audit->params.donor));
+}
+
+/* Recorded with the rest of the model in plain C, so that two machines record the same inputs; driven with the rest in
+ * the form that the paths will be driven with. */
+static enum phy_status run_reference(struct phy_audit *audit)
+{
+    struct phy_audit_record *r = &audit->record;
+    struct phy_model *plain;
+    struct phy_model_params params = {.device = "cpu:ref", .threads = audit->params.threads, .host = audit->host};
+    enum phy_status status = phy_model_open(&plain, audit->params.donor, &params);
+    if (status != PHY_OK)
+        return status;
+    snprintf(r->rest, sizeof r->rest, "%s", "cpu:ref");
+    status = phy_recording_alloc(&audit->recording, audit, true);
+    audit->logits = phy_alloc(r->prompt_count * r->vocab_size, sizeof *audit->logits);
+    if (status == PHY_OK && !audit->logits)
+        status = phy_fail_memory(audit->host, "logits", r->prompt_count * r->vocab_size * sizeof *audit->logits);
+    if (status == PHY_OK)
+        status = phy_audit_reference_pass(audit, plain, &audit->recording, NULL);
+    phy_model_close(&plain);
+    if (status == PHY_OK)
+        status = phy_audit_reference_pass(audit, audit->model, NULL, audit->logits);
+    return status;
+}
+
+/* ---- storage by storage ---- */
+
+static void add_work(struct phy_audit *audit, const char *device)
+{
+    audit->work_done += (uint64_t)(phy_audit_cost(audit, device) * 1e9);
+    phy_report_progress(audit->host, "audit", "MAC", audit->work_done, audit->work_total);
+}
+
+static enum phy_status run_cases(struct phy_audit *audit, const struct phy_audited_store *store)
+{
+    struct phy_audit_case *cases = phy_audit_cases(audit, store->scheme);
+    enum phy_status status = cases ? PHY_OK : phy_fail_memory(audit->host, "a list", sizeof *cases);
+    for (size_t i = 0; cases && cases[i].path && status == PHY_OK; i++) {
+        for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++) {
+            status = phy_cancelled(audit->host)
+                         ? phy_fail(audit->host, PHY_ERR_INTERRUPTED, "interrupted")
+                         : phy_audit_path(audit, store, cases[i].path, &audit->record.devices[d]);
+            add_work(audit, audit->record.devices[d].name);
+        }
+    }
+    phy_free(cases);
+    return status;
+}
+
+/* Every path of a storage that cannot be had fails with the reason, on every device. */
+static enum phy_status fail_cases(struct phy_audit *audit, const char *scheme, const char *reason)
+{
+    struct phy_audit_case *cases = phy_audit_cases(audit, scheme);
+    enum phy_status status = cases ? PHY_OK : phy_fail_memory(audit->host, "a list", sizeof *cases);
+    for (size_t i = 0; cases && cases[i].path && status == PHY_OK; i++) {
+        for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++)
+            status = phy_audit_failed_path(audit, scheme, cases[i].path, audit->record.devices[d].name, reason);
+    }
+    /* Of a store that does not open nobody knows the paths. */
+    if (status == PHY_OK && !cases[0].path)
+        status = phy_audit_failed_path(audit, scheme, "any", "any", reason);
+    phy_free(cases);
+    return status;
+}
+
+static bool stored_layer(const void *user, uint32_t index, struct phy_reference_layer *out)
+{
+    const struct phy_audited_store *store = user;
+    const struct phy_store_layer *l = phy_ffn_store_layer(store->store, index);
+    if (!l->present)
+        return false;
+    *out = (struct phy_reference_layer){.gate = &l->gate,
+                                        .up = &l->up,
+                                        .gate_up = &l->gate_up,
+                                        .down = &l->down,
+                                        .down_by_feature = &l->down_by_feature};
+    return true;
+}
+
+struct with_biases {
+    const struct phy_audited_store *store;
+    const struct phy_model *model;
+};
+
+static bool stored_layer_with_biases(const void *user, uint32_t index, struct phy_reference_layer *out)
+{
+    const struct with_biases *from = user;
+    const struct phy_layer *l = &from->model->layers[index];
+    if (!stored_layer(from->store, index, out))
+        return false;
+    out->gate_bias = l->gate_bias;
+    out->up_bias = l->up_bias;
+    out->down_bias = l->down_bias;
+    return true;
+}
+
+/* "layer 12 is not stored", or "" for a whole store of this model's shape. */
+static void find_fault(const struct phy_audit *audit, const struct phy_audited_store *store, char *reason)
+{
+    const struct phy_audit_record *r = &audit->record;
+    *reason = 0;
+    if (store->info.layer_count != r->model_layers || store->info.hidden_size != r->hidden_size ||
+        store->info.intermediate_size != r->intermediate_size) {
+        snprintf(reason, PHY_AUDIT_SENTENCE, "the store has %u layers of %u x %u, the model %u of %u x %u",
+                 store->info.layer_count, store->info.intermediate_size, store->info.hidden_size, r->model_layers,
+                 r->intermediate_size, r->hidden_size);
+        return;
+    }
+    for (uint32_t i = 0; i < r->model_layers; i++) {
+        struct phy_reference_layer layer;
+        if (!stored_layer(store, i, &layer)) {
+            snprintf(reason, PHY_AUDIT_SENTENCE,
+                     "dispatch: layer %u is not stored (%u of %u layers are): another path would compute it", i,
+                     store->info.stored_layers, r->model_layers);
+            return;
+        }
+    }
+}
+
+static enum phy_status run_store(struct phy_audit *audit, const char *scheme, struct phy_ffn_store *opened)
+{
+    struct phy_audited_store store = {.scheme = scheme, .store = opened};
+    struct phy_recording decoded = {0};
+    char reason[PHY_AUDIT_SENTENCE];
+    phy_ffn_store_describe(opened, &store.info);
+    find_fault(audit, &store, reason);
+    if (*reason)
+        return fail_cases(audit, scheme, reason);
+    struct with_biases from = {&store, audit->model};
+    enum phy_status status = phy_audit_reference_on(audit, stored_layer_with_biases, &from, &decoded);
+    if (status == PHY_ERR_FORMAT)
+        return fail_cases(audit, scheme, "the store lacks a matrix, or holds one in another shape");
+    store.decoded = &decoded;
+    if (status == PHY_OK)
+        status = run_cases(audit, &store);
+    phy_recording_free(&decoded);
+    return status;
+}
+
+static enum phy_status run_paths(struct phy_audit *audit)
+{
+    char reason[PHY_AUDIT_SENTENCE];
+    struct phy_ffn_store *store = NULL;
+    enum phy_status status = PHY_OK;
+    if (audit->params.store) {
+        status = phy_audit_open_store(audit->params.store, &store, reason);
+        if (status != PHY_OK && status != PHY_ERR_FORMAT)
+            return phy_fail(audit->host, status, "%s", reason);
+        if (status != PHY_OK)
+            return fail_cases(audit, "store", reason);
+        struct phy_ffn_store_info info;
+        char scheme[16];
+        phy_ffn_store_describe(store, &info);
+        snprintf(scheme, sizeof scheme, "%s", info.scheme);
+        status = run_store(audit, scheme, store);
+        phy_ffn_store_close(&store);
+        return status;
+    }
+    status = run_cases(audit, &(struct phy_audited_store){.scheme = "donor"});
+    for (size_t i = 0; audit->params.all && phy_audit_schemes[i] && status == PHY_OK; i++) {
+        struct phy_audit_case *cases = phy_audit_cases(audit, phy_audit_schemes[i]);
+        bool wanted = cases && cases[0].path;
+        phy_free(cases);
+        if (!wanted)
+            continue;
+        status = phy_audit_cached_store(audit, phy_audit_schemes[i], &store, reason);
+        if (status == PHY_OK)
+            status =
+                store ? run_store(audit, phy_audit_schemes[i], store) : fail_cases(audit, phy_audit_schemes[i], reason);
+        phy_ffn_store_close(&store);
+    }
+    return status;
+}
+
+/* ---- the run ---- */
+
+static enum phy_status check_paths(const struct phy_audit *audit)
+{
+    for (const char *at = audit->params.paths; at && *at; at += *at == ',') {
+        char name[PHY_AUDIT_NAME];
+        size_t bytes = strcspn(at, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(bytes < sizeof name ? bytes : sizeof name - 1), at);
+        if (!phy_path_kind_named(name))
+            return phy_fail(audit->host, PHY_ERR_USAGE, "path \"%s\": there is none of that name", name);
+        at += bytes;
+    }
+    return PHY_OK;
+}
+
+static void conclude(struct phy_audit *audit)
+{
+    struct phy_audit_record *r = &audit->record;
+    r->passed = r->run_count > 0 && (!r->oracle.present || r->oracle.passed);
+    for (size_t i = 0; i < r->run_count; i++)
+        r->passed &= r->runs[i].passed;
+}
+
+static enum phy_status run(struct phy_audit *audit)
+{
+    enum phy_status status = check_paths(audit);
+    if (status == PHY_OK && audit->params.bounds)
+        status = phy_bounds_read(&audit->bounds, audit->params.bounds, audit->host);
+    if (status == PHY_OK)
+        status = open_model(audit);
+    if (status == PHY_OK)
+        status = phy_audit_prompts(audit);
+    if (status == PHY_OK)
+        status = phy_audit_devices(audit);
+    if (status == PHY_OK)
+        status = phy_audit_plan(audit);
+    audit->work_total = (uint64_t)(audit->record.estimated_seconds * 1e9);
+    if (status == PHY_OK)
+        status = run_reference(audit);
+    if (status == PHY_OK)
+        status = phy_audit_oracle(audit);
+    if (status == PHY_OK)
+        status = audit->params.against ? phy_audit_surgery(audit) : run_paths(audit);
+    return status;
+}
+
+enum phy_status phy_audit_run_with(struct phy_audit **out, const struct phy_audit_params *params,
+                                   const struct phy_path_seam *seam)
+{
+    double began = phy_seconds_now();
+    time_t now = time(NULL);
+    struct tm utc;
+    *out = NULL;
+    struct phy_audit *audit = phy_zalloc(1, sizeof *audit);
+    if (!audit)
+        return phy_fail_memory(params->host, "an audit", sizeof *audit);
+    audit->params = *params;
+    audit->host = params->host;
+    audit->seam = seam;
+    enum phy_status status = run(audit);
+    /* What only the run needs; the record stays. */
+    phy_recording_free(&audit->recording);
+    phy_tokenizer_close(&audit->tokenizer);
+    phy_model_close(&audit->model);
+    phy_free(audit->logits);
+    audit->logits = NULL;
+    if (status != PHY_OK) {
+        phy_audit_free(&audit);
+        return status;
+    }
+    conclude(audit);
+    strftime(audit->record.date, sizeof audit->record.date, "%Y-%m-%d", gmtime_r(&now, &utc));
+    audit->record.seconds = phy_seconds_now() - began;
+    *out = audit;
+    return PHY_OK;
+}
+
+enum phy_status phy_audit_run(struct phy_audit **out, const struct phy_audit_params *params)
+{
+    return phy_audit_run_with(out, params, NULL);
+}
+
+void phy_audit_free(struct phy_audit **audit)
+{
+    if (!*audit)
+        return;
+    phy_audit_record_free(&(*audit)->record);
+    phy_bounds_free(&(*audit)->bounds);
+    phy_free(*audit);
+    *audit = NULL;
+}
+
+bool phy_audit_passed(const struct phy_audit *audit)
+{
+    return audit->record.passed;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One path on one device: forced, traced, fed the recorded inputs, then driving. */
+#include <stdio.h>
+#include <string.h>
+
+#include "audit/audit_parts.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "device/held_log.h"
+
+struct phy_audit_run *phy_audit_new_run(struct phy_audit *audit)
+{
+    struct phy_audit_record *r = &audit->record;
+    struct phy_audit_run *grown = phy_realloc(r->runs, r->run_count + 1, sizeof *grown);
+    if (!grown)
+        return NULL;
+    r->runs = grown;
+    struct phy_audit_run *run = &grown[r->run_count];
+    *run = (struct phy_audit_run){.bounded = true};
+    run->drives = phy_zalloc(r->prompt_count, sizeof *run->drives);
+    if (!run->drives)
+        return NULL;
+    r->run_count++;
+    return run;
+}
+
+static struct phy_audit_run *begin_run(struct phy_audit *audit, const char *scheme, const char *path,
+                                       const char *device)
+{
+    struct phy_audit_run *run = phy_audit_new_run(audit);
+    const struct phy_path_kind *kind = phy_path_kind_named(path);
+    if (!run)
+        return NULL;
+    snprintf(run->path, sizeof run->path, "%s", path);
+    snprintf(run->device, sizeof run->device, "%s", device);
+    snprintf(run->scheme, sizeof run->scheme, "%s", scheme);
+    snprintf(run->bucket, sizeof run->bucket, "%s", kind ? kind->bucket : "exact");
+    run->dispatch_expected = (uint64_t)audit->record.layer_count * audit->record.prompt_count;
+    phy_bounds_find(&audit->bounds, audit->record.model_digest, audit->record.model_type, run, &run->limits);
+    return run;
+}
+
+enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
+                                      const char *cause)
+{
+    struct phy_audit_run *run = begin_run(audit, scheme, path, device);
+    if (!run)
+        return phy_fail_memory(audit->host, "a run", sizeof *run);
+    phy_audit_add_cause(&run->causes, "%s", cause);
+    return PHY_OK;
+}
+
+enum phy_status phy_audit_skip_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
+                                    const char *reason)
+{
+    struct phy_audit_record *r = &audit->record;
+    struct phy_audit_skip *grown = phy_realloc(r->skips, r->skip_count + 1, sizeof *grown);
+    if (!grown)
+        return phy_fail_memory(audit->host, "a list", sizeof *grown);
+    r->skips = grown;
+    struct phy_audit_skip *skip = &grown[r->skip_count++];
+    snprintf(skip->path, sizeof skip->path, "%s", path);
+    snprintf(skip->device, sizeof skip->device, "%s", device);
+    snprintf(skip->scheme, sizeof skip->scheme, "%s", scheme);
+    snprintf(skip->reason, sizeof skip->reason, "%s", reason);
+    return PHY_OK;
+}
+
+/* ---- the trace ---- */
+
+struct trace {
+    struct phy_audit_run *run;
+    const struct phy_audit_record *record;
+    const char *prompt;     /* at work */
+    bool driving, reported; /* reported: of the last forward call */
+    bool matched;           /* it ran what it should, where it should */
+    uint64_t wrong;
+};
+
+/* Kernels in the order seen, each once. */
+static void note_kernels(struct phy_audit_run *run, const char *kernels)
+{
+    size_t used = strlen(run->kernels);
+    if (!*kernels || strstr(run->kernels, kernels))
+        return;
+    snprintf(run->kernels + used, sizeof run->kernels - used, "%s%s", used ? "; " : "", kernels);
+}
+
+static void on_step(void *user, const struct phy_path_step *step)
+{
+    struct trace *t = user;
+    struct phy_audit_run *run = t->run;
+    bool right_path = step->path && strcmp(step->path, run->path) == 0;
+    bool right_device = step->device && strcmp(step->device, run->device) == 0;
+    t->reported = true;
+    t->matched = right_path && right_device;
+    note_kernels(run, step->kernels);
+    if (t->matched || t->wrong++)
+        return;
+    const char *how = t->driving ? "driving " : "";
+    if (!step->path && !*step->kernels)
+        phy_audit_add_cause(&run->causes,
+                            "dispatch: L%u, %s%.40s: no kernel of %s reported: something else computed it", step->layer,
+                            how, t->prompt, run->path);
+    else if (!right_path)
+        phy_audit_add_cause(&run->causes, "dispatch: L%u, %s%.40s: %s ran (%s), not %s", step->layer, how, t->prompt,
+                            step->path ? step->path : "no known path", step->kernels, run->path);
+    else
+        phy_audit_add_cause(&run->causes, "dispatch: L%u, %s%.40s: it ran on %s, not on %s", step->layer, how,
+                            t->prompt, step->device ? step->device : "no device", run->device);
+}
+
+/* ---- the dual pass ---- */
+
+static enum phy_status run_layer(struct phy_measuring *m, struct phy_ffn *ffn, struct trace *t, size_t prompt,
+                                 size_t layer, float *y)
+{
+    const struct phy_audit_record *r = &m->audit->record;
+    const struct phy_audit_prompt *p = &r->prompts[prompt];
+    const float *x = m->audit->recording.x[prompt] + layer * p->position_count * r->hidden_size;
+    bool matched = true;
+    for (size_t done = 0; done < p->position_count;) {
+        size_t count = p->position_count - done < PHY_FFN_MAX_COUNT ? p->position_count - done : PHY_FFN_MAX_COUNT;
+        t->reported = t->matched = false;
+        enum phy_status status = ffn->ops->forward(ffn, r->layers[layer], x + done * r->hidden_size, count, y);
+        if (status != PHY_OK)
+            return status;
+        if (!t->reported && !t->wrong++)
+            phy_audit_add_cause(&m->run->causes, "dispatch: L%u, %.40s: nothing was traced", r->layers[layer], p->name);
+        matched &= t->matched;
+        phy_measuring_add(m, prompt, layer, done, y, count);
+        done += count;
+    }
+    m->run->dispatch_seen += matched;
+    return PHY_OK;
+}
+
+static enum phy_status dual_pass(struct phy_measuring *m, struct phy_ffn *ffn, struct trace *t)
+{
+    struct phy_audit *audit = m->audit;
+    const struct phy_audit_record *r = &audit->record;
+    float *y = phy_alloc((size_t)PHY_FFN_MAX_COUNT * r->hidden_size, sizeof *y);
+    enum phy_status status = y ? PHY_OK : phy_fail_memory(audit->host, "outputs", PHY_FFN_MAX_COUNT);
+    for (size_t i = 0; i < r->prompt_count && status == PHY_OK; i++) {
+        t->prompt = r->prompts[i].name;
+        for (size_t l = 0; l < r->layer_count && status == PHY_OK; l++) {
+            status = phy_cancelled(audit->host) ? PHY_ERR_INTERRUPTED : run_layer(m, ffn, t, i, l, y);
+            if (status != PHY_OK && status != PHY_ERR_INTERRUPTED)
+                phy_audit_add_cause(&m->run->causes, "L%u/%.40s: it failed (%s)", r->layers[l], t->prompt,
+                                    phy_status_name(status));
+        }
+    }
+    phy_free(y);
+    return status;
+}
+
+/* ---- the run ---- */
+
+static void driven_pass(struct phy_audit *audit, struct phy_audit_run *run, struct phy_ffn *ffn, struct trace *t)
+{
+    t->driving = true;
+    t->prompt = "a prompt";
+    phy_audit_drive(audit, run, audit->model, ffn);
+}
+
+/* The path's own complaints become causes, not the audit's errors. */
+static void take_line(struct phy_audit_run *run, const struct phy_held_log *held, const char *what,
+                      enum phy_status status)
+{
+    phy_audit_add_cause(&run->causes, "%s (%s)%s%s", what, phy_status_name(status), *held->line ? ": " : "",
+                        held->line);
+}
+
+static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *run,
+                               const struct phy_audited_store *store, struct phy_held_log *held)
+{
+    struct phy_ffn *ffn;
+    struct phy_ffn_params params = {.store = store->store, .path = run->path, .device = run->device};
+    struct trace trace = {.run = run, .record = &audit->record};
+    struct phy_measuring measuring = {0};
+    enum phy_status status = phy_ffn_create(&ffn, audit->model, &params);
+    if (status != PHY_OK) {
+        take_line(run, held, "the path could not be made", status);
+        return status == PHY_ERR_INTERRUPTED ? status : PHY_OK;
+    }
+    phy_ffn_trace(ffn, on_step, &trace);
+    phy_ffn_set_seam(ffn, audit->seam);
+    status = phy_measuring_begin(&measuring, audit, run, store->decoded);
+    if (status == PHY_OK) {
+        status = dual_pass(&measuring, ffn, &trace);
+        if (status != PHY_OK && status != PHY_ERR_INTERRUPTED && *held->line)
+            phy_audit_add_cause(&run->causes, "%s", held->line);
+        if (status == PHY_OK)
+            driven_pass(audit, run, ffn, &trace);
+        phy_measuring_end(&measuring);
+        if (status == PHY_OK && trace.wrong)
+            phy_audit_add_cause(&run->causes, "dispatch: %llu of %llu calls ran what they should",
+                                (unsigned long long)run->dispatch_seen, (unsigned long long)run->dispatch_expected);
+        phy_measuring_judge(&measuring);
+    }
+    phy_measuring_free(&measuring);
+    phy_ffn_destroy(&ffn);
+    return status == PHY_ERR_INTERRUPTED || status == PHY_ERR_MEMORY ? status : PHY_OK;
+}
+
+enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited_store *store, const char *path,
+                               const struct phy_device_info *device)
+{
+    char reason[PHY_AUDIT_SENTENCE];
+    double began = phy_seconds_now();
+    if (!phy_path_offered(path, audit->model, store->store, device->name, reason, sizeof reason))
+        return phy_audit_skip_path(audit, store->scheme, path, device->name, reason);
+    struct phy_audit_run *run = begin_run(audit, store->scheme, path, device->name);
+    if (!run)
+        return phy_fail_memory(audit->host, "a run", sizeof *run);
+    if (store->store) {
+        snprintf(run->layout, sizeof run->layout, "%s", store->info.layout);
+        snprintf(run->store_digest, sizeof run->store_digest, "%s", store->info.digest);
+    }
+    /* Between gate and up the model's activation is at work: that of the device under audit, for these calls. */
+    const struct phy_activation_variant *activation = audit->model->activation;
+    const struct phy_host *host = audit->model->host;
+    struct phy_held_log held;
+    phy_held_log_init(&held, host, true);
+    audit->model->activation = phy_audit_activation(device->name);
+    audit->model->host = &held.host;
+    enum phy_status status = measure(audit, run, store, &held);
+    audit->model->host = host;
+    audit->model->activation = activation;
+    run->seconds = phy_seconds_now() - began;
+    return status;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stores of every scheme, made once in a cache; and the digest that names a model's weights. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "audit/audit_parts.h"
+#include "base/alloc.h"
+#include "base/checked_math.h"
+#include "base/log.h"
+#include "device/held_log.h"
+
+enum { CHUNK_BYTES = 1 << 20 };
+
+enum phy_status phy_audit_weight_digest(const struct phy_checkpoint *checkpoint, char *digest, size_t bytes,
+                                        const struct phy_host *host)
+{
+    XXH3_state_t *all = XXH3_createState();
+    unsigned char *chunk = phy_alloc(CHUNK_BYTES, 1);
+    enum phy_status status = all && chunk ? PHY_OK : phy_fail_memory(host, "digests", CHUNK_BYTES);
+    if (status == PHY_OK)
+        XXH3_64bits_reset(all);
+    for (size_t i = 0; status == PHY_OK && i < phy_checkpoint_shard_count(checkpoint); i++) {
+        struct phy_shard_info shard;
+        phy_checkpoint_shard(checkpoint, i, &shard);
+        for (uint64_t at = 0; status == PHY_OK && at < shard.file_bytes;) {
+            size_t part = (size_t)phy_min_u64(shard.file_bytes - at, CHUNK_BYTES);
+            status = phy_checkpoint_read(checkpoint, i, at, chunk, part);
+            if (status == PHY_OK)
+                XXH3_64bits_update(all, chunk, part);
+            at += part;
+        }
+    }
+    if (status == PHY_OK)
+        snprintf(digest, bytes, "%016llx", (unsigned long long)XXH3_64bits_digest(all));
+    phy_free(chunk);
+    XXH3_freeState(all);
+    return status;
+}
+
+/* ---- the cache ---- */
+
+static bool put_path(char *out, size_t bytes, const char *format, const char *a, const char *b)
+{
+    int length = snprintf(out, bytes, format, a, b);
+    return length > 0 && (size_t)length < bytes;
+}
+
+/* <cache>/<digest>/<scheme>, its folders made. */
+static int cache_path(const struct phy_audit *audit, const char *scheme, char out[4096])
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char root[4096], folder[4096];
+    bool fits = audit->params.cache ? put_path(root, sizeof root, "%s%s", audit->params.cache, "")
+                : base && *base     ? put_path(root, sizeof root, "%s/physarium/stores%s", base, "")
+                : home && *home     ? put_path(root, sizeof root, "%s/.cache/physarium/stores%s", home, "")
+                                    : put_path(root, sizeof root, "%s%s", ".physarium-stores", "");
+    if (!fits || !put_path(folder, sizeof folder, "%s/%s", root, audit->record.model_digest) ||
+        !put_path(out, 4096, "%s/%s", folder, scheme))
+        return ENAMETOOLONG;
+    for (char *slash = folder + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+        *slash = 0;
+        if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+            return errno;
+    }
+    return mkdir(folder, 0777) != 0 && errno != EEXIST ? errno : 0;
+}
+
+static void take_reason(char *reason, const struct phy_held_log *held, enum phy_status status)
+{
+    snprintf(reason, PHY_AUDIT_SENTENCE, "%.500s", *held->line ? held->line : phy_status_name(status));
+}
+
+enum phy_status phy_audit_open_store(const char *directory, struct phy_ffn_store **out, char *reason)
+{
+    struct phy_held_log held;
+    phy_held_log_init(&held, NULL, true);
+    /* Digests are checked: a flipped bit is found here, with file and matrix. */
+    enum phy_status status = phy_ffn_store_open(out, directory, &(struct phy_ffn_store_params){.host = &held.host});
+    if (status != PHY_OK)
+        take_reason(reason, &held, status);
+    return status;
+}
+
+static enum phy_status make_store(struct phy_audit *audit, const char *scheme, const char *directory, char *reason)
+{
+    struct phy_held_log held;
+    phy_held_log_init(&held, audit->host, true);
+    struct phy_quantize_params params = {.donor = audit->params.donor,
+                                         .output = directory,
+                                         .scheme = scheme,
+                                         .threads = audit->params.threads,
+                                         .host = &held.host};
+    struct phy_quantize_result result;
+    enum phy_status status = phy_quantize_run(&params, &result);
+    if (status != PHY_OK)
+        take_reason(reason, &held, status);
+    return status;
+}
+
+enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *scheme, struct phy_ffn_store **out,
+                                       char *reason)
+{
+    char directory[4096];
+    struct stat found;
+    *out = NULL;
+    *reason = 0;
+    int error = cache_path(audit, scheme, directory);
+    if (error) {
+        snprintf(reason, PHY_AUDIT_SENTENCE, "the cache: %s", strerror(error));
+        return PHY_OK;
+    }
+    enum phy_status status = PHY_OK;
+    if (stat(directory, &found) != 0)
+        status = make_store(audit, scheme, directory, reason);
+    if (status == PHY_OK)
+        status = phy_audit_open_store(directory, out, reason);
+    return status == PHY_ERR_INTERRUPTED || status == PHY_ERR_MEMORY ? status : PHY_OK;
+}
