@@ -16,8 +16,8 @@ extern "C" {
 
 /* ---- stores ---- */
 
-/* The FFN matrices of a model in one scheme: a directory that physarium wrote (index.json and data files; docs/ffn.md),
- * or a vindex directory. */
+/* The FFN matrices of a model in one scheme: a directory that physarium wrote (index.json and data files;
+ * docs/ffn-store.md), or a vindex directory. */
 struct phy_ffn_store;
 
 struct phy_ffn_store_params {
@@ -106,9 +106,10 @@ struct phy_export_result {
 };
 
 /* Write the whole model in another tool's container: a GGUF file with its tokenizer, FFN matrices in the store's or
- * scheme's formats, other matrices bf16, vectors f32; or a vindex directory of the FFN (docs/ffn.md). Formats that the
- * container cannot hold in a row of that length are replaced as ggml's writers do, with a note; what cannot be said in
- * it is refused by name. The output appears by one rename. result may be NULL.
+ * scheme's formats, other matrices bf16, vectors f32; or a vindex directory of the FFN (docs/ffn-store.md). Formats
+ * that the container cannot hold in a row of that length are replaced as ggml's writers do, with a note; what cannot be
+ * said in it is refused by name. The output appears by one rename. result may be NULL.
+ *
  *   PHY_ERR_USAGE, PHY_ERR_IO, PHY_ERR_FORMAT, PHY_ERR_UNSUPPORTED, PHY_ERR_MEMORY, PHY_ERR_INTERRUPTED
  *   PHY_ERR_MISMATCH  the store was made of another model */
 PHY_API enum phy_status phy_export_run(const struct phy_export_params *params, struct phy_export_result *result);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The FFN of a model as a vindex directory (docs/ffn.md): float features, Q4_K blocks, or FP4 and FP8 features. */
+/* The FFN of a model as a vindex directory (docs/ffn-store.md): float features, Q4_K blocks, or FP4 and FP8 features.
+ */
 #define _GNU_SOURCE
 #include <cjson/cJSON.h>
 #include <errno.h>

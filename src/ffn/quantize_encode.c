@@ -105,8 +105,7 @@ static void encode_row(enum phy_weight_type type, const float *from, size_t cols
                        struct row_result *result)
 {
     *result = (struct row_result){.fault_col = UINT64_MAX};
-    const bool held = phy_weight_encode_row(type, from, cols, out);
-    if (held) {
+    if (phy_weight_encode_row(type, from, cols, out)) {
         phy_weight_decode_row(type, out, cols, decoded);
         for (size_t c = 0; c < cols; c++) {
             double x = (double)from[c], d = (double)decoded[c] - x;
@@ -116,11 +115,13 @@ static void encode_row(enum phy_weight_type type, const float *from, size_t cols
         if (isfinite(result->error))
             return;
     }
-    /* A refused row wrote nothing; the weight to blame is refused by itself, too. */
-    for (size_t c = 0; c < cols && result->fault_col == UINT64_MAX; c++) {
-        if (held ? !isfinite(decoded[c]) : !phy_weight_encode_row(type, from + c, 1, out))
-            result->fault_col = c;
+    /* The first that is not finite, else the largest: it is the range that a format lacks. */
+    size_t fault = 0;
+    for (size_t c = 0; c < cols && isfinite(from[fault]); c++) {
+        if (!isfinite(from[c]) || fabsf(from[c]) > fabsf(from[fault]))
+            fault = c;
     }
+    result->fault_col = fault;
 }
 
 static void encode_group(void *user, size_t index, unsigned worker)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories that another tool of this field reads and writes: vindex, version 2 (docs/ffn.md). */
+/* Directories that another tool of this field reads and writes: vindex, version 2 (docs/ffn-store.md). */
 #ifndef PHY_FFN_VINDEX_H
 #define PHY_FFN_VINDEX_H
 
