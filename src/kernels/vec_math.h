@@ -4,8 +4,13 @@
 #define PHY_KERNELS_VEC_MATH_H
 
 #define INLINE static inline __attribute__((always_inline))
-/* Loops over a register tile: their bounds are constants after inlining. */
+/* Loops over a register tile: their bounds are constants after inlining. Not where sanitizers put checks around each
+ * access: unrolled, those take the compiler minutes. */
+#if defined(__SANITIZE_ADDRESS__)
+#define UNROLL
+#else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
 
 /* e^x: 2^n e^f with n = round(x log2 e), |f| <= ln2 / 2, and a Taylor polynomial of degree 6 (relative error below 2e-7
  * there); ln2 in two parts, the first with trailing zeros, so that x - n ln2 loses nothing. x is held between -87
