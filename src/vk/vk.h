@@ -151,9 +151,12 @@ enum phy_status phy_vk_layouts_create(struct vk_backend *b);
 /* The pipeline for these parameters, made if need be. Thread-safe. */
 enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow_params *params,
                                      enum phy_float_type type, bool scaled, VkPipeline *out);
-/* subgroup: in full subgroups of so many invocations, if that is not 0. */
 enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
-                                       const VkSpecializationInfo *constants, uint32_t subgroup, VkPipeline *out);
+                                       const VkSpecializationInfo *constants, VkPipeline *out);
+/* In full subgroups of so many invocations, if that is not 0. */
+enum phy_status phy_vk_subgroup_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
+                                                const VkSpecializationInfo *constants, uint32_t subgroup,
+                                                VkPipeline *out);
 enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv, VkShaderModule *out);
 /* Logs the sentence, as a warning when warn_only, and returns the status. */
 enum phy_status phy_vk_report(const struct vk_backend *b, enum phy_status status, const char *format, ...)

@@ -150,7 +150,7 @@ static enum phy_status create(struct vk_matmul *m, const char *name, const VkSpe
     enum phy_status status = phy_vk_module_create(&m->b, phy_vk_spirv_named(name), &module);
     if (status)
         return status;
-    status = phy_vk_pipeline_create(&m->b, module, m->layout, constants, subgroup, out);
+    status = phy_vk_subgroup_pipeline_create(&m->b, module, m->layout, constants, subgroup, out);
     m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
     m->made_pipelines = true;
     return status;

@@ -88,7 +88,14 @@ enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv
 }
 
 enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
-                                       const VkSpecializationInfo *constants, uint32_t subgroup, VkPipeline *out)
+                                       const VkSpecializationInfo *constants, VkPipeline *out)
+{
+    return phy_vk_subgroup_pipeline_create(b, module, layout, constants, 0, out);
+}
+
+enum phy_status phy_vk_subgroup_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
+                                                const VkSpecializationInfo *constants, uint32_t subgroup,
+                                                VkPipeline *out)
 {
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
@@ -131,8 +138,7 @@ enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow
     enum phy_status status = PHY_OK;
     pthread_mutex_lock(&b->pipeline_mutex);
     if (!b->flow_pipelines[index])
-        status =
-            phy_vk_pipeline_create(b, b->flow_module, b->pipeline_layout, &constants, 0, &b->flow_pipelines[index]);
+        status = phy_vk_pipeline_create(b, b->flow_module, b->pipeline_layout, &constants, &b->flow_pipelines[index]);
     *out = b->flow_pipelines[index];
     pthread_mutex_unlock(&b->pipeline_mutex);
     return status;

@@ -60,7 +60,7 @@ static enum phy_status test_operations(struct vk_backend *b, char failed[PHY_VK_
         return status;
     VkPipeline pipeline;
     const char *differs = NULL;
-    status = phy_vk_pipeline_create(b, module, b->pipeline_layout, NULL, 0, &pipeline);
+    status = phy_vk_pipeline_create(b, module, b->pipeline_layout, NULL, &pipeline);
     if (status == PHY_OK) {
         status = run_operations(b, pipeline, &differs);
         b->vk.vkDestroyPipeline(b->device, pipeline, NULL);
