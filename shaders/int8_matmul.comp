@@ -32,11 +32,9 @@ layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Y { float y[]; }
 layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
 const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
-// One more, so that neighbours who read their sums column by column meet different banks.
-const uint PART_STRIDE = LANES * ROW_LANES * COUNT_LANES + 1;
 const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
 
-shared float parts[LANES > 1 ? SUMS * PART_STRIDE : 1];
+#include "sum_lanes.glsl"
 
 // The sum over four words of the products of their bytes.
 int dot_words(uvec4 a, uvec4 b)
@@ -53,8 +51,7 @@ int dot_words(uvec4 a, uvec4 b)
 
 void main()
 {
-    uint id = gl_LocalInvocationIndex;
-    uint lane = id % LANES, row_lane = id / LANES % ROW_LANES, count_lane = id / (LANES * ROW_LANES);
+    uint lane = own_lane(), row_lane = own_row_lane(), count_lane = own_count_lane();
     uint row = push.row_begin + (gl_WorkGroupID.x * ROW_LANES + row_lane) * ROWS;
     uint first = (gl_WorkGroupID.y * COUNT_LANES + count_lane) * COUNT;
     uint units = push.blocks, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
@@ -111,23 +108,5 @@ void main()
                 sum[r * COUNT + m] = fma(part[r * COUNT + m], x_scale, sum[r * COUNT + m]);
         }
     }
-    if (LANES > 1) {
-        [[unroll]] for (uint i = 0; i < SUMS; i++)
-            parts[i * PART_STRIDE + id] = sum[i];
-        barrier(); // every part of every sum is there
-        for (uint i = lane; i < SUMS; i += LANES) {
-            precise float whole = 0;
-            for (uint l = 0; l < LANES; l++)
-                whole += parts[i * PART_STRIDE + id - lane + l];
-            uint r = row + i / COUNT, n = first + i % COUNT;
-            if (r < push.row_end && n < push.count)
-                y[push.y_at + n * push.y_stride + r] = whole;
-        }
-    } else {
-        [[unroll]] for (uint i = 0; i < SUMS; i++) {
-            uint r = row + i / COUNT, n = first + i % COUNT;
-            if (r < push.row_end && n < push.count)
-                y[push.y_at + n * push.y_stride + r] = sum[i];
-        }
-    }
+    store_sums(sum, row, first);
 }

@@ -32,10 +32,8 @@ layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 const uint F16 = 1, F32 = 2;
 const uint SUMS = ROWS * COUNT;
 const uint BLOCK_VEC4S = TYPE == F32 ? 1 : 2; // of x beside a block of w
-// One more, so that neighbours who read their sums column by column meet different banks.
-const uint PART_STRIDE = LANES * ROW_LANES * COUNT_LANES + 1;
 
-shared float parts[LANES > 1 ? SUMS * PART_STRIDE : 1];
+#include "sum_lanes.glsl"
 
 // The first and the second half of a block: a 16-bit word holds two weights, low half first. F32 has only one.
 void widen(uvec4 block, out vec4 low, out vec4 high)
@@ -56,8 +54,7 @@ void widen(uvec4 block, out vec4 low, out vec4 high)
 
 void main()
 {
-    uint id = gl_LocalInvocationIndex;
-    uint lane = id % LANES, row_lane = id / LANES % ROW_LANES, count_lane = id / (LANES * ROW_LANES);
+    uint lane = own_lane(), row_lane = own_row_lane(), count_lane = own_count_lane();
     uint row = push.row_begin + (gl_WorkGroupID.x * ROW_LANES + row_lane) * ROWS;
     uint first = (gl_WorkGroupID.y * COUNT_LANES + count_lane) * COUNT;
     uint w_at[ROWS], x_at[COUNT];
@@ -100,23 +97,5 @@ void main()
         [[unroll]] for (uint i = 0; i < SUMS; i++)
             sum[i] += part[i];
     }
-    if (LANES > 1) {
-        [[unroll]] for (uint i = 0; i < SUMS; i++)
-            parts[i * PART_STRIDE + id] = sum[i];
-        barrier(); // every part of every sum is there
-        for (uint i = lane; i < SUMS; i += LANES) {
-            precise float whole = 0;
-            for (uint l = 0; l < LANES; l++)
-                whole += parts[i * PART_STRIDE + id - lane + l];
-            uint r = row + i / COUNT, n = first + i % COUNT;
-            if (r < push.row_end && n < push.count)
-                y[push.y_at + n * push.y_stride + r] = whole;
-        }
-    } else {
-        [[unroll]] for (uint i = 0; i < SUMS; i++) {
-            uint r = row + i / COUNT, n = first + i % COUNT;
-            if (r < push.row_end && n < push.count)
-                y[push.y_at + n * push.y_stride + r] = sum[i];
-        }
-    }
+    store_sums(sum, row, first);
 }

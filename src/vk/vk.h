@@ -113,6 +113,7 @@ struct vk_backend {
     uint64_t max_piece_weights;         /* 0: no limit but the device's */
     uint64_t max_input_bytes;           /* of one piece */
     bool integer_dot, fast_integer_dot; /* VK_KHR_shader_integer_dot_product, of four signed bytes in a word */
+    uint32_t subgroup_size;             /* that can be asked for, full, and that add; or 0 */
     double tick_ns;                     /* 0: the queue has no clock */
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
@@ -152,6 +153,10 @@ enum phy_status phy_vk_flow_pipeline(struct vk_backend *b, const struct phy_flow
                                      enum phy_float_type type, bool scaled, VkPipeline *out);
 enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
                                        const VkSpecializationInfo *constants, VkPipeline *out);
+/* In full subgroups of so many invocations, if that is not 0. */
+enum phy_status phy_vk_subgroup_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
+                                                const VkSpecializationInfo *constants, uint32_t subgroup,
+                                                VkPipeline *out);
 enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv, VkShaderModule *out);
 /* Logs the sentence, as a warning when warn_only, and returns the status. */
 enum phy_status phy_vk_report(const struct vk_backend *b, enum phy_status status, const char *format, ...)

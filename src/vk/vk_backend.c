@@ -115,6 +115,30 @@ static void find_integer_dot(struct vk_backend *b)
     b->fast_integer_dot = b->integer_dot && property.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+/* The same of subgroups: of the device's own size, if it can promise that they are full. */
+static void find_subgroups(struct vk_backend *b)
+{
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT feature = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &feature};
+    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
+                                                   .pNext = &control};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                              .pNext = &subgroup};
+    if (!has_extension(b, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+        return;
+    vkGetPhysicalDeviceFeatures2(b->physical, &features);
+    vkGetPhysicalDeviceProperties2(b->physical, &properties);
+    if (feature.subgroupSizeControl && feature.computeFullSubgroups &&
+        (control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) && subgroup.subgroupSize >= 4 &&
+        subgroup.subgroupSize <= 128)
+        b->subgroup_size = subgroup.subgroupSize;
+}
+
 static enum phy_status open_queue(struct vk_backend *b)
 {
     uint32_t clock_bits = 0;
@@ -127,16 +151,28 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .queueCount = 1,
                                                 .pQueuePriorities = &priority};
     find_integer_dot(b);
+    find_subgroups(b);
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .shaderIntegerDotProduct = VK_TRUE};
-    static const char *const dot_name[] = {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = b->integer_dot ? &dot : NULL,
-                                     .queueCreateInfoCount = 1,
-                                     .pQueueCreateInfos = &queue_info,
-                                     .enabledExtensionCount = b->integer_dot,
-                                     .ppEnabledExtensionNames = dot_name};
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE};
+    const char *names[2];
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue_info,
+                               .ppEnabledExtensionNames = names};
+    if (b->integer_dot) {
+        names[info.enabledExtensionCount++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+        info.pNext = &dot;
+    }
+    if (b->subgroup_size) {
+        names[info.enabledExtensionCount++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+        subgroups.pNext = (void *)info.pNext;
+        info.pNext = &subgroups;
+    }
     VkResult result = vkCreateDevice(b->physical, &info, NULL, &b->device);
     if (result) {
         b->device = VK_NULL_HANDLE;

@@ -26,7 +26,7 @@ struct phy_vk_matmul_options {
  *   PHY_ERR_DEVICE  no loader, driver or such device; lost
  *   PHY_ERR_MEMORY  host or device allocation failed
  *   PHY_ERR_USAGE   no tiles or dots of that name
- *   PHY_ERR_UNSUPPORTED  the device has no dots of that name */
+ *   PHY_ERR_UNSUPPORTED  the device has no tiles or dots of that name */
 enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t index,
                                      const struct phy_vk_matmul_options *options, const struct phy_host *host);
 

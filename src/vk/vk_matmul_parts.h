@@ -17,6 +17,11 @@ struct vk_tile {
     uint32_t lanes, row_lanes, count_lanes, rows, count;
 };
 
+/* For 1, up to 4, up to 8 rows of x, and more: the choices. */
+struct vk_tile_set {
+    struct vk_tile floats[VK_TILE_CLASSES][VK_TILE_CHOICES], blocks[VK_TILE_CLASSES][VK_TILE_CHOICES];
+};
+
 /* Rows of a matrix that one binding reaches. */
 struct vk_slice {
     uint32_t chunk;
@@ -62,7 +67,7 @@ struct vk_pipe {
 /* What was found fastest for a kind of product. Also what the file holds. */
 struct vk_choice {
     uint8_t program, type, tile_class, choice;
-    uint8_t tiles;      /* "rows" or "lanes" */
+    uint8_t tiles;      /* the first letter of their name */
     uint8_t rows, cols; /* the logarithms to base 2, rounded down */
     uint8_t zero;
 };
@@ -71,7 +76,8 @@ struct vk_matmul {
     struct phy_matmul_backend base;
     struct vk_backend b;
     struct phy_vk_matmul_options options;
-    const struct vk_tile_set *tiles; /* for 1, up to 4, up to 8 rows of x, and more */
+    struct vk_tile_set tiles;
+    bool subgroups; /* those of phy_vk_matmul_tile_names */
     const char *tiles_name;
     bool unified; /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;

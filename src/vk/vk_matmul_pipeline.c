@@ -6,19 +6,19 @@
 #include "base/alloc.h"
 #include "vk/vk_matmul_parts.h"
 
-const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", NULL};
+const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", "subgroup", NULL};
 const char *const phy_vk_matmul_dot_names[] = {"plain", "dot", NULL};
 
 /* `rows` for drivers on a CPU: a load costs more than several products, neighbours in memory gain nothing. `lanes` for
  * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
  *
+ * `subgroup` is `lanes` with one subgroup to a row: its sums need no shared memory, but have an order of the device's.
+ *
  * For 1, up to 4, up to 8 rows of x, and more; of each the fixed choice, then others that vk_matmul_tune.c may find
  * faster. All of a line, and all lines up to 8 rows of x, have the same lanes: their sums have the same order, so that
  * no choice changes a bit. Blocks are unpacked in so many steps that on a CPU 4 rows of x at a time are as fast as 8,
  * in a shader that compiles in half the time. */
-static const struct vk_tile_set {
-    struct vk_tile floats[VK_TILE_CLASSES][VK_TILE_CHOICES], blocks[VK_TILE_CLASSES][VK_TILE_CHOICES];
-} tile_sets[] = {
+static const struct vk_tile_set tile_sets[] = {
     {{{{1, 8, 1, 8, 1}, {1, 32, 1, 8, 1}, {1, 8, 1, 4, 1}, {1, 32, 1, 4, 1}},
       {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
       {{1, 8, 1, 8, 8}, {1, 8, 1, 8, 4}},
@@ -62,6 +62,16 @@ static int named(const char *const *names, const char *name)
     return names[i] ? i : -1;
 }
 
+enum { SUBGROUP = 2 }; /* in phy_vk_matmul_tile_names */
+
+/* Workgroups of 128, or one subgroup if that is larger. Lists and int8 products use shared memory as `lanes` do. */
+static struct vk_tile_set subgroup_tiles(uint32_t size)
+{
+    const uint32_t rows = size && size < 128 ? 128 / size : 1;
+    const struct vk_tile one = {size, rows, 1, 4, 1}, four = {size, rows, 1, 4, 4}, eight = {size, rows, 1, 2, 8};
+    return (struct vk_tile_set){.floats = {{one}, {four}, {eight}, {four}}, .blocks = {{one}, {four}, {eight}, {four}}};
+}
+
 enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
 {
     int tiles = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 0 : 1;
@@ -69,8 +79,12 @@ enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
         tiles = named(phy_vk_matmul_tile_names, m->options.tiles);
     if (tiles < 0)
         return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name, m->options.tiles);
-    m->tiles = &tile_sets[tiles];
     m->tiles_name = phy_vk_matmul_tile_names[tiles];
+    m->subgroups = tiles == SUBGROUP;
+    m->tiles = m->subgroups ? subgroup_tiles(m->b.subgroup_size) : tile_sets[tiles];
+    if (m->subgroups && !m->b.subgroup_size)
+        return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no full subgroups that add",
+                             m->b.base.name, m->b.base.description);
     int dot = m->b.fast_integer_dot;
     if (m->options.dots)
         dot = named(phy_vk_matmul_dot_names, m->options.dots);
@@ -128,14 +142,15 @@ void phy_vk_matmul_cache_close(struct vk_matmul *m)
 
 /* ---- pipelines ---- */
 
+/* subgroup: full ones of so many invocations; 0 where it doesn't matter. */
 static enum phy_status create(struct vk_matmul *m, const char *name, const VkSpecializationInfo *constants,
-                              VkPipeline *out)
+                              uint32_t subgroup, VkPipeline *out)
 {
     VkShaderModule module;
     enum phy_status status = phy_vk_module_create(&m->b, phy_vk_spirv_named(name), &module);
     if (status)
         return status;
-    status = phy_vk_pipeline_create(&m->b, module, m->layout, constants, out);
+    status = phy_vk_subgroup_pipeline_create(&m->b, module, m->layout, constants, subgroup, out);
     m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
     m->made_pipelines = true;
     return status;
@@ -149,7 +164,8 @@ uint32_t phy_vk_tile_class(size_t count)
 static const struct vk_tile *tiles_of(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type)
 {
     const bool floats = program == VK_PROGRAM_MATMUL && type < PHY_WEIGHT_FLOAT_COUNT;
-    return floats ? m->tiles->floats[0] : m->tiles->blocks[0];
+    const struct vk_tile_set *set = m->subgroups && program != VK_PROGRAM_MATMUL ? &tile_sets[1] : &m->tiles;
+    return floats ? set->floats[0] : set->blocks[0];
 }
 
 uint32_t phy_vk_tile_choices(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
@@ -193,21 +209,25 @@ enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program prog
         .mapEntryCount = PHY_MATMUL_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
     VkPipeline *made = &m->pipelines[program][has_type(program) ? type : 0][index];
     char name[48];
+    const bool subgroup = m->subgroups && program == VK_PROGRAM_MATMUL;
     if (has_tiles(program))
-        snprintf(name, sizeof name, "%s_%d_%ux%u", module_names[program], (int)type, tile->rows, tile->count);
+        snprintf(name, sizeof name, "%s_%d_%ux%u%s", module_names[program], (int)type, tile->rows, tile->count,
+                 subgroup ? "_subgroup" : "");
     else if (has_type(program))
         snprintf(name, sizeof name, "%s_%d", module_names[program], (int)type);
     else
         snprintf(name, sizeof name, "%s", module_names[program]);
     if (!*made) {
-        enum phy_status status = create(m, name, has_tiles(program) ? &constants : NULL, made);
+        enum phy_status status =
+            create(m, name, has_tiles(program) ? &constants : NULL, subgroup ? tile->lanes : 0, made);
         if (status)
             return status;
     }
     *out = (struct vk_pipe){.handle = *made, .tile = tile};
     const char *kind = program == VK_PROGRAM_INT8_DOT ? "_dot" : program == VK_PROGRAM_LISTED ? "_listed" : "";
     if (has_tiles(program))
-        snprintf(out->form, sizeof out->form, "%s_%ux%u%s", m->tiles_name, tile->rows, tile->count, kind);
+        snprintf(out->form, sizeof out->form, "%s_%ux%u%s", m->subgroups && !subgroup ? "lanes" : m->tiles_name,
+                 tile->rows, tile->count, kind);
     else
         snprintf(out->form, sizeof out->form, "%s", module_names[program]);
     return PHY_OK;

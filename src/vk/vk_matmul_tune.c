@@ -27,7 +27,7 @@ static struct vk_choice kind_of(const struct vk_matmul *m, enum vk_program progr
     return (struct vk_choice){.program = (uint8_t)program,
                               .type = (uint8_t)type,
                               .tile_class = (uint8_t)phy_vk_tile_class(count),
-                              .tiles = (uint8_t)(strcmp(m->tiles_name, phy_vk_matmul_tile_names[0]) != 0),
+                              .tiles = (uint8_t)m->tiles_name[0],
                               .rows = log2_of(matrix->rows),
                               .cols = log2_of(matrix->cols)};
 }

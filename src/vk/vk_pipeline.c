@@ -90,9 +90,21 @@ enum phy_status phy_vk_module_create(struct vk_backend *b, struct vk_spirv spirv
 enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
                                        const VkSpecializationInfo *constants, VkPipeline *out)
 {
+    return phy_vk_subgroup_pipeline_create(b, module, layout, constants, 0, out);
+}
+
+enum phy_status phy_vk_subgroup_pipeline_create(struct vk_backend *b, VkShaderModule module, VkPipelineLayout layout,
+                                                const VkSpecializationInfo *constants, uint32_t subgroup,
+                                                VkPipeline *out)
+{
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = subgroup};
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = subgroup ? &size : NULL,
+                  .flags = subgroup ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",

@@ -16,7 +16,7 @@ function(phy_driver_test name driver)
     list(APPEND environment PHY_VK_VALIDATE=1)
   endif()
   list(APPEND environment XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cache)
-  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77 TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77 TIMEOUT 900)
 endfunction()
 
 add_executable(test_matmul_backend ${CMAKE_CURRENT_LIST_DIR}/test_matmul_backend.c)
