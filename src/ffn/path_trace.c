@@ -69,7 +69,9 @@ static bool amounts_to(const struct path_trace *trace, const struct path_rule *r
     for (size_t i = 0; i < trace->count; i++) {
         const struct path_event *e = &trace->events[i];
         const bool walk = e->op == OP_WALK_LISTED || e->op == OP_WALK_ALL;
-        if (e->kernel != (walk ? PHY_KERNEL_WALK : rule->kernel) || !(types_of(rule, e->op) & bit(e->type)))
+        /* What was decoded is multiplied as float32, which may be a report of its own. */
+        const uint32_t decoded = rule->kernel == PHY_KERNEL_DEQUANT ? bit(PHY_WEIGHT_F32) : 0;
+        if (e->kernel != (walk ? PHY_KERNEL_WALK : rule->kernel) || !((types_of(rule, e->op) | decoded) & bit(e->type)))
             return false;
         ops |= bit(e->op);
         types |= e->op == OP_SCORE ? 0 : bit(e->type);

@@ -354,6 +354,14 @@ static void a_trace_is_read_from_what_ran(void **state)
                         "fp4_storage:sparse");
     assert_string_equal(READ({OP_FFN, PHY_KERNEL_FUSED, PHY_WEIGHT_MXFP4, "avx2"}), "mxfp4_storage");
     assert_string_equal(READ({OP_FFN, PHY_KERNEL_WALK, F32, "avx2"}), "none");
+    /* Decoding and the product of what was decoded may be two reports; the latter alone is no path. */
+    assert_string_equal(READ({OP_FFN_PAIRED, PHY_KERNEL_DEQUANT, Q4_K, "decode"},
+                             {OP_FFN_PAIRED, PHY_KERNEL_DEQUANT, F32, "rows"},
+                             {OP_FFN_PAIRED, PHY_KERNEL_DEQUANT, Q6_K, "decode"}),
+                        "interleaved_q4k:dequant");
+    assert_string_equal(READ({OP_FFN_PAIRED, PHY_KERNEL_DEQUANT, F32, "rows"}), "none");
+    assert_string_equal(
+        READ({OP_FFN_PAIRED, PHY_KERNEL_FUSED, Q4_K, "rows"}, {OP_FFN_PAIRED, PHY_KERNEL_FUSED, F32, "rows"}), "none");
 }
 
 static void more_reports_than_a_path_makes_are_no_path(void **state)
