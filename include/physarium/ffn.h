@@ -84,6 +84,35 @@ struct phy_quantize_result {
  * shape that is wrong), PHY_ERR_UNSUPPORTED, PHY_ERR_MEMORY, PHY_ERR_INTERRUPTED */
 PHY_API enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struct phy_quantize_result *out);
 
+/* ---- export ---- */
+
+struct phy_export_params {
+    const char *donor;  /* a safetensors directory */
+    const char *store;  /* a store of its FFN; or NULL */
+    const char *scheme; /* or a scheme to encode the FFN in; NULL: bf16 (GGUF), f32 (vindex) */
+    const char *gguf;   /* file to make; or NULL */
+    const char *vindex; /* directory to make; one of the two */
+    uint32_t threads;   /* 0: all processors */
+    bool force;         /* replace what is there, if it is of the same kind */
+    bool trust;         /* do not read the store to check its digests */
+    const struct phy_host *host;
+};
+
+struct phy_export_result {
+    uint64_t tensor_count, copied_count; /* written; of them, as they lie in the store */
+    uint64_t token_count;                /* 0: no tokenizer */
+    uint64_t bytes;                      /* of tensors */
+    double seconds;
+};
+
+/* Write the whole model in another tool's container: a GGUF file with its tokenizer, FFN matrices in the store's or
+ * scheme's formats, other matrices bf16, vectors f32; or a vindex directory of the FFN (docs/ffn.md). Formats that the
+ * container cannot hold in a row of that length are replaced as ggml's writers do, with a note; what cannot be said in
+ * it is refused by name. The output appears by one rename. result may be NULL.
+ *   PHY_ERR_USAGE, PHY_ERR_IO, PHY_ERR_FORMAT, PHY_ERR_UNSUPPORTED, PHY_ERR_MEMORY, PHY_ERR_INTERRUPTED
+ *   PHY_ERR_MISMATCH  the store was made of another model */
+PHY_API enum phy_status phy_export_run(const struct phy_export_params *params, struct phy_export_result *result);
+
 /* ---- paths ---- */
 
 /* One way of computing a model's FFN: "storage" or "storage:kernel" (docs/ffn.md has the table). */

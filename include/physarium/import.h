@@ -49,6 +49,26 @@ struct phy_import_result {
  * Thread-safety: any thread; runs with different outputs are independent. */
 PHY_API enum phy_status phy_import_run(const struct phy_import_params *params, struct phy_import_result *result);
 
+/* What phy_import_run would write, kept in memory: a directory to open with phy_model_open and phy_tokenizer_open. */
+struct phy_memory_import;
+
+struct phy_memory_import_params {
+    const char *input;
+    bool without_weights; /* config and tokenizer only */
+    const struct phy_host *host;
+};
+
+/* The path leads to a folder of links in $TMPDIR (/tmp): the files lie in memory and end with the process, however it
+ * ends; close removes the folder. Takes two bytes of memory for each weight.
+ *   PHY_ERR_MEMORY  also when less memory is available than the weights take
+ *   PHY_ERR_IO      also when no folder can be made
+ *   and the errors of phy_import_run but PHY_ERR_USAGE
+ * On success *out is the caller's: phy_memory_import_close(&import), after what was opened in it. NULL on failure. */
+PHY_API enum phy_status phy_import_to_memory(struct phy_memory_import **out,
+                                             const struct phy_memory_import_params *params);
+PHY_API const char *phy_memory_import_path(const struct phy_memory_import *import);
+PHY_API void phy_memory_import_close(struct phy_memory_import **import);
+
 #ifdef __cplusplus
 }
 #endif

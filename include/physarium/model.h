@@ -28,6 +28,8 @@ struct phy_model_params {
      * such a path is an error. */
     bool ffn_elsewhere;
     bool fallback_cpu; /* a device that is lost, or multiplies wrongly, hands over to the CPU, with a warning */
+    /* Small files, such as config.json, may be links to places outside the directory, as in phy_memory_import_path. */
+    bool follow_symlinks;
     const struct phy_host *host; /* may be NULL; must outlive the model */
 };
 

@@ -21,7 +21,7 @@ struct phy_command {
 extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_coverage, cmd_devices;
 extern const struct phy_command cmd_audit;
 extern const struct phy_command cmd_tokenize, cmd_generate, cmd_logits, cmd_eval, cmd_calibrate;
-extern const struct phy_command cmd_quantize;
+extern const struct phy_command cmd_quantize, cmd_export;
 
 /* ---- options ---- */
 

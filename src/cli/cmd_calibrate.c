@@ -51,7 +51,7 @@ static int run(int argc, char **argv)
     if (status == PHY_OK && common.json)
         printf("{\"tokens\": %zu}\n", tokens.count);
     phy_model_close(&model);
-    free(tokens.ids);
+    phy_text_ids_free(&tokens);
     phy_terminal_close(&terminal);
     return phy_finish_stdout(phy_status_exit_code(status));
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ffn_options.h"
+#include "model_source.h"
 #include "physarium/eval.h"
 #include "text_ids.h"
 
@@ -87,22 +88,17 @@ static enum phy_status write_page(const struct eval_options *o, const struct phy
                                   const struct phy_text_ids *tokens, const struct phy_model_info *info,
                                   const struct phy_host *host)
 {
-    struct phy_tokenizer *tokenizer;
-    enum phy_status status = phy_tokenizer_open(&tokenizer, o->model, &(struct phy_tokenizer_params){.host = host});
-    if (status == PHY_OK)
-        status = phy_eval_write_html(&(struct phy_eval_page){
-            .result = result,
-            .tokenizer = tokenizer,
-            .tokens = tokens->ids,
-            .token_count = tokens->count,
-            .model_name = last_part(o->model),
-            .baseline_name = o->baseline ? last_part(o->baseline) : NULL,
-            .device = info->device,
-            .output = o->html,
-            .host = host,
-        });
-    phy_tokenizer_close(&tokenizer);
-    return status;
+    return phy_eval_write_html(&(struct phy_eval_page){
+        .result = result,
+        .tokenizer = tokens->tokenizer,
+        .tokens = tokens->ids,
+        .token_count = tokens->count,
+        .model_name = last_part(o->model),
+        .baseline_name = o->baseline ? last_part(o->baseline) : NULL,
+        .device = info->device,
+        .output = o->html,
+        .host = host,
+    });
 }
 
 static enum phy_status evaluate(const struct eval_options *o, const struct phy_host *host, bool json)
@@ -113,12 +109,18 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     struct phy_model *baseline = NULL;
     struct phy_eval_result result = {0};
     struct phy_model_info info;
-    struct phy_text_ids tokens;
-    enum phy_status status = phy_text_ids_read(&tokens, o->model, o->text, o->ids, host);
-    if (status == PHY_OK)
-        status = phy_ffn_model_open(&model, o->model, &o->ffn, o->device, (uint32_t)o->threads, host);
+    struct phy_text_ids tokens = {0};
+    struct phy_model_source source, baseline_source = {0};
+    enum phy_status status = phy_model_source_open(&source, o->model, false, host);
     if (status == PHY_OK && o->baseline)
-        status = phy_model_open(&baseline, o->baseline, &baseline_params);
+        status = phy_model_source_open(&baseline_source, o->baseline, false, host);
+    if (status == PHY_OK)
+        status = phy_text_ids_read(&tokens, source.path, o->text, o->ids, host);
+    if (status == PHY_OK)
+        status = phy_ffn_model_open(&model, &source, &o->ffn, o->device, (uint32_t)o->threads, host);
+    baseline_params.follow_symlinks = baseline_source.memory != NULL;
+    if (status == PHY_OK && o->baseline)
+        status = phy_model_open(&baseline, baseline_source.path, &baseline_params);
     if (status == PHY_OK) {
         struct phy_eval_params params = {
             .model = model.model,
@@ -143,7 +145,9 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     phy_eval_result_free(&result);
     phy_model_close(&baseline);
     phy_ffn_model_close(&model);
-    free(tokens.ids);
+    phy_text_ids_free(&tokens);
+    phy_model_source_close(&baseline_source);
+    phy_model_source_close(&source);
     return status;
 }
 
@@ -186,10 +190,9 @@ const struct phy_command cmd_eval = {
     .help =
         "usage: physarium eval MODEL --text FILE [--baseline DIR] [OPTIONS]\n"
         "\n"
-        "Perplexity of the model in directory MODEL on a text, in windows that each begin with an empty cache; with a\n"
-        "baseline also KL(baseline || model) in bits over the whole vocabulary, its 99th percentile, and how often "
-        "both\n"
-        "name the same likeliest token. Every figure has its standard error.\n"
+        "Perplexity of the model in directory MODEL (or of a GGUF file) on a text, in windows that each begin with an\n"
+        "empty cache; with a baseline also KL(baseline || model) in bits over the whole vocabulary, its 99th\n"
+        "percentile, and how often both name the same likeliest token. Every figure has its standard error.\n"
         "\n"
         "      --text FILE       UTF-8 text; - is standard input\n"
         "      --ids FILE        or token ids, little-endian uint32\n"

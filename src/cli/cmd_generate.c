@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ffn_options.h"
+#include "model_source.h"
 #include "physarium/generate.h"
 
 struct generate_options {
@@ -97,12 +98,15 @@ static enum phy_status generate(const struct generate_options *o, const struct p
     struct phy_id_list prompt = {0};
     struct phy_generate_result result = {0};
     struct text_buffer buffer = {0};
-    enum phy_status status = phy_tokenizer_open(&tokenizer, o->model, &(struct phy_tokenizer_params){.host = host});
+    struct phy_model_source source;
+    enum phy_status status = phy_model_source_open(&source, o->model, false, host);
+    if (status == PHY_OK)
+        status = phy_tokenizer_open(&tokenizer, source.path, &(struct phy_tokenizer_params){.host = host});
     if (status == PHY_OK)
         status = phy_tokenizer_encode(tokenizer, o->prompt, strlen(o->prompt),
                                       &(struct phy_encode_params){.no_special = o->no_special}, &prompt);
     if (status == PHY_OK)
-        status = phy_ffn_model_open(&model, o->model, &o->ffn, o->device, (uint32_t)o->threads, host);
+        status = phy_ffn_model_open(&model, &source, &o->ffn, o->device, (uint32_t)o->threads, host);
     if (status == PHY_OK) {
         uint64_t positions = prompt.count + o->count;
         status = phy_session_create(&session, model.model, positions < UINT32_MAX ? (uint32_t)positions : UINT32_MAX);
@@ -135,6 +139,7 @@ static enum phy_status generate(const struct generate_options *o, const struct p
     phy_session_destroy(&session);
     phy_ffn_model_close(&model);
     phy_tokenizer_close(&tokenizer);
+    phy_model_source_close(&source);
     return status;
 }
 
@@ -180,6 +185,7 @@ const struct phy_command cmd_generate = {
         "usage: physarium generate MODEL -p PROMPT [-n COUNT] [OPTIONS]\n"
         "\n"
         "Runs the model in directory MODEL, with its own tokenizer, and prints what follows the prompt as it comes.\n"
+        "MODEL may also be a GGUF file: it is imported to memory first.\n"
         "\n"
         "  -p, --prompt TEXT     the prompt\n"
         "  -n, --count N         at most this many tokens (default 128)\n"

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ffn_options.h"
+#include "model_source.h"
 #include "physarium/model.h"
 
 struct writer {
@@ -96,7 +97,10 @@ static int run(int argc, char **argv)
     struct phy_ffn_model model = {0};
     struct phy_session *session = NULL;
     phy_terminal_open(&terminal, common.quiet);
-    enum phy_status status = phy_ffn_model_open(&model, directory, &ffn, device, (uint32_t)threads, &terminal.host);
+    struct phy_model_source source;
+    enum phy_status status = phy_model_source_open(&source, directory, false, &terminal.host);
+    if (status == PHY_OK)
+        status = phy_ffn_model_open(&model, &source, &ffn, device, (uint32_t)threads, &terminal.host);
     if (status == PHY_OK)
         status = phy_session_create(&session, model.model, (uint32_t)count);
     code = phy_status_exit_code(status);
@@ -109,6 +113,7 @@ static int run(int argc, char **argv)
     }
     phy_session_destroy(&session);
     phy_ffn_model_close(&model);
+    phy_model_source_close(&source);
     phy_terminal_close(&terminal);
     free(ids);
     return phy_finish_stdout(code);
@@ -118,15 +123,16 @@ const struct phy_command cmd_logits = {
     .name = "logits",
     .run = run,
     .summary = "logits of token ids, as float32",
-    .help = "usage: physarium logits MODEL --ids 504,3575,282 -o FILE [OPTIONS]\n"
-            "\n"
-            "Runs the model in directory MODEL over the token ids and writes the logits that follow each of them:\n"
-            "little-endian float32, (positions, vocabulary), no header.\n"
-            "\n"
-            "      --ids N,N,...     token ids\n"
-            "  -o, --output FILE     written beside and renamed\n"
-            "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
-            "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
-            "      --json            a summary on stdout\n"
-            "  -q, --quiet           errors and warnings only\n",
+    .help =
+        "usage: physarium logits MODEL --ids 504,3575,282 -o FILE [OPTIONS]\n"
+        "\n"
+        "Runs the model in directory MODEL, or of a GGUF file, over the token ids and writes the logits that follow\n"
+        "each of them: little-endian float32, (positions, vocabulary), no header.\n"
+        "\n"
+        "      --ids N,N,...     token ids\n"
+        "  -o, --output FILE     written beside and renamed\n"
+        "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
+        "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
+        "      --json            a summary on stdout\n"
+        "  -q, --quiet           errors and warnings only\n",
 };

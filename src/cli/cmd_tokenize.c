@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "model_source.h"
 #include "physarium/physarium.h"
 
 struct request {
@@ -85,13 +86,17 @@ static enum phy_status encode(const struct phy_tokenizer *tokenizer, const struc
 static int run_with(const char *path, const struct request *r, const char *text, size_t bytes, const uint32_t *ids)
 {
     struct phy_terminal terminal;
-    struct phy_tokenizer *tokenizer;
+    struct phy_model_source source;
+    struct phy_tokenizer *tokenizer = NULL;
     phy_terminal_open(&terminal, r->common.quiet);
     const struct phy_tokenizer_params params = {.host = &terminal.host};
-    enum phy_status status = phy_tokenizer_open(&tokenizer, path, &params);
+    enum phy_status status = phy_model_source_open(&source, path, true, &terminal.host);
+    if (status == PHY_OK)
+        status = phy_tokenizer_open(&tokenizer, source.path, &params);
     if (status == PHY_OK)
         status = ids ? decode(tokenizer, r, ids, bytes) : encode(tokenizer, r, text, bytes);
     phy_tokenizer_close(&tokenizer);
+    phy_model_source_close(&source);
     phy_terminal_close(&terminal);
     return phy_finish_stdout(phy_status_exit_code(status));
 }
@@ -150,16 +155,16 @@ const struct phy_command cmd_tokenize = {
     .name = "tokenize",
     .run = run,
     .summary = "text to token ids and back, by a model's tokenizer.json",
-    .help =
-        "usage: physarium tokenize DIR (-p TEXT | --file FILE | --decode IDS) [OPTIONS]\n"
-        "\n"
-        "Print the ids of a text on one line, or the bytes of ids. DIR is a model's directory or its tokenizer.json.\n"
-        "\n"
-        "  -p, --prompt TEXT    the text\n"
-        "  -f, --file FILE      the text is a file's; - is standard input\n"
-        "      --decode IDS     ids with commas between; their bytes are printed as they are\n"
-        "      --no-special     add no special tokens; with --decode, leave them out\n"
-        "      --special-as-text  special tokens that are written in the text are text like any other\n"
-        "      --json           ids and pieces; with --decode, text and bytes in hexadecimal\n"
-        "  -q, --quiet          errors and warnings only\n",
+    .help = "usage: physarium tokenize DIR (-p TEXT | --file FILE | --decode IDS) [OPTIONS]\n"
+            "\n"
+            "Print the ids of a text on one line, or the bytes of ids. DIR is a model's directory, its\n"
+            "tokenizer.json, or a GGUF file.\n"
+            "\n"
+            "  -p, --prompt TEXT    the text\n"
+            "  -f, --file FILE      the text is a file's; - is standard input\n"
+            "      --decode IDS     ids with commas between; their bytes are printed as they are\n"
+            "      --no-special     add no special tokens; with --decode, leave them out\n"
+            "      --special-as-text  special tokens that are written in the text are text like any other\n"
+            "      --json           ids and pieces; with --decode, text and bytes in hexadecimal\n"
+            "  -q, --quiet          errors and warnings only\n",
 };

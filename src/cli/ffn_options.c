@@ -28,8 +28,9 @@ int phy_ffn_options_check(const char *command, const struct phy_ffn_options *o)
                            command);
 }
 
-enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const char *directory, const struct phy_ffn_options *o,
-                                   const char *device, uint32_t threads, const struct phy_host *host)
+enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_model_source *source,
+                                   const struct phy_ffn_options *o, const char *device, uint32_t threads,
+                                   const struct phy_host *host)
 {
     const bool path = asks_for_path(o);
     *out = (struct phy_ffn_model){0};
@@ -38,11 +39,12 @@ enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const char *direct
         status =
             phy_ffn_store_open(&out->store, o->store, &(struct phy_ffn_store_params){.trust = o->trust, .host = host});
     if (status == PHY_OK)
-        status = phy_model_open(&out->model, directory,
+        status = phy_model_open(&out->model, source->path,
                                 &(struct phy_model_params){.device = device,
                                                            .threads = threads,
                                                            .ffn_elsewhere = path,
                                                            .fallback_cpu = o->fallback != NULL,
+                                                           .follow_symlinks = source->memory != NULL,
                                                            .host = host});
     if (status == PHY_OK && path)
         status = phy_ffn_create(&out->ffn, out->model,

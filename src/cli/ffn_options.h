@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 
 #include "cli.h"
+#include "model_source.h"
 #include "physarium/ffn.h"
 
 struct phy_ffn_options {
@@ -43,7 +44,7 @@ struct phy_ffn_model {
     struct phy_ffn_store *store;
     struct phy_ffn *ffn; /* NULL: the model's own */
 };
-enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const char *directory,
+enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_model_source *source,
                                    const struct phy_ffn_options *options, const char *device, uint32_t threads,
                                    const struct phy_host *host);
 /* After its sessions. */

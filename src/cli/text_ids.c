@@ -61,19 +61,24 @@ enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, c
 {
     char *content = NULL;
     size_t bytes = 0;
-    struct phy_tokenizer *tokenizer = NULL;
     const char *name = text ? text : ids;
     *out = (struct phy_text_ids){0};
     if (!phy_read_file(name, &content, &bytes)) {
         fprintf(stderr, "%s: %s\n", name, strerror(errno));
         return PHY_ERR_IO;
     }
-    enum phy_status status = phy_tokenizer_open(&tokenizer, model, &(struct phy_tokenizer_params){.host = host});
+    enum phy_status status = phy_tokenizer_open(&out->tokenizer, model, &(struct phy_tokenizer_params){.host = host});
     if (status == PHY_OK)
-        status = find_bos(out, tokenizer);
+        status = find_bos(out, out->tokenizer);
     if (status == PHY_OK)
-        status = text ? encode(out, tokenizer, content, bytes) : unpack(out, name, content, bytes);
-    phy_tokenizer_close(&tokenizer);
+        status = text ? encode(out, out->tokenizer, content, bytes) : unpack(out, name, content, bytes);
     free(content);
     return status;
+}
+
+void phy_text_ids_free(struct phy_text_ids *ids)
+{
+    phy_tokenizer_close(&ids->tokenizer);
+    free(ids->ids);
+    *ids = (struct phy_text_ids){0};
 }

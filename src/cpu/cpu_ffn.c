@@ -45,8 +45,9 @@ static enum phy_status run_gate(struct cpu_matmul *cpu, const struct phy_ffn_pro
 {
     const struct phy_weights *first = product->gate_up ? product->gate_up : product->gate;
     struct cpu_input input;
-    size_t share = phy_cpu_share(cpu, intermediate, product->count);
-    const size_t most = product->count <= PHY_MATVEC_MAX_COUNT ? FEATURES_FEW : FEATURES_MANY;
+    const bool few = phy_cpu_few(cpu, product->kernel, product->count);
+    const size_t most = few ? FEATURES_FEW : FEATURES_MANY;
+    size_t share = phy_cpu_share(cpu, intermediate, few);
     share = share < most ? share : most;
     enum phy_status status = phy_cpu_check_offer(cpu, product->kernel, first->type);
     if (status == PHY_OK && !product->gate_up)
@@ -150,7 +151,7 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->up->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->down->type);
-    job.share = phy_cpu_share(cpu, listed, 1);
+    job.share = phy_cpu_share(cpu, listed, true);
     phy_pool_run(cpu->pool, (listed + job.share - 1) / job.share, run_scores, &job);
     keep_what_counts(&job);
     const size_t threads = phy_pool_threads(cpu->pool);

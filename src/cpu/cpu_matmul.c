@@ -39,19 +39,21 @@ static void round_one(void *user, size_t index, unsigned worker)
 static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
 {
     const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, groups * PHY_INT8_GROUP);
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, 2 * input->count, groups * PHY_INT8_GROUP);
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
     if (status != PHY_OK)
         return status;
-    input->rounded = (struct phy_int8_rows){.count = input->count,
-                                            .cols = input->cols,
-                                            .groups = groups,
-                                            .q = cpu->codes.data,
-                                            .scale = cpu->scales.data,
-                                            .sums = cpu->sums.data};
+    input->rounded =
+        (struct phy_int8_rows){.count = input->count,
+                               .cols = input->cols,
+                               .groups = groups,
+                               .q = cpu->codes.data,
+                               .paired = (int8_t *)cpu->codes.data + input->count * groups * PHY_INT8_GROUP,
+                               .scale = cpu->scales.data,
+                               .sums = cpu->sums.data};
     struct round_job job = {cpu, input};
     phy_pool_run(cpu->pool, input->count, round_one, &job);
     return PHY_OK;
@@ -60,13 +62,14 @@ static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input 
 enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
                                 size_t cols, struct cpu_input *input)
 {
-    *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols};
+    const bool few = phy_cpu_few(cpu, kernel, count);
+    *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols, .few = few};
     if (kernel == PHY_KERNEL_INT8)
         return prepare_rounded(cpu, input);
     if (kernel != PHY_KERNEL_DEQUANT)
         return PHY_OK;
     /* A worker's rows begin on a line of their own. */
-    size_t rows = count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
+    size_t rows = few ? DECODED_ROWS_FEW : DECODED_ROWS;
     size_t stride = (rows * cols * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     cpu->decoded_stride = stride;
     return phy_cpu_reserve(cpu, &cpu->decoded, phy_pool_threads(cpu->pool), stride);
@@ -112,7 +115,7 @@ static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matm
 
 static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8_matmul *product, unsigned worker)
 {
-    if (product->x->count <= PHY_MATVEC_MAX_COUNT)
+    if (phy_cpu_few(cpu, PHY_KERNEL_INT8, product->x->count))
         cpu->int8->matvec(product, 0, product->rows);
     else
         cpu->int8->matmul(product, 0, product->rows, worker_panel(cpu, worker));
@@ -149,40 +152,72 @@ void phy_cpu_ran(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, e
     phy_kernel_ran(&cpu->base, kernel, type, form);
 }
 
-size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, size_t count)
+bool phy_cpu_few(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, size_t count)
 {
-    size_t unit = count <= PHY_MATVEC_MAX_COUNT ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
+    return count <= (kernel == PHY_KERNEL_INT8 ? cpu->int8->matvec_count : PHY_MATVEC_MAX_COUNT);
+}
+
+size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, bool few)
+{
+    size_t unit = few ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
     size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
     return (rows / shares + unit) / unit * unit;
 }
 
-struct job {
-    const struct cpu_matmul *cpu;
+/* Products of the same x that are shared out together: a model has at most three. Of more, so many at a time. */
+enum { MOST_TOGETHER = 4 };
+
+struct part {
     const struct phy_weights *w;
-    const struct cpu_input *input;
     const float *bias;
     float *y;
-    size_t share; /* rows for each index */
+    size_t first_index; /* of the loop: its shares follow */
+    size_t share;       /* rows for each index */
+};
+
+struct job {
+    const struct cpu_matmul *cpu;
+    const struct cpu_input *input;
+    struct part parts[MOST_TOGETHER];
+    size_t part_count, indices;
 };
 
 static void run_share(void *user, size_t index, unsigned worker)
 {
     const struct job *job = user;
-    const size_t rows = job->w->rows, begin = index * job->share;
-    const size_t end = rows - begin < job->share ? rows : begin + job->share;
-    phy_cpu_multiply_rows(job->cpu, job->w, job->input, begin, end, worker, job->y + begin, rows);
-    for (size_t n = 0; job->bias && n < job->input->count; n++) {
+    const struct part *part = &job->parts[job->part_count - 1];
+    while (index < part->first_index)
+        part--;
+    const size_t rows = part->w->rows, begin = (index - part->first_index) * part->share;
+    const size_t end = rows - begin < part->share ? rows : begin + part->share;
+    phy_cpu_multiply_rows(job->cpu, part->w, job->input, begin, end, worker, part->y + begin, rows);
+    for (size_t n = 0; part->bias && n < job->input->count; n++) {
         for (size_t r = begin; r < end; r++)
-            job->y[n * rows + r] += job->bias[r];
+            part->y[n * rows + r] += part->bias[r];
     }
+}
+
+static void add_part(struct job *job, const struct phy_weights *w, const float *bias, float *y)
+{
+    const size_t share = phy_cpu_share(job->cpu, w->rows, job->input->few);
+    job->parts[job->part_count++] = (struct part){w, bias, y, job->indices, share};
+    job->indices += (w->rows + share - 1) / share;
+    phy_cpu_ran(job->cpu, job->input->kernel, w->type);
+}
+
+/* One loop of the pool for all parts: the threads meet once. */
+static void run_parts(struct job *job)
+{
+    phy_pool_run(job->cpu->pool, job->indices, run_share, job);
+    job->part_count = job->indices = 0;
 }
 
 void phy_cpu_multiply(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
                       const float *bias, float *y)
 {
-    struct job job = {cpu, w, input, bias, y, phy_cpu_share(cpu, w->rows, input->count)};
-    phy_cpu_ran(cpu, input->kernel, w->type);
-    phy_pool_run(cpu->pool, (w->rows + job.share - 1) / job.share, run_share, &job);
+    struct job job = {.cpu = cpu, .input = input};
+    add_part(&job, w, bias, y);
+    run_parts(&job);
 }
 
 static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
@@ -205,14 +240,22 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
     struct cpu_input input = {.kernel = PHY_KERNEL_COUNT};
+    struct job job = {.cpu = cpu, .input = &input};
     for (size_t i = 0; i < product_count; i++) {
         enum phy_status status = phy_cpu_check_offer(cpu, products[i].kernel, products[i].w->type);
-        if (status == PHY_OK && input.kernel != products[i].kernel)
+        if (status != PHY_OK)
+            return status;
+        /* Preparing another kernel's input overwrites what the parts so far read. */
+        if (job.part_count == MOST_TOGETHER || (job.part_count && input.kernel != products[i].kernel))
+            run_parts(&job);
+        if (input.kernel != products[i].kernel)
             status = phy_cpu_prepare(cpu, products[i].kernel, x, count, products[i].w->cols, &input);
         if (status != PHY_OK)
             return status;
-        phy_cpu_multiply(cpu, products[i].w, &input, products[i].bias, products[i].y);
+        add_part(&job, products[i].w, products[i].bias, products[i].y);
     }
+    if (job.part_count)
+        run_parts(&job);
     return PHY_OK;
 }
 

@@ -43,6 +43,7 @@ struct cpu_input {
     enum phy_product_kernel kernel;
     const float *x; /* (count, cols) */
     size_t count, cols;
+    bool few;                     /* matvec's, not matmul's */
     struct phy_int8_rows rounded; /* INT8 only */
 };
 /* Make room for products of this kernel, and round x if it is INT8. The input is valid until the next is prepared. */
@@ -63,7 +64,9 @@ void phy_cpu_multiply(const struct cpu_matmul *cpu, const struct phy_weights *w,
                       const float *bias, float *y);
 /* Rows in a share of `rows`, about four shares for each thread, so that one that is held up costs little; whole
  * register tiles. */
-size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, size_t count);
+size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, bool few);
+/* Whether that kernel's products of so many rows of x are matvec's. */
+bool phy_cpu_few(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, size_t count);
 
 enum phy_status phy_cpu_ffn(struct phy_matmul_backend *backend, const struct phy_ffn_product *product);
 enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct phy_walk_product *product);

@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ffn/store_parts.h"
+#include "ffn/vindex.h"
 #include "format/array.h"
 
 /* ---- lists ---- */
@@ -283,7 +284,9 @@ enum phy_status phy_ffn_store_open(struct phy_ffn_store **out, const char *direc
         XXH128_hash_t digest = XXH3_128bits(text, bytes);
         snprintf(store->digest, sizeof store->digest, "%016llx%016llx", (unsigned long long)digest.high64,
                  (unsigned long long)digest.low64);
-        status = open_ours(store, dir_fd, text, bytes, params && params->trust);
+        const bool trust = params && params->trust;
+        status = phy_is_vindex_index(text, bytes) ? phy_vindex_open(store, dir_fd, text, bytes, trust)
+                                                  : open_ours(store, dir_fd, text, bytes, trust);
     }
     phy_free(text);
     if (dir_fd >= 0)

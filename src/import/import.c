@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -193,6 +194,16 @@ static void fill_result(const struct import_run *run, double seconds, struct phy
     snprintf(out->architecture, sizeof out->architecture, "%s", run->model.architecture->name);
 }
 
+static void close_run(struct import_run *run)
+{
+    phy_import_tokenizer_free(&run->tokenizer);
+    phy_free(run->model.tensors);
+    phy_free(run->model.sliding_layers);
+    phy_gguf_close(&run->gguf);
+    if (run->fd >= 0)
+        close(run->fd);
+}
+
 enum phy_status phy_import_run(const struct phy_import_params *params, struct phy_import_result *result)
 {
     struct import_run run = {.params = params, .host = params->host, .file = params->input, .fd = -1};
@@ -217,11 +228,125 @@ enum phy_status phy_import_run(const struct phy_import_params *params, struct ph
     }
     if (!status && result)
         fill_result(&run, phy_seconds_now() - started, result);
-    phy_import_tokenizer_free(&run.tokenizer);
-    phy_free(run.model.tensors);
-    phy_free(run.model.sliding_layers);
-    phy_gguf_close(&run.gguf);
-    if (run.fd >= 0)
-        close(run.fd);
+    close_run(&run);
     return status;
+}
+
+/* ---- in memory ---- */
+
+struct phy_memory_import {
+    struct phy_memory_files files;
+    char *directory; /* holds a link to each file; NULL until made */
+};
+
+/* What the system could give without swapping, or UINT64_MAX where it does not tell. */
+static uint64_t available_bytes(void)
+{
+    char line[128];
+    unsigned long long kib;
+    uint64_t found = UINT64_MAX;
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file && found == UINT64_MAX && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            found = (uint64_t)kib * 1024;
+    }
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static enum phy_status fill_memory(const struct import_run *run, struct phy_memory_import *import, bool without_weights)
+{
+    struct phy_output output;
+    const uint64_t needed = without_weights ? SIDECAR_BYTES : run->layout.weight_bytes + SIDECAR_BYTES;
+    const uint64_t available = available_bytes();
+    if (needed > available)
+        return phy_fail(run->host, PHY_ERR_MEMORY,
+                        "%s: %llu bytes of memory are needed, %llu are available; physarium import makes a directory",
+                        run->file, (unsigned long long)needed, (unsigned long long)available);
+    enum phy_status status = phy_output_in_memory(&output, &import->files, run->file, run->host);
+    if (status)
+        return status;
+    status = write_configs(run, &output);
+    if (!status && !without_weights)
+        status = phy_import_write_weights(&run->model, &run->layout, &output);
+    if (!status)
+        status = check_unchanged(run);
+    phy_output_close(&output);
+    return status;
+}
+
+/* Links, because a file in memory has no other name than its descriptor's. */
+static enum phy_status make_links(struct phy_memory_import *import, const struct phy_host *host)
+{
+    const char *folder = getenv("TMPDIR");
+    char target[64];
+    folder = folder && *folder ? folder : "/tmp";
+    const size_t bytes = strlen(folder) + sizeof "/physarium-XXXXXX";
+    char *path = phy_alloc(bytes, 1);
+    if (!path)
+        return phy_fail_memory(host, "a path", bytes);
+    snprintf(path, bytes, "%s/physarium-XXXXXX", folder);
+    if (!mkdtemp(path)) {
+        int error = errno;
+        phy_free(path);
+        return phy_fail(host, PHY_ERR_IO, "%s: %s", folder, strerror(error));
+    }
+    import->directory = path;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = fd < 0 ? errno : 0;
+    for (size_t i = 0; !error && i < import->files.count; i++) {
+        snprintf(target, sizeof target, "/proc/self/fd/%d", import->files.files[i].fd);
+        error = symlinkat(target, fd, import->files.files[i].name) != 0 ? errno : 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return error ? phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error)) : PHY_OK;
+}
+
+enum phy_status phy_import_to_memory(struct phy_memory_import **out, const struct phy_memory_import_params *params)
+{
+    /* One file, whatever its size. */
+    const struct phy_import_params as_import = {.shard_bytes = UINT64_MAX};
+    struct import_run run = {.params = &as_import, .host = params->host, .file = params->input, .fd = -1};
+    *out = NULL;
+    if (!params->input)
+        return phy_fail(params->host, PHY_ERR_USAGE, "import needs an input");
+    struct phy_memory_import *import = phy_zalloc(1, sizeof *import);
+    if (!import)
+        return phy_fail_memory(params->host, "an import", sizeof *import);
+    enum phy_status status = open_input(&run);
+    if (!status)
+        status = understand(&run);
+    if (!status)
+        status = fill_memory(&run, import, params->without_weights);
+    if (!status)
+        status = make_links(import, params->host);
+    close_run(&run);
+    if (status)
+        phy_memory_import_close(&import);
+    *out = import;
+    return status;
+}
+
+const char *phy_memory_import_path(const struct phy_memory_import *import)
+{
+    return import->directory;
+}
+
+void phy_memory_import_close(struct phy_memory_import **import)
+{
+    struct phy_memory_import *m = *import;
+    *import = NULL;
+    if (!m)
+        return;
+    int fd = m->directory ? open(m->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    for (size_t i = 0; fd >= 0 && i < m->files.count; i++)
+        unlinkat(fd, m->files.files[i].name, 0);
+    if (fd >= 0)
+        close(fd);
+    if (m->directory)
+        rmdir(m->directory);
+    phy_memory_files_close(&m->files);
+    phy_free(m->directory);
+    phy_free(m);
 }

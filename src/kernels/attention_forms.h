@@ -4,8 +4,11 @@
 
 #include "kernels/attention.h"
 
-void phy_attention_ref(const struct phy_attention *attention);
-void phy_attention_avx2(const struct phy_attention *attention);
-void phy_attention_avx512(const struct phy_attention *attention);
+#define PHY_ATTENTION_FORM(form)                                                                                       \
+    void phy_attention_##form(const struct phy_attention *attention);                                                  \
+    void phy_attention_rows_##form(const struct phy_attention_rows *attention);
+PHY_ATTENTION_FORM(ref)
+PHY_ATTENTION_FORM(avx2)
+PHY_ATTENTION_FORM(avx512)
 
 #endif

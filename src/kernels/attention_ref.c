@@ -27,3 +27,22 @@ void phy_attention_ref(const struct phy_attention *attention)
         attention->out[d] = (float)(sum / total);
     }
 }
+
+void phy_attention_rows_ref(const struct phy_attention_rows *attention)
+{
+    const struct phy_attention_rows *a = attention;
+    for (size_t r = 0; r < a->rows; r++) {
+        size_t end = a->first + r + 1, begin = end > a->window ? end - a->window : 0;
+        for (size_t h = 0; h < a->heads; h++) {
+            size_t at = r * a->row_stride + h * a->head_dim;
+            phy_attention_ref(&(struct phy_attention){.q = a->q + at,
+                                                      .k = a->k + begin * a->head_dim,
+                                                      .v = a->v + begin * a->head_dim,
+                                                      .head_dim = a->head_dim,
+                                                      .positions = end - begin,
+                                                      .scale = a->scale,
+                                                      .out = a->out + at,
+                                                      .scores = a->scratch});
+        }
+    }
+}

@@ -46,8 +46,29 @@ static inline float mxfp4_scale(uint8_t e)
     return phy_float_of_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
-/* Codes -32 .. 31 of elements 32g .. 32g + 31, a byte each. */
-static inline __attribute__((always_inline)) __m256i q6_k_codes(const uint8_t *block, size_t g)
+/* q4_K's six-bit scales and minima (quant/k_scales.h), a byte each. With integer instructions: the units of the vector
+ * ones are what the kernels run out of. */
+static inline __attribute__((always_inline)) void q4_k_scale_bytes(const uint8_t *block, uint64_t *scales,
+                                                                   uint64_t *minima)
+{
+    const uint64_t low_six = 0x3F3F3F3F3F3F3F3F, low_four = 0x0F0F0F0F, high_two = 0x3030303030303030;
+    const uint64_t first = phy_load_u64(block + 4);                               /* s0..3 and m0..3 */
+    const uint64_t last = phy_load_u32(block + 12), high = first >> 2 & high_two; /* of s4..7 and m4..7 */
+    const uint64_t first_low = first & low_six;
+    *scales = (uint32_t)first_low | ((last & low_four) | (uint32_t)high) << 32;
+    *minima = first_low >> 32 | ((last >> 4 & low_four) | high >> 32) << 32;
+}
+
+/* Bytes s0..7, m0..7. */
+static inline __attribute__((always_inline)) __m128i q4_k_scales(const uint8_t *block)
+{
+    uint64_t scales, minima;
+    q4_k_scale_bytes(block, &scales, &minima);
+    return _mm_set_epi64x((long long)minima, (long long)scales);
+}
+
+/* Codes 0 .. 63 of elements 32g .. 32g + 31, a byte each. */
+static inline __attribute__((always_inline)) __m256i q6_k_raw_codes(const uint8_t *block, size_t g)
 {
     const size_t half = g / 4, run = g % 4;
     const __m256i ql = _mm256_loadu_si256((const __m256i *)(block + 64 * half + 32 * (run % 2)));
@@ -55,9 +76,14 @@ static inline __attribute__((always_inline)) __m256i q6_k_codes(const uint8_t *b
     /* Two bits from place 2 run to place 4. */
     const __m256i high = run < 2 ? _mm256_slli_epi16(qh, run == 0 ? 4 : 2) : run == 2 ? qh : _mm256_srli_epi16(qh, 2);
     const __m256i low = run < 2 ? ql : _mm256_srli_epi16(ql, 4);
-    return _mm256_sub_epi8(
-        _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(0x0F)), _mm256_and_si256(high, _mm256_set1_epi8(0x30))),
-        _mm256_set1_epi8(32));
+    return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(0x0F)),
+                           _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+}
+
+/* The same, less 32. */
+static inline __attribute__((always_inline)) __m256i q6_k_codes(const uint8_t *block, size_t g)
+{
+    return _mm256_sub_epi8(q6_k_raw_codes(block, g), _mm256_set1_epi8(32));
 }
 
 #endif

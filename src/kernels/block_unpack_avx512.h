@@ -34,13 +34,7 @@ static inline vec half_everywhere(const uint8_t *at)
 
 INLINE void load_scales_q4_k(const uint8_t *block, struct scales *s)
 {
-    /* Dwords of the 12 bytes: s0..3 | m0..3 in six bits each, their high two bits belonging to s4..7 and m4..7. */
-    const __m128i packed = _mm_loadu_si128((const __m128i *)(block + 4));
-    const __m128i first = _mm_and_si128(packed, _mm_set1_epi8(0x3F));
-    const __m128i low =
-        _mm_and_si128(_mm_srlv_epi32(_mm_shuffle_epi32(packed, 0xAA), _mm_set_epi32(0, 0, 4, 0)), _mm_set1_epi8(0x0F));
-    const __m128i second = _mm_or_si128(_mm_and_si128(_mm_srli_epi32(packed, 2), _mm_set1_epi8(0x30)), low);
-    const __m512i codes = _mm512_cvtepu8_epi32(_mm_unpacklo_epi32(first, second)); /* s0..7, m0..7 */
+    const __m512i codes = _mm512_cvtepu8_epi32(q4_k_scales(block));
     const __m256i halves = _mm256_shuffle_epi8(
         _mm256_set1_epi32((int)phy_load_u32(block)),
         _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100, 0x0100010001000100));

@@ -8,7 +8,24 @@ const struct phy_int8_matmul_variant phy_int8_matmul_variants[] = {
      .round_row = phy_int8_round_row_ref,
      .matvec = phy_int8_matvec_ref,
      .matmul = phy_int8_matmul_ref,
-     .row_unit = 1},
+     .row_unit = 1,
+     .matvec_count = PHY_MATVEC_MAX_COUNT},
+#if defined(PHY_KERNELS_X86)
+    {.name = "avx2",
+     .needs = {.avx2 = true},
+     .round_row = phy_int8_round_row_avx2,
+     .matvec = phy_int8_matvec_avx2,
+     .matmul = phy_int8_matmul_avx2,
+     .row_unit = 1,
+     .matvec_count = PHY_MATVEC_MAX_COUNT},
+    {.name = "avx512vnni",
+     .needs = {.avx2 = true, .avx512 = true, .avx512_vnni = true},
+     .round_row = phy_int8_round_row_avx512vnni,
+     .matvec = phy_int8_matvec_avx512vnni,
+     .matmul = phy_int8_matmul_avx512vnni,
+     .row_unit = 32,
+     .matvec_count = 4},
+#endif
     {.name = NULL},
 };
 

@@ -20,6 +20,8 @@
 #ifndef PHY_KERNELS_INT8_MATMUL_H
 #define PHY_KERNELS_INT8_MATMUL_H
 
+#include <string.h>
+
 #include "kernels/matmul.h"
 
 enum { PHY_INT8_GROUP = 256, PHY_INT8_SUM = 16, PHY_INT8_GROUP_SUMS = PHY_INT8_GROUP / PHY_INT8_SUM };
@@ -27,11 +29,20 @@ enum { PHY_INT8_GROUP = 256, PHY_INT8_SUM = 16, PHY_INT8_GROUP_SUMS = PHY_INT8_G
 /* Rounded rows of x. */
 struct phy_int8_rows {
     size_t count, cols;
-    size_t groups; /* of a row: ceil(cols / PHY_INT8_GROUP) */
-    int8_t *q;     /* (count, groups * PHY_INT8_GROUP), zeros beyond cols; 64-byte aligned */
-    float *scale;  /* (count, groups) */
-    int16_t *sums; /* (count, groups * PHY_INT8_GROUP_SUMS): of each 16 neighbours of q; 32-byte aligned */
+    size_t groups;  /* of a row: ceil(cols / PHY_INT8_GROUP) */
+    int8_t *q;      /* (count, groups * PHY_INT8_GROUP), zeros beyond cols; 64-byte aligned */
+    int8_t *paired; /* the same codes, as q4_K's nibbles lie: in each 128 the 32s in the order 0 2 1 3; aligned alike */
+    float *scale;   /* (count, groups) */
+    int16_t *sums;  /* (count, groups * PHY_INT8_GROUP_SUMS): of each 16 neighbours of q; 32-byte aligned */
 };
+
+/* One group of `paired`. */
+static inline void phy_int8_pair(const int8_t q[PHY_INT8_GROUP], int8_t to[PHY_INT8_GROUP])
+{
+    static const uint8_t order[4] = {0, 2, 1, 3};
+    for (size_t i = 0; i < PHY_INT8_GROUP / 32; i++)
+        memcpy(to + 32 * i, q + 128 * (i / 4) + (size_t)32 * order[i % 4], 32);
+}
 
 struct phy_int8_matmul {
     const void *w; /* rows of phy_weight_row_bytes */
@@ -51,7 +62,8 @@ struct phy_int8_matmul_variant {
     void (*matvec)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end);
     /* The same for any count. `panel` is this thread's scratch of PHY_MATMUL_PANEL_BYTES, 64-byte aligned. */
     void (*matmul)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel);
-    size_t row_unit; /* rows that matmul takes at a time: cut shares of rows at multiples of it */
+    size_t row_unit;     /* rows that matmul takes at a time: cut shares of rows at multiples of it */
+    size_t matvec_count; /* up to so many rows of x matvec is the faster of the two */
 };
 
 bool phy_int8_offers(enum phy_weight_type type);

@@ -27,6 +27,7 @@ void phy_int8_round_row_ref(const float *x, struct phy_int8_rows *to, size_t n)
                 sum += q[begin + s * PHY_INT8_SUM + k];
             sums[g * PHY_INT8_GROUP_SUMS + s] = (int16_t)sum;
         }
+        phy_int8_pair(q + begin, to->paired + n * to->groups * PHY_INT8_GROUP + begin);
     }
 }
 

@@ -22,6 +22,8 @@ enum { LANES = 8 };
 #define vec_div(a, b) _mm256_div_ps(a, b)
 #define vec_max(a, b) _mm256_max_ps(a, b)
 #define vec_min(a, b) _mm256_min_ps(a, b)
+#define vec_and(a, b) _mm256_and_ps(a, b)
+#define vec_abs_mask() _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF))
 #define vec_round(v) _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 
 static inline float vec_sum(vec v)

@@ -6,8 +6,8 @@
  *   add    y[c]   = sum over i, ascending, of a[i] * w[features[i]][c]      for col_begin <= c < col_end
  *
  * Tolerance per element against the sum in float64: 4e-6 * the sum of the products' magnitudes. Weights are decoded as
- * in kernels/block_matmul.h. Bits of dots don't depend on how the list is cut, nor those of add on how columns are:
- * each y[c] is one chain of additions in the list's order, by the caller's cut at no place. */
+ * in kernels/block_matmul.h. Bits of dots don't depend on how the list is cut, nor those of add on how the columns are:
+ * each y[c] is added up in the list's order. */
 #ifndef PHY_KERNELS_WALK_H
 #define PHY_KERNELS_WALK_H
 

@@ -30,6 +30,8 @@ void FORM(phy_walk_dots)(const struct phy_walk_matrix *matrix, const uint32_t *f
 
 /* Features of one chain of additions, and columns that are added up at a time, in a part of the first-level cache. */
 enum { CHAIN_FEATURES = 256, STRIP_COLS = 4096 };
+/* Rows that are added while a part of the sums is in registers; fewer where a block is long and has many scales. */
+enum { MOST_ADDED = 8, ADDED_OF_LONG_BLOCKS = 4 };
 
 /* sum[0 .. cols - 1] += a[f] * row f, for `rows` rows in order; w begin blocks. */
 INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, const float *a,
@@ -38,7 +40,7 @@ INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
     const size_t elements = block_elements(type), bytes = block_bytes(type);
     size_t at = 0;
     for (size_t c = 0; c + elements <= cols; c += elements, at += bytes) {
-        struct scales s[4];
+        struct scales s[MOST_ADDED];
         UNROLL
         for (size_t f = 0; f < rows; f++)
             load_scales(type, rows_of_w[f] + at, &s[f]);
@@ -75,19 +77,20 @@ INLINE void add_strip(const struct phy_walk_matrix *matrix, enum phy_weight_type
                       const float *a, size_t count, size_t col, size_t cols, float *y)
 {
     const size_t stride = row_stride(type, matrix->cols);
+    const size_t added = block_elements(type) == GROUP ? MOST_ADDED : ADDED_OF_LONG_BLOCKS;
     const uint8_t *first = (const uint8_t *)matrix->w + col / block_elements(type) * block_bytes(type);
     memset(y, 0, cols * sizeof *y);
     for (size_t begin = 0; begin < count; begin += CHAIN_FEATURES) {
         const size_t end = count - begin < CHAIN_FEATURES ? count : begin + CHAIN_FEATURES;
         float sum[STRIP_COLS + LANES];
-        const uint8_t *w[4];
+        const uint8_t *w[MOST_ADDED];
         memset(sum, 0, (cols + LANES) * sizeof *sum);
         size_t i = begin;
-        for (; i + 4 <= end; i += 4) {
+        for (; i + added <= end; i += added) {
             UNROLL
-            for (size_t f = 0; f < 4; f++)
+            for (size_t f = 0; f < added; f++)
                 w[f] = first + features[i + f] * stride;
-            add_rows(type, w, 4, a + i, cols, sum);
+            add_rows(type, w, added, a + i, cols, sum);
         }
         for (; i < end; i++) {
             w[0] = first + features[i] * stride;

@@ -8,14 +8,21 @@
 #include "base/log.h"
 #include "model/model_parts.h"
 #include "model/sampler.h"
+#include "model/tokenizer_parts.h"
 
 /* ---- text as it comes ---- */
 
+/* Each token is decoded after some before it: what a character's bytes, or a decoder that treats the first token apart,
+ * need. When ids[part ..] grows to PART_MOST tokens, all of its text handed on, it begins anew PART_LEAST from the end:
+ * a long text is decoded in linear time. */
+enum { PART_LEAST = 16, PART_MOST = 64 };
+
 struct stream {
     const struct phy_generate_params *params;
-    uint32_t *ids;      /* prompt, then what was generated: some decoders treat the first token apart */
-    size_t count, sent; /* sent: bytes of the decoded text that were handed on, the prompt's among them */
-    bool stopped;
+    uint32_t *ids; /* prompt, then what was generated */
+    size_t count, part;
+    size_t sent; /* bytes of the text of ids[part ..] that were handed on, the prompt's among them */
+    bool by_parts, stopped;
 };
 
 static void send(struct stream *s, const char *text, size_t bytes)
@@ -41,12 +48,35 @@ static bool may_continue(const char *text, size_t bytes)
     return true;
 }
 
+static enum phy_status decode_from(const struct stream *s, size_t part, struct phy_decoded *out)
+{
+    return phy_tokenizer_decode(s->params->tokenizer, s->ids + part, s->count - part,
+                                &(struct phy_decode_params){.skip_special = true, .raw_bytes = true}, out);
+}
+
+/* Take all text so far as handed on. A part that begins with text has behind it what a decoder strips from the
+ * beginning: one without any does not do. */
+static enum phy_status begin_part(struct stream *s)
+{
+    struct phy_decoded decoded = {0};
+    enum phy_status status = PHY_OK;
+    s->part = s->by_parts && s->count > PART_LEAST ? s->count - PART_LEAST : 0;
+    for (;;) {
+        status = decode_from(s, s->part, &decoded);
+        if (status != PHY_OK || decoded.bytes > 0 || s->part == 0)
+            break;
+        phy_decoded_free(&decoded);
+        s->part = s->part > s->count - s->part ? s->part - (s->count - s->part) : 0; /* twice as many tokens */
+    }
+    s->sent = decoded.bytes;
+    phy_decoded_free(&decoded);
+    return status;
+}
+
 static enum phy_status flush_text(struct stream *s, bool end)
 {
     struct phy_decoded decoded;
-    enum phy_status status =
-        phy_tokenizer_decode(s->params->tokenizer, s->ids, s->count,
-                             &(struct phy_decode_params){.skip_special = true, .raw_bytes = true}, &decoded);
+    enum phy_status status = decode_from(s, s->part, &decoded);
     if (status != PHY_OK)
         return status;
     size_t from = s->sent;
@@ -65,22 +95,9 @@ static enum phy_status flush_text(struct stream *s, bool end)
         from = ++s->sent;
     }
     send(s, decoded.text + from, s->sent - from);
+    bool all = s->sent == decoded.bytes;
     phy_decoded_free(&decoded);
-    return PHY_OK;
-}
-
-/* Text of the prompt is not sent again. */
-static enum phy_status start_stream(struct stream *s)
-{
-    struct phy_decoded decoded;
-    enum phy_status status =
-        phy_tokenizer_decode(s->params->tokenizer, s->ids, s->count,
-                             &(struct phy_decode_params){.skip_special = true, .raw_bytes = true}, &decoded);
-    if (status == PHY_OK) {
-        s->sent = decoded.bytes;
-        phy_decoded_free(&decoded);
-    }
-    return status;
+    return all && !end && s->by_parts && s->count - s->part >= PART_MOST ? begin_part(s) : PHY_OK;
 }
 
 /* ---- the loop ---- */
@@ -143,7 +160,8 @@ enum phy_status phy_generate_run(const struct phy_generate_params *params, struc
     if (params->prompt_count > free_positions || params->max_tokens > free_positions - params->prompt_count)
         return phy_fail(params->host, PHY_ERR_LIMIT, "a prompt of %zu tokens and %u more: the context holds %u",
                         params->prompt_count, params->max_tokens, free_positions);
-    struct stream stream = {.params = params, .count = params->prompt_count};
+    struct stream stream = {
+        .params = params, .count = params->prompt_count, .by_parts = phy_tokenizer_decodes_by_parts(params->tokenizer)};
     struct chooser chooser = {.vocab = phy_session_model(params->session)->config.vocab_size};
     stream.ids = phy_alloc(params->prompt_count + params->max_tokens, sizeof *stream.ids);
     out->tokens = phy_alloc(params->max_tokens, sizeof *out->tokens);
@@ -152,7 +170,7 @@ enum phy_status phy_generate_run(const struct phy_generate_params *params, struc
                                  : phy_fail_memory(params->host, "tokens", params->max_tokens * sizeof *out->tokens);
     if (status == PHY_OK) {
         memcpy(stream.ids, params->prompt, params->prompt_count * sizeof *stream.ids);
-        status = start_stream(&stream);
+        status = begin_part(&stream); /* the prompt's text is not sent again */
     }
     if (status == PHY_OK)
         status = loop(&stream, &chooser, out);

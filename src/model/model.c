@@ -87,7 +87,9 @@ enum phy_status phy_model_open(struct phy_model **out, const char *directory, co
     model->label = phy_strndup(directory, strlen(directory));
     enum phy_status status = model->label ? PHY_OK : phy_fail_memory(host, "a path", strlen(directory));
     if (status == PHY_OK)
-        status = phy_checkpoint_open(&model->checkpoint, directory, &(struct phy_checkpoint_params){.host = host});
+        status = phy_checkpoint_open(
+            &model->checkpoint, directory,
+            &(struct phy_checkpoint_params){.follow_symlinks = params && params->follow_symlinks, .host = host});
     if (status == PHY_OK && phy_checkpoint_container(model->checkpoint) == PHY_CONTAINER_GGUF)
         status =
             phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: a GGUF file; physarium import makes a directory of it", directory);

@@ -28,8 +28,9 @@ struct phy_session {
     float *x, *h, *y; /* (CHUNK, hidden) */
     float *q, *out;   /* (CHUNK, heads * head_dim) */
     float *k, *v;     /* (CHUNK, kv_heads * head_dim) */
-    float *scores;    /* (threads, capacity) */
-    float *logits;    /* (HEAD_CHUNK, vocab) */
+    float *scratch;   /* (threads, scratch_floats), of attention */
+    size_t scratch_floats;
+    float *logits; /* (HEAD_CHUNK, vocab) */
 };
 
 /* ---- small steps ---- */
@@ -141,9 +142,53 @@ static void attend_task(void *user, size_t index, unsigned worker)
         .positions = position + 1 - begin,
         .scale = (float)c->query_scale,
         .out = s->out + index * c->head_dim,
-        .scores = s->scores + (size_t)worker * s->capacity,
+        .scores = s->scratch + worker * s->scratch_floats,
     };
     s->model->attention->run(&attention);
+}
+
+struct attend_job {
+    const struct rows_job *rows;
+    size_t count, rows_each, group; /* group: query heads of one key head */
+};
+
+/* Some rows of one key head; index runs over rows, then key heads. */
+static void attend_rows_task(void *user, size_t index, unsigned worker)
+{
+    const struct attend_job *job = user;
+    struct phy_session *s = job->rows->session;
+    const struct phy_model_config *c = &s->model->config;
+    uint32_t layer = job->rows->layer_index, kv_head = (uint32_t)(index % c->kv_head_count);
+    size_t row = index / c->kv_head_count * job->rows_each;
+    size_t at = (row * c->head_count + kv_head * job->group) * c->head_dim;
+    struct phy_attention_rows attention = {
+        .q = s->q + at,
+        .out = s->out + at,
+        .row_stride = (size_t)c->head_count * c->head_dim,
+        .rows = job->count - row < job->rows_each ? job->count - row : job->rows_each,
+        .heads = job->group,
+        .k = cache_row(s, s->keys, layer, kv_head, 0),
+        .v = cache_row(s, s->values, layer, kv_head, 0),
+        .head_dim = c->head_dim,
+        .first = job->rows->first + row,
+        .window = c->sliding[layer] ? c->sliding_window : SIZE_MAX,
+        .scale = (float)c->query_scale,
+        .scratch = s->scratch + worker * s->scratch_floats,
+    };
+    s->model->attention->run_rows(&attention);
+}
+
+static void attend(struct rows_job *rows, size_t count)
+{
+    const struct phy_model_config *c = &rows->session->model->config;
+    struct phy_pool *pool = rows->session->model->pool;
+    const size_t group = c->head_count / c->kv_head_count;
+    if (count == 1 || group > PHY_ATTENTION_MAX_QUERIES) {
+        phy_pool_run(pool, count * c->head_count, attend_task, rows);
+        return;
+    }
+    struct attend_job job = {rows, count, PHY_ATTENTION_MAX_QUERIES / group, group};
+    phy_pool_run(pool, (count + job.rows_each - 1) / job.rows_each * c->kv_head_count, attend_rows_task, &job);
 }
 
 /* ---- layers ---- */
@@ -166,7 +211,7 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
     if (status != PHY_OK)
         return status;
     phy_pool_run(model->pool, count, place_task, &job);
-    phy_pool_run(model->pool, count * c->head_count, attend_task, &job);
+    attend(&job, count);
     phy_observe(s->observer, PHY_INPUT_O, index, s->out, count, (size_t)c->head_count * c->head_dim);
     status = phy_model_multiply(model, &l->o, s->out, count, s->y, l->o_bias);
     if (status != PHY_OK)
@@ -323,10 +368,11 @@ static bool allocate(struct phy_session *s)
     s->out = floats(CHUNK, q_width);
     s->k = floats(CHUNK, kv_width);
     s->v = floats(CHUNK, kv_width);
-    s->scores = floats(phy_pool_threads(s->model->pool), s->capacity);
+    s->scratch_floats = phy_attention_scratch(c->head_dim, s->capacity);
+    s->scratch = floats(phy_pool_threads(s->model->pool), s->scratch_floats);
     s->logits = floats(HEAD_CHUNK, c->vocab_size);
     return s->ffn && s->keys && s->values && s->cos_sin && s->sliding_cos_sin && s->x && s->h && s->y && s->q &&
-           s->out && s->k && s->v && s->scores && s->logits;
+           s->out && s->k && s->v && s->scratch && s->logits;
 }
 
 enum phy_status phy_session_create(struct phy_session **out, struct phy_model *model, uint32_t max_positions)
@@ -364,7 +410,7 @@ void phy_session_destroy(struct phy_session **session)
     if (s->own_ffn)
         s->own_ffn->ops->destroy(s->own_ffn);
     float *all[] = {s->keys, s->values, s->cos_sin, s->sliding_cos_sin, s->x,     s->h, s->y, s->q,
-                    s->out,  s->k,      s->v,       s->scores,          s->logits};
+                    s->out,  s->k,      s->v,       s->scratch,         s->logits};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         phy_free(all[i]);
     phy_free(s);

@@ -263,6 +263,20 @@ static bool look_up(const struct phy_tokenizer *t, const uint32_t *ids, size_t c
     return true;
 }
 
+bool phy_tokenizer_decodes_by_parts(const struct phy_tokenizer *tokenizer)
+{
+    bool joined = false;
+    for (size_t i = 0; i < tokenizer->decoder_count; i++) {
+        const struct phy_decoder *decoder = &tokenizer->decoders[i];
+        if (joined && decoder->kind != PHY_DECODER_FUSE && (decoder->kind != PHY_DECODER_STRIP || decoder->stop > 0))
+            return false;
+        /* A run of byte tokens is joined too. */
+        joined = joined || decoder->kind == PHY_DECODER_FUSE || decoder->kind == PHY_DECODER_BYTE_LEVEL ||
+                 decoder->kind == PHY_DECODER_BYTE_FALLBACK;
+    }
+    return true;
+}
+
 enum phy_status phy_tokenizer_decode(const struct phy_tokenizer *tokenizer, const uint32_t *ids, size_t count,
                                      const struct phy_decode_params *params, struct phy_decoded *out)
 {

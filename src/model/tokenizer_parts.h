@@ -195,4 +195,8 @@ bool phy_find_added(const struct phy_tokenizer *tokenizer, const struct phy_matc
 uint32_t phy_byte_letter(unsigned char byte);
 int phy_letter_byte(uint32_t code);
 
+/* Decoding any later part of a list gives the same text, but for what is stripped before its first character that
+ * stays: no step looks across strings, once it has joined them, at more than the beginning. */
+bool phy_tokenizer_decodes_by_parts(const struct phy_tokenizer *tokenizer);
+
 #endif

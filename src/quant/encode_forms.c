@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/encode_forms.h"
 
+#include <assert.h>
 #include <pthread.h>
 
 #define REF_FORM(name, format) {format, "ref", {.avx2 = false}, phy_encode_##name##_ref},
@@ -17,6 +18,7 @@ const struct phy_encode_variant phy_encode_variants[] = {PHY_ENCODE_FORMATS(FORM
 #define ID_OF(name, format) ENCODE_##name,
 enum { PHY_ENCODE_FORMATS(ID_OF) ENCODE_COUNT, FORMS = sizeof phy_encode_variants / sizeof *phy_encode_variants - 1 };
 #undef ID_OF
+static_assert(FORMS % ENCODE_COUNT == 0, "as many forms of each");
 
 static phy_encode_blocks *chosen[ENCODE_COUNT];
 

@@ -25,9 +25,12 @@ extern const struct phy_encode_variant phy_encode_variants[];
     X(q5_1, "q5_1")                                                                                                    \
     X(q8_0, "q8_0")                                                                                                    \
     X(mxfp4, "mxfp4")                                                                                                  \
+    X(q2_k, "q2_K")                                                                                                    \
+    X(q3_k, "q3_K")                                                                                                    \
     X(q4_k, "q4_K")                                                                                                    \
     X(q5_k, "q5_K")                                                                                                    \
     X(q6_k, "q6_K")                                                                                                    \
+    X(iq4_nl, "iq4_nl")                                                                                                \
     X(vindex_fp4, "vindex_fp4")                                                                                        \
     X(vindex_fp8, "vindex_fp8")
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Encoder of q6_K: blocks of 256 that decode to (d*s)*q. One lane is one group of 16.
+/* Encoders of q6_K and q3_K: blocks of 256 that decode to (d*s)*q. One lane is one group of 16.
  *
- * Least squared error, searched as in quant/encode_affine.h (docs/quant.md, "Encoders"):
+ * Least squared error, searched as in quant/encode_affine.h (docs/quant.md, "The encoders here"):
  *   1. each group by itself: steps that put its largest entry a little within or beyond the last level, each refitted
  * by least squares to the levels that it gave; the best is kept and refitted once more;
  *   2. d from the largest scale; then each group's s among its neighbours, the entries rounded anew for each;
@@ -56,11 +56,14 @@ static inline __attribute__((always_inline)) void try_step(const vec *x, float l
     best->scale = vec_select(better, vec_mul(step, vec_add(one, b)), best->scale);
 }
 
-/* Step 1: the level that the largest entry falls on, for 32 levels 22 to 33.5. With sixteen entries a step somewhat
+/* Step 1: the levels that the largest entry is put on, `first` and on by `by`. With sixteen entries a step somewhat
  * larger than the range asks for often happens to suit them better. */
-enum { TRIES = 24 };
+struct tries {
+    int count;
+    float first, by;
+};
 
-static inline struct symmetric_fit fit_group(const vec *x, float levels)
+static inline struct symmetric_fit fit_group(const vec *x, float levels, struct tries tries)
 {
     vec most = vec_set1(0), peak = vec_set1(0);
     for (int j = 0; j < GROUP; j++) {
@@ -70,8 +73,8 @@ static inline struct symmetric_fit fit_group(const vec *x, float levels)
         peak = vec_select(larger, x[j], peak);
     }
     struct symmetric_fit best = {vec_set1(INFINITY), vec_set1(0)};
-    for (int i = 0; i < TRIES; i++)
-        try_step(x, levels, vec_mul(peak, vec_set1(-1 / (levels - 10 + 0.5f * (float)i))), &best);
+    for (int i = 0; i < tries.count; i++)
+        try_step(x, levels, vec_mul(peak, vec_set1(1 / (tries.first + tries.by * (float)i))), &best);
     try_step(x, levels, best.scale, &best);
     return best;
 }
@@ -148,7 +151,7 @@ static inline void refit_block(struct symmetric_block *u)
 
 /* Steps 1 to 3. */
 static inline __attribute__((always_inline)) void encode_symmetric(struct symmetric_block *u, const float *from,
-                                                                   float levels, float most_code)
+                                                                   float levels, float most_code, struct tries tries)
 {
     /* Beyond what the largest scales reach; squares of it are finite. */
     const vec most = vec_set1(0x1p29f), least = vec_set1(-0x1p29f);
@@ -159,7 +162,7 @@ static inline __attribute__((always_inline)) void encode_symmetric(struct symmet
         lanes_transpose(from + set * LANES * GROUP, GROUP, GROUP, x);
         for (int j = 0; j < GROUP; j++)
             x[j] = clamped(x[j], least, most);
-        vec_store(u->scale + set * LANES, fit_group(x, levels).scale);
+        vec_store(u->scale + set * LANES, fit_group(x, levels, tries).scale);
     }
     for (int g = 0; g < GROUPS; g++)
         scale = fabsf(u->scale[g]) > scale ? fabsf(u->scale[g]) : scale;
@@ -184,7 +187,7 @@ static inline void final_codes(const struct symmetric_block *u, int set, ivec *q
 }
 
 /* Group g is one half of run 32 * (g / 2) of the 128 of half g / 8: see src/quant/q6_k.c. */
-static inline void put_codes(const ivec *q, int set, uint8_t *ql, uint8_t *qh)
+static inline void put_six_bits(const ivec *q, int set, uint8_t *ql, uint8_t *qh)
 {
     const ivec nibble = ivec_set1(15);
     for (int j = 0; j < GROUP; j += 4) {
@@ -207,15 +210,66 @@ static inline void encode_unit_q6_k(const float *from, uint8_t *out)
 {
     enum { QL_AT = 0, QH_AT = 128, SCALES_AT = 192, D_AT = 208 };
     struct symmetric_block u;
-    encode_symmetric(&u, from, 32, 127);
+    encode_symmetric(&u, from, 32, 127, (struct tries){24, -22, -0.5f});
     for (int set = 0; set < SETS; set++) {
         ivec q[GROUP];
         final_codes(&u, set, q);
-        put_codes(q, set, out + QL_AT, out + QH_AT);
+        put_six_bits(q, set, out + QL_AT, out + QH_AT);
     }
     for (int g = 0; g < GROUPS; g++)
         out[SCALES_AT + g] = (uint8_t)(int)u.best_s[g];
     phy_store_u16(out + D_AT, phy_f16_round(u.best_d));
+}
+
+/* Two bits of run 32 * (g / 2) in the planes of qs as of q6_K's high bits; bit g / 2 of the mask is set from 4 on. */
+static inline void put_three_bits(const ivec *q, int set, uint8_t *qs, uint8_t *mask_bits)
+{
+    const ivec two = ivec_set1(3);
+    for (int j = 0; j < GROUP; j += 4) {
+        int32_t low[LANES], high[LANES];
+        ivec_store(low, bytes_of(ivec_and(q[j], two), ivec_and(q[j + 1], two), ivec_and(q[j + 2], two),
+                                 ivec_and(q[j + 3], two)));
+        ivec_store(high, bytes_of(ivec_shift_right(q[j], 2), ivec_shift_right(q[j + 1], 2),
+                                  ivec_shift_right(q[j + 2], 2), ivec_shift_right(q[j + 3], 2)));
+        for (int lane = 0; lane < LANES; lane++) {
+            const int g = set * LANES + lane, run = g % 8 / 2;
+            uint8_t *low_at = qs + 32 * (g / 8) + GROUP * (g % 2) + j, *high_at = mask_bits + GROUP * (g % 2) + j;
+            phy_store_u32(low_at, (run ? phy_load_u32(low_at) : 0) | (uint32_t)low[lane] << 2 * run);
+            phy_store_u32(high_at, (g / 2 ? phy_load_u32(high_at) : 0) | (uint32_t)high[lane] << g / 2);
+        }
+    }
+}
+
+/* The 12 bytes drawn in src/quant/q3_k.c. */
+static inline void put_q3_scales(const float *s, uint8_t *out)
+{
+    int codes[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        codes[g] = (int)s[g] + 32;
+    for (int n = 0; n < 8; n++)
+        out[n] = (uint8_t)((codes[n] & 15) | (codes[n + 8] & 15) << 4);
+    for (int n = 0; n < 4; n++)
+        out[8 + n] =
+            (uint8_t)(codes[n] >> 4 | codes[n + 4] >> 4 << 2 | codes[n + 8] >> 4 << 4 | codes[n + 12] >> 4 << 6);
+}
+
+static inline void encode_unit_q3_k(const float *from, uint8_t *out)
+{
+    enum { MASK_AT = 0, QS_AT = 32, SCALES_AT = 96, D_AT = 108 };
+    struct symmetric_block u;
+    encode_symmetric(&u, from, 4, 31, (struct tries){12, -3, -0.125f});
+    for (int set = 0; set < SETS; set++) {
+        ivec q[GROUP];
+        final_codes(&u, set, q);
+        put_three_bits(q, set, out + QS_AT, out + MASK_AT);
+    }
+    put_q3_scales(u.best_s, out + SCALES_AT);
+    phy_store_u16(out + D_AT, phy_f16_round(u.best_d));
+}
+
+void FORM(phy_encode_q3_k)(const float *from, size_t blocks, uint8_t *out)
+{
+    encode_in_units(encode_unit_q3_k, 1, GROUPS * GROUP, 110, from, blocks, out);
 }
 
 void FORM(phy_encode_q6_k)(const float *from, size_t blocks, uint8_t *out)

@@ -4,6 +4,7 @@
 #ifndef PHY_QUANT_ENCODE_UNITS_H
 #define PHY_QUANT_ENCODE_UNITS_H
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/checked_math.h"
@@ -18,6 +19,7 @@ static inline __attribute__((always_inline)) void encode_in_units(encode_unit *e
                                                                   size_t bytes, const float *from, size_t blocks,
                                                                   uint8_t *out)
 {
+    assert(unit * elements <= UNIT_MAX_ELEMENTS && unit * bytes <= UNIT_MAX_BYTES);
     for (; blocks >= unit; blocks -= unit, from += unit * elements, out += unit * bytes)
         encode(from, out);
     if (blocks) {

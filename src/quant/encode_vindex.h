@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Encoders of vindex_fp4 and vindex_fp8. One lane is a sub-block of 32.
  *
- * Least squared error, searched over scale codes (docs/quant.md, "Encoders"): eight neighbouring codes of the block
- * scale, which is every mantissa. For the first, fp4 tries the codes of each sub-block's scale from a little below what
- * its largest entry asks for to half as much again; for the others, those around what erred least. Any decoder reads
- * the result.
+ * Least squared error, searched over scale codes (docs/quant.md, "The encoders here"): eight neighbouring codes of the
+ * block scale, which is every mantissa. For the first, fp4 tries the codes of each sub-block's scale from a little
+ * below what its largest entry asks for to half as much again; for the others, those around what erred least. Any
+ * decoder reads the result.
  *
  * Included after one of quant/lanes_*.h. */
 #include <assert.h>

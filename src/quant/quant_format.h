@@ -38,8 +38,8 @@ phy_decode_blocks phy_decode_f32, phy_decode_f16, phy_decode_bf16, phy_decode_q4
     phy_decode_vindex_fp8;
 
 phy_encode_blocks phy_encode_f32, phy_encode_f16, phy_encode_q4_0, phy_encode_q4_1, phy_encode_q5_0, phy_encode_q5_1,
-    phy_encode_q8_0, phy_encode_mxfp4, phy_encode_q4_k, phy_encode_q5_k, phy_encode_q6_k, phy_encode_vindex_fp4,
-    phy_encode_vindex_fp8;
+    phy_encode_q8_0, phy_encode_mxfp4, phy_encode_q2_k, phy_encode_q3_k, phy_encode_q4_k, phy_encode_q5_k,
+    phy_encode_q6_k, phy_encode_iq4_nl, phy_encode_vindex_fp4, phy_encode_vindex_fp8;
 
 /* count floats to bf16, to nearest even, little-endian bytes. */
 void phy_bf16_encode(const float *from, size_t count, uint8_t *out);

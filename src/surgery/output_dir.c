@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -199,9 +200,10 @@ static bool replaceable(const struct phy_output *out)
     struct stat there;
     if (fstatat(out->parent_fd, out->name, &there, AT_SYMLINK_NOFOLLOW) != 0)
         return false;
-    size_t bytes = strlen(out->name), suffix = strlen(".safetensors");
+    const char *ending = out->params.file_ending ? out->params.file_ending : ".safetensors";
+    size_t bytes = strlen(out->name), suffix = strlen(ending);
     if (S_ISREG(there.st_mode))
-        return bytes >= suffix && strcmp(out->name + bytes - suffix, ".safetensors") == 0;
+        return bytes >= suffix && strcmp(out->name + bytes - suffix, ending) == 0;
     return S_ISDIR(there.st_mode) &&
            (holds(out->parent_fd, out->name, "model.safetensors") ||
             holds(out->parent_fd, out->name, "model.safetensors.index.json") || is_of_that_kind(out));
@@ -212,7 +214,8 @@ static bool replaceable(const struct phy_output *out)
 static enum phy_status check_reports_name(const struct phy_output *out)
 {
     struct stat there;
-    if (!out->params.single_file || fstatat(out->parent_fd, out->reports_name, &there, AT_SYMLINK_NOFOLLOW) != 0)
+    if (!out->params.single_file || out->params.without_reports ||
+        fstatat(out->parent_fd, out->reports_name, &there, AT_SYMLINK_NOFOLLOW) != 0)
         return PHY_OK;
     if ((out->params.force || !out->exists) && holds(out->parent_fd, out->reports_name, "run.json"))
         return PHY_OK;
@@ -231,8 +234,9 @@ static enum phy_status check_replaceable(const struct phy_output *out)
             return phy_fail(
                 host, PHY_ERR_USAGE,
                 "%s exists and is no checkpoint: --force replaces only a directory with model.safetensors or "
-                "its index, or a regular .safetensors file",
-                out->path);
+                "its index%s, or a regular %s file",
+                out->path, out->params.may_replace ? ", or one of the output's kind" : "",
+                out->params.file_ending ? out->params.file_ending : ".safetensors");
     }
     return check_reports_name(out);
 }
@@ -362,9 +366,45 @@ enum phy_status phy_output_fail(const struct phy_output *out, const char *name, 
                     strerror(error), out->params.advice ? "; " : "", out->params.advice ? out->params.advice : "");
 }
 
+/* A new file in memory; the one that the caller closes is a second descriptor of it. */
+static int open_in_memory(struct phy_memory_files *memory, const char *name)
+{
+    int kept = memory->count < PHY_MEMORY_FILES ? memfd_create(name, MFD_CLOEXEC) : -1;
+    int fd = kept >= 0 ? fcntl(kept, F_DUPFD_CLOEXEC, 0) : -1;
+    if (fd < 0 && kept >= 0)
+        close(kept);
+    if (fd < 0)
+        return -1;
+    snprintf(memory->files[memory->count].name, PHY_MEMORY_NAME_BYTES, "%s", name);
+    memory->files[memory->count++].fd = kept;
+    return fd;
+}
+
+enum phy_status phy_output_in_memory(struct phy_output *out, struct phy_memory_files *memory, const char *label,
+                                     const struct phy_host *host)
+{
+    *memory = (struct phy_memory_files){0};
+    *out = (struct phy_output){
+        .params.host = host, .memory = memory, .parent_fd = -1, .partial_fd = -1, .reports_fd = -1, .journal_fd = -1};
+    out->path = join(label, "", "");
+    out->partial_path = join(label, " in memory", "");
+    if (out->path && out->partial_path)
+        return PHY_OK;
+    phy_output_close(out);
+    return phy_fail_memory(host, "a path", strlen(label));
+}
+
+void phy_memory_files_close(struct phy_memory_files *memory)
+{
+    for (size_t i = 0; i < memory->count; i++)
+        close(memory->files[i].fd);
+    memory->count = 0;
+}
+
 enum phy_status phy_output_open_file(const struct phy_output *out, const char *name, uint64_t bytes, int *fd)
 {
-    *fd = openat(out->partial_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    *fd = out->memory ? open_in_memory(out->memory, name)
+                      : openat(out->partial_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (*fd < 0)
         return phy_output_fail(out, name, errno);
     int error = 0;
@@ -460,7 +500,8 @@ enum phy_status phy_output_publish(struct phy_output *out)
     if (!error)
         error = phy_fsync_directory(out->partial_fd);
     if (!error && out->params.single_file) {
-        error = put_in_place(out, out->partial_fd, PHY_OUTPUT_REPORTS, out->reports_name);
+        if (!out->params.without_reports)
+            error = put_in_place(out, out->partial_fd, PHY_OUTPUT_REPORTS, out->reports_name);
         if (!error)
             error = put_in_place(out, out->partial_fd, out->name, out->name);
         if (!error)

@@ -23,10 +23,11 @@
 #define PHY_OUTPUT_JOURNAL "journal"
 
 struct phy_output_params {
-    const char *path;     /* as given; trailing slashes are allowed for a directory */
-    bool single_file;     /* a file is to appear, not a directory */
-    bool force;           /* an earlier output of ours, or a checkpoint, may be replaced */
-    bool without_reports; /* a directory that is to have no physarium/ in it */
+    const char *path;        /* as given; trailing slashes are allowed for a directory */
+    bool single_file;        /* a file is to appear, not a directory */
+    bool force;              /* an earlier output of ours, or a checkpoint, may be replaced */
+    bool without_reports;    /* there is to be no physarium/ in it, or beside it */
+    const char *file_ending; /* of the files that force may replace; NULL: ".safetensors" */
     /* Of a directory that is not of these: whether force may replace it all the same; or NULL. */
     bool (*may_replace)(int dir_fd);
     const char *const *protect; /* paths of what is read: the output may not be, hold or lie in any of them */
@@ -35,15 +36,26 @@ struct phy_output_params {
     const struct phy_host *host;
 };
 
+/* Files without a directory: memfds, which end with the process however it ends. */
+enum { PHY_MEMORY_FILES = 8, PHY_MEMORY_NAME_BYTES = 64 };
+struct phy_memory_files {
+    struct {
+        char name[PHY_MEMORY_NAME_BYTES];
+        int fd;
+    } files[PHY_MEMORY_FILES];
+    size_t count;
+};
+
 struct phy_output {
     struct phy_output_params params;
-    char *path;                                        /* params.path without trailing slashes */
-    const char *name;                                  /* its last part */
-    char *partial_name;                                /* ".<name>.physarium-partial" */
-    char *partial_path;                                /* the same beside the output, as a path to open */
-    char *reports_name;                                /* file outputs: "<name>.physarium" */
-    bool exists;                                       /* something has the output's name */
-    bool found_partial;                                /* begin found the partial directory of an earlier run */
+    struct phy_memory_files *memory; /* not NULL: files are made here, and only open_file, fail and close do anything */
+    char *path;                      /* params.path without trailing slashes */
+    const char *name;                /* its last part */
+    char *partial_name;              /* ".<name>.physarium-partial" */
+    char *partial_path;              /* the same beside the output, as a path to open */
+    char *reports_name;              /* file outputs: "<name>.physarium" */
+    bool exists;                     /* something has the output's name */
+    bool found_partial;              /* begin found the partial directory of an earlier run */
     int parent_fd, partial_fd, reports_fd, journal_fd; /* -1 when not open */
 };
 
@@ -51,6 +63,10 @@ struct phy_output {
  *   PHY_ERR_USAGE   the output is, holds or lies in what is read, or its folder is missing
  *   PHY_ERR_MEMORY  host allocation failed */
 enum phy_status phy_output_check(struct phy_output *out, const struct phy_output_params *params);
+/* An output whose files are made in *memory, which is the caller's to close. PHY_ERR_MEMORY. */
+enum phy_status phy_output_in_memory(struct phy_output *out, struct phy_memory_files *memory, const char *label,
+                                     const struct phy_host *host);
+void phy_memory_files_close(struct phy_memory_files *memory);
 /* Refuse an existing output without force, then make the partial directory, or find it, and lock it.
  *   PHY_ERR_USAGE  the output exists, or another run is at work on it
  *   PHY_ERR_IO */

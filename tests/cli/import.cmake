@@ -1,4 +1,5 @@
 find_program(PHY_PYTHON3 python3)
 if(PHY_PYTHON3)
   phy_script_test(cli.import_small_models ${PHY_PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/import_small_models.py)
+  phy_script_test(cli.run_gguf_files ${PHY_PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/run_gguf_files.py)
 endif()

@@ -110,6 +110,38 @@ static void writes_the_goldens_bytes(void **state)
     assert_true(checked >= sizeof exact / sizeof *exact);
 }
 
+static uint64_t fnv1a(const uint8_t *bytes, size_t count)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < count; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001B3u;
+    return hash;
+}
+
+/* Another compiler or processor must not change what a store holds; a better search may, and then this table. */
+static void writes_the_same_bytes_wherever_it_was_built(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *format;
+        uint64_t hash;
+    } known[] = {
+        {"q2_K", 0xCF2A181CE1D3C6DA},       {"q3_K", 0x707F2A71BD6C9026},       {"q4_K", 0xBA263A6C6C96F39E},
+        {"q5_K", 0x4158215BFE5FC243},       {"q6_K", 0xE726768EA00634CC},       {"iq4_nl", 0x3FB0E9071B86AE8A},
+        {"vindex_fp4", 0x4EFB89156E99E53F}, {"vindex_fp8", 0xDB797E87F8FA6F7D},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const struct phy_quant_format *format = phy_quant_named(known[i].format);
+        const size_t blocks = ELEMENTS / format->elements;
+        uint8_t *bytes = malloc(blocks * format->bytes);
+        format->encode(source(), blocks, bytes);
+        const uint64_t hash = fnv1a(bytes, blocks * format->bytes);
+        free(bytes);
+        if (hash != known[i].hash)
+            fail_msg("%s: the goldens' encoding hashes to 0x%016llX", format->name, (unsigned long long)hash);
+    }
+}
+
 static double rms_error(const float *a, const float *b, size_t count)
 {
     double sum = 0;
@@ -370,7 +402,7 @@ static void every_form_writes_the_same_bytes(void **state)
 {
     (void)state;
     /* Block counts around what fills 8 and 16 lanes, and one that runs through several units. */
-    static const size_t counts[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 37};
+    static const size_t counts[] = {1, 2, 8, 9, 16, 17, 37};
     struct encoder all[MOST_ENCODERS];
     const size_t count = encoders(all);
     uint64_t seed = 20261122;
@@ -506,6 +538,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_the_goldens_bytes),
+        cmocka_unit_test(writes_the_same_bytes_wherever_it_was_built),
         cmocka_unit_test(errs_no_more_than_the_reference_on_every_judged_row_set),
         cmocka_unit_test(errs_on_no_row_much_more_than_the_reference),
         cmocka_unit_test(searched_scales_take_a_tenth_off_the_error_of_fp4),

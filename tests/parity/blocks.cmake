@@ -1,4 +1,4 @@
 # The kernels on blocks.
-foreach(kernel matmul)
+foreach(kernel matmul int8 walk backend)
   phy_test(block_${kernel}_parity SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_block_${kernel}.c)
 endforeach()

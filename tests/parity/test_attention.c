@@ -70,24 +70,24 @@ static void case_free(struct attention_case *c)
 }
 
 /* out (dim), and the largest |v|. */
-static double attend_exactly(const struct attention_case *c, float scale, double *out)
+static double attend_exactly(const float *q, const float *k, const float *v, size_t dim, size_t positions, float scale,
+                             double *out)
 {
-    const float *q = c->q.data, *k = c->k.data, *v = c->v.data;
-    double *p = malloc(c->positions * sizeof *p), largest = -INFINITY, total = 0, most = 0;
-    for (size_t j = 0; j < c->positions; j++) {
+    double *p = malloc(positions * sizeof *p), largest = -INFINITY, total = 0, most = 0;
+    for (size_t j = 0; j < positions; j++) {
         p[j] = 0;
-        for (size_t d = 0; d < c->dim; d++)
-            p[j] += (double)q[d] * (double)k[j * c->dim + d];
+        for (size_t d = 0; d < dim; d++)
+            p[j] += (double)q[d] * (double)k[j * dim + d];
         p[j] *= (double)scale;
         largest = fmax(largest, p[j]);
     }
-    for (size_t j = 0; j < c->positions; j++)
+    for (size_t j = 0; j < positions; j++)
         total += p[j] = exp(p[j] - largest);
-    for (size_t d = 0; d < c->dim; d++) {
+    for (size_t d = 0; d < dim; d++) {
         out[d] = 0;
-        for (size_t j = 0; j < c->positions; j++) {
-            out[d] += p[j] / total * (double)v[j * c->dim + d];
-            most = fmax(most, fabs((double)v[j * c->dim + d]));
+        for (size_t j = 0; j < positions; j++) {
+            out[d] += p[j] / total * (double)v[j * dim + d];
+            most = fmax(most, fabs((double)v[j * dim + d]));
         }
     }
     free(p);
@@ -102,7 +102,7 @@ static void check_case(struct attention_case c, struct worst *worst)
     float first[512];
     char where[160];
     case_make(&c);
-    double most = attend_exactly(&c, scale, expected);
+    double most = attend_exactly(c.q.data, c.k.data, c.v.data, c.dim, c.positions, scale, expected);
     for (const struct phy_attention_variant *v = phy_attention_variants; v->name; v++) {
         if (!phy_cpu_meets(&have, &v->needs))
             continue;
@@ -168,6 +168,95 @@ static void matches_float64_over_a_long_context(void **state)
     assert_true(report_worst(&worst, "long contexts"));
 }
 
+/* ---- neighbouring rows ---- */
+
+struct rows_case {
+    size_t dim, heads, rows, first, window;
+    float key_scale; /* 20: a few keys take all the weight */
+};
+
+static void run_rows(const struct phy_attention_variant *v, const struct rows_case *c, const float *q, const float *k,
+                     const float *values, struct guarded *scratch, float *out)
+{
+    const struct phy_attention_rows attention = {.q = q,
+                                                 .out = out,
+                                                 .row_stride = c->heads * c->dim,
+                                                 .rows = c->rows,
+                                                 .heads = c->heads,
+                                                 .k = k,
+                                                 .v = values,
+                                                 .head_dim = c->dim,
+                                                 .first = c->first,
+                                                 .window = c->window,
+                                                 .scale = 1.0f / sqrtf((float)c->dim),
+                                                 .scratch = scratch->data};
+    v->run_rows(&attention);
+}
+
+static void check_rows(const struct rows_case *c, bool at_end, struct worst *worst)
+{
+    struct phy_cpu_features have = phy_cpu_detect();
+    const size_t width = c->heads * c->dim, positions = c->first + c->rows;
+    struct guarded q, k, values, out, scratch;
+    double expected[512];
+    char where[160];
+    fill(&q, c->rows * width, at_end, 1.0f);
+    fill(&k, positions * c->dim, at_end, c->key_scale);
+    fill(&values, positions * c->dim, at_end, 3.0f);
+    fill(&out, c->rows * width, at_end, 1e9f);
+    fill(&scratch, phy_attention_scratch(c->dim, positions), at_end, 1e9f);
+    for (const struct phy_attention_variant *v = phy_attention_variants; v->name; v++) {
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        snprintf(where, sizeof where, "%s, head of %zu, %zu rows x %zu heads from %zu, window %zu", v->name, c->dim,
+                 c->rows, c->heads, c->first, c->window);
+        run_rows(v, c, q.data, k.data, values.data, &scratch, out.data);
+        for (size_t i = 0; i < c->rows * c->heads; i++) {
+            size_t end = c->first + i / c->heads + 1, begin = end > c->window ? end - c->window : 0;
+            double most = attend_exactly((float *)q.data + i * c->dim, (float *)k.data + begin * c->dim,
+                                         (float *)values.data + begin * c->dim, c->dim, end - begin,
+                                         1.0f / sqrtf((float)c->dim), expected);
+            for (size_t d = 0; d < c->dim; d++)
+                compare(worst, (double)((float *)out.data)[i * c->dim + d], expected[d], 2e-5 * most, i * c->dim + d,
+                        parity_seed, where);
+        }
+        /* A row alone gets the bits that it gets in company. */
+        float *together = malloc(c->rows * width * sizeof *together);
+        memcpy(together, out.data, c->rows * width * sizeof *together);
+        for (size_t r = 0; r < c->rows; r++) {
+            struct rows_case alone = *c;
+            alone.rows = 1;
+            alone.first = c->first + r;
+            run_rows(v, &alone, (float *)q.data + r * width, k.data, values.data, &scratch,
+                     (float *)out.data + r * width);
+        }
+        assert_memory_equal(together, out.data, c->rows * width * sizeof *together);
+        free(together);
+    }
+    guarded_destroy(&q);
+    guarded_destroy(&k);
+    guarded_destroy(&values);
+    guarded_destroy(&out);
+    guarded_destroy(&scratch);
+}
+
+static void rows_match_float64_and_do_not_depend_on_their_neighbours(void **state)
+{
+    static const struct rows_case cases[] = {
+        {64, 3, 21, 0, SIZE_MAX, 1},  {64, 3, 21, 235, SIZE_MAX, 1}, {64, 1, 64, 100, SIZE_MAX, 1},
+        {64, 64, 1, 63, SIZE_MAX, 1}, {64, 4, 16, 64, SIZE_MAX, 20}, {256, 4, 16, 500, 512, 1},
+        {256, 4, 16, 700, 512, 1},    {128, 8, 8, 40, 7, 20},        {80, 5, 12, 64, 64, 1},
+        {96, 2, 5, 127, 1, 1},        {2, 1, 3, 0, SIZE_MAX, 1},     {6, 3, 7, 9, 5, 20},
+        {15, 7, 9, 190, 130, 1},      {250, 2, 3, 62, SIZE_MAX, 1},  {24, 6, 10, 1000, SIZE_MAX, 20},
+        {512, 1, 2, 64, 3, 1},
+    };
+    struct worst worst = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_rows(&cases[i], i % 2 == 0, &worst);
+    assert_true(report_worst(&worst, "rows"));
+}
+
 static void the_table_names_each_form_once(void **state)
 {
     (void)state;
@@ -184,6 +273,7 @@ int main(void)
         cmocka_unit_test(matches_float64_for_every_head_size_and_length),
         cmocka_unit_test(matches_float64_for_every_pattern),
         cmocka_unit_test(matches_float64_over_a_long_context),
+        cmocka_unit_test(rows_match_float64_and_do_not_depend_on_their_neighbours),
     };
     parity_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);

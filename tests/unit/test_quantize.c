@@ -22,69 +22,6 @@ static bool encodable(const char *scheme)
     return true;
 }
 
-/* Row `row` of the stored matrix holds the encoded row `from` (cols). */
-static void check_row(const struct phy_weights *w, size_t row, const float *from)
-{
-    size_t row_bytes;
-    assert_true(phy_weight_row_bytes(w->type, w->cols, &row_bytes));
-    uint8_t *expected = malloc(row_bytes);
-    float *decoded = malloc(w->cols * sizeof *decoded), *again = malloc(w->cols * sizeof *again);
-    assert_true(phy_weight_encode_row(w->type, from, w->cols, expected));
-    assert_memory_equal((const uint8_t *)w->data + row * row_bytes, expected, row_bytes);
-    phy_weight_decode_row(w->type, expected, w->cols, again);
-    phy_store_decode_rows(w, row, row + 1, decoded);
-    assert_memory_equal(decoded, again, w->cols * sizeof *decoded);
-    free(expected);
-    free(decoded);
-    free(again);
-}
-
-static void check_source(const struct phy_store_layer *layer, enum phy_ffn_source source, const float *w, size_t rows,
-                         size_t cols)
-{
-    const struct phy_weights *own = source == PHY_FFN_GATE ? &layer->gate
-                                    : source == PHY_FFN_UP ? &layer->up
-                                                           : &layer->down;
-    float *column = malloc(rows * sizeof *column);
-    if (own->data) {
-        assert_int_equal(own->rows, rows);
-        assert_int_equal(own->cols, cols);
-        for (size_t r = 0; r < rows; r++)
-            check_row(own, r, w + r * cols);
-    } else if (source == PHY_FFN_DOWN) {
-        assert_int_equal(layer->down_by_feature.rows, cols);
-        for (size_t c = 0; c < cols; c++) {
-            for (size_t r = 0; r < rows; r++)
-                column[r] = w[r * cols + c];
-            check_row(&layer->down_by_feature, c, column);
-        }
-    } else {
-        assert_int_equal(layer->gate_up.rows, 2 * rows);
-        for (size_t r = 0; r < rows; r++)
-            check_row(&layer->gate_up, 2 * r + (source == PHY_FFN_UP), w + r * cols);
-    }
-    free(column);
-}
-
-static void check_whole(const char *donor, const char *path)
-{
-    struct phy_ffn_store *store = open_store(path);
-    struct phy_ffn_store_info info;
-    phy_ffn_store_describe(store, &info);
-    for (uint32_t l = 0; l < info.layer_count; l++) {
-        const struct phy_store_layer *layer = phy_ffn_store_layer(store, l);
-        assert_true(layer->present && layer->has_source);
-        for (int s = 0; s < PHY_FFN_SOURCE_COUNT; s++) {
-            size_t rows, cols;
-            float *w = donor_floats(donor, l, (enum phy_ffn_source)s, &rows, &cols);
-            check_source(layer, (enum phy_ffn_source)s, w, rows, cols);
-            free(w);
-        }
-    }
-    assert_false(phy_ffn_store_torn(store));
-    phy_ffn_store_close(&store);
-}
-
 static void every_scheme_and_layout_holds_the_encoded_donor(void **state)
 {
     static const char *const layouts[] = {NULL, "split", "interleaved", "by_feature"};

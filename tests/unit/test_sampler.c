@@ -2,6 +2,7 @@
 /* The choice of tokens, and text as it comes: from logits made by hand, and from a model that says what it is told. */
 #include "support/made_model.h"
 
+#include "base/log.h"
 #include "model/sampler.h"
 
 static struct log_record record;
@@ -112,6 +113,25 @@ static void top_p_cuts_a_flat_tail_by_the_lowest_ids(void **state)
     draw_many((struct phy_sampler_params){.temperature = 1, .top_p = 0.25, .seed = 5}, logits, 64, 20000, counts);
     for (int i = 0; i < 64; i++)
         assert_int_equal(counts[i] > 0, i < 16);
+}
+
+/* Every size of the set, over logits with many ties: the largest, the lowest ids among equals. */
+static void top_k_takes_the_first_of_a_full_sort(void **state)
+{
+    float logits[64];
+    unsigned counts[64];
+    (void)state;
+    for (int i = 0; i < 64; i++)
+        logits[i] = (float)(i * 37 % 11) * 0.01f;
+    for (uint32_t k = 1; k <= 70; k += 3) {
+        draw_many((struct phy_sampler_params){.temperature = 1, .top_k = k, .seed = k}, logits, 64, 5000, counts);
+        for (int i = 0; i < 64; i++) {
+            unsigned before = 0;
+            for (int j = 0; j < 64; j++)
+                before += logits[j] > logits[i] || (logits[j] == logits[i] && j < i);
+            assert_int_equal(counts[i] > 0, before < k);
+        }
+    }
 }
 
 static void a_seed_repeats_and_another_does_not(void **state)
@@ -342,6 +362,52 @@ static void random_tokens_stream_as_valid_text_and_a_seed_repeats_them(void **st
     phy_model_close(&model);
 }
 
+/* The whole list decoded at once, without the prompt's text, each stray byte replaced. */
+static void expect_text(struct text *out, const struct phy_generate_result *result)
+{
+    uint32_t ids[512] = {ASK};
+    struct phy_decoded whole, prompt;
+    const struct phy_decode_params how = {.skip_special = true, .raw_bytes = true};
+    memcpy(ids + 1, result->tokens, result->count * sizeof *ids);
+    assert_int_equal(phy_tokenizer_decode(tokenizer, ids, result->count + 1, &how, &whole), PHY_OK);
+    assert_int_equal(phy_tokenizer_decode(tokenizer, ids, 1, &how, &prompt), PHY_OK);
+    *out = (struct text){.calls = 0};
+    for (size_t at = prompt.bytes; at < whole.bytes;) {
+        size_t length = phy_utf8_sequence(whole.text + at, whole.bytes - at, NULL);
+        assert_true(out->count + 4 < sizeof out->bytes);
+        memcpy(out->bytes + out->count, length ? whole.text + at : "\xEF\xBF\xBD", length ? length : 3);
+        out->count += length ? length : 3;
+        at += length ? length : 1;
+    }
+    phy_decoded_free(&whole);
+    phy_decoded_free(&prompt);
+}
+
+static void a_long_text_streams_as_it_decodes_at_once(void **state)
+{
+    static const char *const names[] = {"gemma3", "llama3", "mistral", "qwen2", "qwen3"};
+    struct phy_tokenizer *kept = tokenizer;
+    struct phy_model *model = open_model(tiny_path("gemma3", NULL), NULL, 2);
+    struct text text = {.calls = 0}, expected;
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        snprintf(path, sizeof path, PHY_TEST_DATA "/golden/tokenizer/tiny-%s/tokenizer.json", names[i]);
+        assert_int_equal(phy_tokenizer_open(&tokenizer, path, NULL), PHY_OK);
+        for (uint64_t seed = 0; seed < 4; seed++) {
+            struct phy_generate_params params = {.ignore_eos = true, .sampler = {.temperature = 30, .seed = seed}};
+            struct phy_generate_result result = generate(model, &text, 200, &params);
+            expect_text(&expected, &result);
+            assert_int_equal(text.count, expected.count);
+            assert_memory_equal(text.bytes, expected.bytes, text.count);
+            phy_generate_result_free(&result);
+        }
+        phy_tokenizer_close(&tokenizer);
+    }
+    tokenizer = kept;
+    phy_model_close(&model);
+}
+
 static void what_does_not_fit_is_an_error_that_says_the_limit(void **state)
 {
     struct phy_model *model = open_model(tiny_path("gemma3", NULL), NULL, 1);
@@ -400,12 +466,14 @@ int main(void)
         cmocka_unit_test(top_k_of_one_and_a_small_top_p_take_the_largest_at_any_temperature),
         cmocka_unit_test(draws_follow_the_probabilities),
         cmocka_unit_test(top_p_cuts_a_flat_tail_by_the_lowest_ids),
+        cmocka_unit_test(top_k_takes_the_first_of_a_full_sort),
         cmocka_unit_test(a_seed_repeats_and_another_does_not),
         cmocka_unit_test(logits_that_are_no_numbers_give_a_token_of_the_vocabulary),
         cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test_setup_teardown(no_character_is_split_and_stray_bytes_are_replaced, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(generate_stops_at_eos_or_goes_on_or_is_stopped, scratch_begin, scratch_end),
         cmocka_unit_test(random_tokens_stream_as_valid_text_and_a_seed_repeats_them),
+        cmocka_unit_test(a_long_text_streams_as_it_decodes_at_once),
         cmocka_unit_test(what_does_not_fit_is_an_error_that_says_the_limit),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

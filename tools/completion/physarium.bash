@@ -29,8 +29,8 @@ _physarium() {
     local ffn='--ffn --path --features --device-memory --fallback --trust'
     local options=''
     case $command in
-    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits audit' ;;
-    inspect) options="--follow-symlinks $common" ;;
+    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit' ;;
+    inspect) options="--follow-symlinks --trust $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
         options="--output --device --threads --memory --method --pattern --eval --gain --beta --iterations --block --sparsity --calibration"
@@ -52,6 +52,8 @@ _physarium() {
         options+=" --output --html --junit --lock --loosen --worst --threads $common"
         ;;
     logits) options="--ids --output --device --threads $ffn $common" ;;
+    quantize) options="--output --scheme --layout --layers --threads --resume --force $common" ;;
+    export) options="--gguf --vindex --ffn --scheme --threads --trust --force $common" ;;
     esac
 
     case $previous in
@@ -79,10 +81,14 @@ _physarium() {
         ;;
     --fallback) mapfile -t COMPREPLY < <(compgen -W cpu -- "$current") && return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
+    --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4' -- "$current") && return ;;
+    --layout) mapfile -t COMPREPLY < <(compgen -W 'split interleaved by_feature' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
-        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern | --features | --device-memory | --paths | --budget | --loosen | --worst) return ;;
-    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --ffn | --against | --prompts | --cache | --bounds | --oracle | --junit | --lock)
+        -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern | --features | --device-memory | \
+        --paths | --budget | --loosen | --worst) return ;;
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --gguf | --vindex | --ffn | --against | --prompts | \
+        --cache | --bounds | --oracle | --junit | --lock)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;

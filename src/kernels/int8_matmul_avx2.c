@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/block_unpack.h"
+#include "kernels/int8_matmul_forms.h"
+#include "kernels/vec_avx2.h"
+#include "kernels/vec_math.h"
+
+#define INT8_FORM(name) name##_avx2
+
+/* Where large products cancel (codes and the minima or the 32 that are taken off), sums go on in float64: the integers
+ * are exact, and so is the tolerance kept however small the difference. q8_0 has no such difference. */
+struct total {
+    __m256d exact;
+    vec sum;
+};
+
+INLINE struct total total_zero(void)
+{
+    return (struct total){_mm256_setzero_pd(), vec_zero()};
+}
+
+/* One of the two is zero. */
+INLINE float total_sum(struct total total)
+{
+    double lanes[4];
+    _mm256_storeu_pd(lanes, total.exact);
+    return (float)(lanes[0] + lanes[1] + (lanes[2] + lanes[3])) + vec_sum(total.sum);
+}
+
+INLINE int store_codes(int8_t *to, const vec *scaled)
+{
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(scaled[0]), _mm256_cvtps_epi32(scaled[1]));
+    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xD8);
+    const __m128i low = _mm256_castsi256_si128(ordered), high = _mm256_extracti128_si256(ordered, 1);
+    _mm_storeu_si128((__m128i *)to, _mm_packs_epi16(low, high));
+    __m128i sum = _mm_madd_epi16(_mm_add_epi16(low, high), _mm_set1_epi16(1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
+}
+
+INLINE __m256i load32(const void *at)
+{
+    return _mm256_loadu_si256(at);
+}
+
+INLINE double half_value(const uint8_t *at)
+{
+    return (double)_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(phy_load_u16(at))));
+}
+
+/* Eight lanes of integers to float64, times a factor, added. */
+INLINE __m256d add_exactly(__m256i lanes, double factor, __m256d sum)
+{
+    const __m256d by = _mm256_set1_pd(factor);
+    sum = _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(lanes)), by, sum);
+    return _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(lanes, 1)), by, sum);
+}
+
+INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const int16_t *sums, size_t stride,
+                     size_t count, struct total total[])
+{
+    const __m256i codes16 = _mm256_cvtepu8_epi16(q4_k_scales(w));       /* words s0..7, m0..7 */
+    const __m256i minima = _mm256_permute4x64_epi64(codes16, 0xFA);     /* m0..3 m0..3 m4..7 m4..7 */
+    const __m256i minima_twice = _mm256_unpacklo_epi16(minima, minima); /* one for each sum of 16 */
+    const double d = half_value(w), dmin = half_value(w + 2);
+    const __m256i nibble = _mm256_set1_epi8(0x0F);
+    short scales[16];
+    __m256i part[4];
+    _mm256_storeu_si256((__m256i *)scales, codes16);
+    UNROLL
+    for (size_t j = 0; j < count; j++)
+        part[j] = _mm256_setzero_si256();
+    UNROLL
+    for (size_t g = 0; g < 8; g++) {
+        const __m256i qs = load32(w + 16 + 32 * (g / 2));
+        const __m256i codes = _mm256_and_si256(g % 2 ? _mm256_srli_epi16(qs, 4) : qs, nibble);
+        UNROLL
+        for (size_t j = 0; j < count; j++) {
+            const __m256i pairs = _mm256_maddubs_epi16(codes, load32(x + j * stride * PHY_INT8_GROUP + 32 * g));
+            part[j] = _mm256_add_epi32(part[j], _mm256_madd_epi16(pairs, _mm256_set1_epi16(scales[g])));
+        }
+    }
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        const __m256i below = _mm256_madd_epi16(minima_twice, load32(sums + j * stride * PHY_INT8_GROUP_SUMS));
+        const double x_scale = (double)scale[j * stride];
+        total[j].exact = add_exactly(part[j], d * x_scale, total[j].exact);
+        total[j].exact = add_exactly(below, -dmin * x_scale, total[j].exact);
+    }
+}
+
+INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, const int16_t *sums, size_t stride,
+                     size_t count, struct total total[])
+{
+    const __m256i scales = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 192)));
+    const double d = half_value(w + 208);
+    short each[16];
+    __m256i part[4];
+    _mm256_storeu_si256((__m256i *)each, scales);
+    UNROLL
+    for (size_t j = 0; j < count; j++)
+        part[j] = _mm256_setzero_si256();
+    UNROLL
+    for (size_t g = 0; g < 8; g++) {
+        const __m256i codes = q6_k_raw_codes(w, g);
+        const __m256i words = _mm256_set_m128i(_mm_set1_epi16(each[2 * g + 1]), _mm_set1_epi16(each[2 * g]));
+        UNROLL
+        for (size_t j = 0; j < count; j++) {
+            const __m256i pairs = _mm256_maddubs_epi16(codes, load32(x + j * stride * PHY_INT8_GROUP + 32 * g));
+            part[j] = _mm256_add_epi32(part[j], _mm256_madd_epi16(pairs, words));
+        }
+    }
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        const __m256i offset = _mm256_madd_epi16(scales, load32(sums + j * stride * PHY_INT8_GROUP_SUMS));
+        const __m256i lanes = _mm256_sub_epi32(part[j], _mm256_slli_epi32(offset, 5)); /* codes less 32 */
+        total[j].exact = add_exactly(lanes, d * (double)scale[j * stride], total[j].exact);
+    }
+}
+
+/* Magnitudes of the codes, times activations with the codes' signs: pairs reach 2 * 128 * 127, which a word holds. */
+INLINE void dot_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const float *scale, size_t stride, size_t count,
+                     struct total total[])
+{
+    vec part[4];
+    UNROLL
+    for (size_t j = 0; j < count; j++)
+        part[j] = vec_zero();
+    for (size_t b = 0; b < blocks; b++) {
+        const __m256i codes = load32(w + b * 34 + 2), magnitude = _mm256_abs_epi8(codes);
+        const vec d = _mm256_cvtph_ps(_mm_set1_epi16((short)phy_load_u16(w + b * 34)));
+        UNROLL
+        for (size_t j = 0; j < count; j++) {
+            const __m256i xs = _mm256_sign_epi8(load32(x + j * stride * PHY_INT8_GROUP + 32 * b), codes);
+            const __m256i lanes = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, xs), _mm256_set1_epi16(1));
+            part[j] = vec_fma(_mm256_cvtepi32_ps(lanes), d, part[j]);
+        }
+    }
+    UNROLL
+    for (size_t j = 0; j < count; j++)
+        total[j].sum = vec_fma(part[j], vec_set1(scale[j * stride]), total[j].sum);
+}
+
+INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const int8_t *paired,
+                      const float *scale, const int16_t *sums, size_t stride, size_t count, struct total total[])
+{
+    (void)paired;
+    if (type == PHY_WEIGHT_Q4_K)
+        dot_q4_k(w, x, scale, sums, stride, count, total);
+    else if (type == PHY_WEIGHT_Q6_K)
+        dot_q6_k(w, x, scale, sums, stride, count, total);
+    else
+        dot_q8_0(w, blocks, x, scale, stride, count, total);
+}
+
+#include "kernels/int8_matmul_simd.h"
+
+/* Without a product of four bytes there is nothing that turning the codes would gain. */
+void INT8_FORM(phy_int8_matmul)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel)
+{
+    (void)panel;
+    phy_int8_matvec_avx2(product, row_begin, row_end);
+}

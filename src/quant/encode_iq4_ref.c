@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quant/lanes_ref.h"
+
+#include "quant/encode_iq4.h"

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A GGUF file in place of a model's directory: the same bytes as from the directory that import makes, and nothing left."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import small_models  # noqa: E402
+
+PHYSARIUM = os.environ["PHYSARIUM"]
+WORK = None
+
+
+def run(*args, **environment):
+    done = subprocess.run([PHYSARIUM, *map(str, args)], capture_output=True,
+                          env=dict(os.environ, TMPDIR=str(WORK / "tmp")) | environment)
+    assert os.listdir(WORK / "tmp") == [], "something was left behind"
+    return done
+
+
+def both(name):
+    writer, _, _ = small_models.build(name)
+    file, directory = WORK / f"{name}.gguf", WORK / name
+    file.write_bytes(writer.bytes())
+    done = run("import", file, "-o", directory, "-q")
+    assert done.returncode == 0, done.stderr
+    return file, directory
+
+
+def every_architecture_runs_from_its_file():
+    for name in small_models.MODELS.keys() - {"qwen2"}:  # its YaRN is imported but not run
+        file, directory = both(name)
+        for command in (["logits", "--ids", "3,7,30,12", "-o", WORK / "out", "--threads", "1", "-q"],
+                        ["tokenize", "-p", "a b", "-q"], ["generate", "-p", "a b", "-n", "5", "--ignore-eos", "-q"]):
+            said = []
+            for model in (directory, file):
+                done = run(command[0], model, *command[1:])
+                assert done.returncode == 0 and done.stderr == b"", done.stderr
+                said.append((done.stdout, (WORK / "out").read_bytes()))
+            assert said[0] == said[1], f"{name}: {command[0]}"
+
+
+def eval_takes_a_file_on_either_side():
+    file, directory = both("llama3")
+    text = WORK / "text"
+    text.write_bytes(bytes(range(3, 40)) * 4)
+    words = WORK / "ids"
+    words.write_bytes(b"".join(i.to_bytes(4, "little") for i in text.read_bytes()))
+    said = {run("eval", a, "--baseline", b, "--ids", words, "--ctx", "16", "--json", "-q").stdout
+            for a, b in ((directory, directory), (file, directory), (directory, file), (file, file))}
+    assert len(said) == 1 and b'"kl_bits"' in said.pop()
+
+
+def what_cannot_be_run_is_refused_and_leaves_nothing():
+    file, _ = both("qwen3")
+    cut = WORK / "cut.gguf"
+    cut.write_bytes(file.read_bytes()[:3000])
+    done = run("generate", cut, "-p", "a")
+    assert done.returncode == 4 and done.stderr.startswith(str(cut).encode()), done
+    done = run("generate", file, "-p", "a", TMPDIR=str(WORK / "absent"))
+    assert done.returncode == 3 and b"absent: No such file or directory" in done.stderr, done
+    done = run("logits", file, "--ids", "40", "-o", WORK / "out", "-q")
+    assert done.returncode == 2 and b"token 40" in done.stderr, done
+
+
+TESTS = [every_architecture_runs_from_its_file, eval_takes_a_file_on_either_side,
+         what_cannot_be_run_is_refused_and_leaves_nothing]
+for test in TESTS:
+    with tempfile.TemporaryDirectory() as temporary:
+        WORK = pathlib.Path(temporary)
+        (WORK / "tmp").mkdir()
+        (WORK / "out").touch()
+        test()
+        print(test.__name__.replace("_", " "))

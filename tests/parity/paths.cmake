@@ -1,0 +1,11 @@
+# FFN paths on the CPU's forms and on every Vulkan driver found, each in a process of its own (matmul_vulkan.cmake).
+add_executable(test_ffn_paths ${CMAKE_CURRENT_LIST_DIR}/test_ffn_paths.c)
+target_link_libraries(test_ffn_paths PRIVATE phy_all PkgConfig::CMOCKA)
+target_include_directories(test_ffn_paths PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+target_compile_definitions(test_ffn_paths PRIVATE PHY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests")
+target_compile_options(test_ffn_paths PRIVATE -Wno-conversion)
+phy_driver_test(ffn_paths_cpu none test_ffn_paths cpu)
+phy_driver_test(ffn_paths_hardware hardware test_ffn_paths hardware)
+phy_driver_test(ffn_paths_lavapipe lavapipe test_ffn_paths vulkan)
+phy_driver_test(ffn_paths_lavapipe_validated lavapipe-validated test_ffn_paths vulkan reduced)
+phy_driver_test(ffn_paths_swiftshader swiftshader test_ffn_paths vulkan reduced)
