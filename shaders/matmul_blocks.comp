@@ -5,9 +5,11 @@
 // One barrier, where LANES > 1, stands between everyone's parts of a sum and the one who adds them up.
 // The reference is phy_weight_decode_row and a product in float64; the contract is src/kernels/matmul.h.
 //
-// matmul.comp for the block formats: docs/shaders.md draws the flow. Up to 8 lanes share a head and take its units in
+// matmul.comp for the block formats, and with PHY_MATMUL_LISTED, for all formats, for rows of w by list: docs/shaders.md
+// draws the flow. Up to 8 lanes share a head and take its units in
 // turn; more take the next heads. Codes are multiplied as they are and each sum of up to 32 by its scale; with a minimum
-// (q4_K) each weight is made first, exactly, since scale * code and minimum may cancel.
+// (q4_K) each weight is made first, exactly, since scale * code and minimum may cancel. Each product that is added is an
+// fma: glslc keeps NoContraction on one copy of what it unrolls, and sums must not depend on a row's place in the tile.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #include "shared/matmul.h"
@@ -21,10 +23,15 @@ const uint ROWS = PHY_MATMUL_ROWS, COUNT = PHY_MATMUL_COUNT;
 
 layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer X { vec4 x[]; };
 layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Y { float y[]; };
+#ifdef PHY_MATMUL_LISTED
+layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer List { uint list[]; };
+#endif
 layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
 const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
-#ifndef PHY_GROUP_LOOP
+#if PHY_MATMUL_TYPE <= PHY_LAYOUT_F32
+#define PHY_GROUP_LOOP [[unroll]]
+#else
 #define PHY_GROUP_LOOP [[dont_unroll]]
 #endif
 // One more, so that neighbours who read their sums column by column meet different banks.
@@ -42,8 +49,13 @@ void main()
     uint units = push.blocks, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
     uint w_at[ROWS], x_at[COUNT];
     // What lies beyond the edges is read from the last row, computed and dropped: no branch.
-    [[unroll]] for (uint r = 0; r < ROWS; r++)
-        w_at[r] = min(row + r, push.row_end - 1) * PHY_LAYOUT_ROW(TYPE, units, supers);
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        uint at = min(row + r, push.row_end - 1);
+#ifdef PHY_MATMUL_LISTED
+        at = list[push.list_at + at] - push.first_row;
+#endif
+        w_at[r] = at * PHY_LAYOUT_ROW(TYPE, units, supers);
+    }
     [[unroll]] for (uint n = 0; n < COUNT; n++)
         x_at[n] = push.x_at + min(first + n, push.count - 1) * push.x_stride;
     precise float sum[SUMS];
@@ -91,10 +103,12 @@ void main()
                 }
             }
             [[unroll]] for (uint i = 0; i < SUMS; i++) {
-                precise float scaled = HAS_MINIMUM ? s[i] : s[i] * scale[i / COUNT].x;
+                if (HAS_MINIMUM || !HAS_SCALE)
+                    part[i] += s[i];
+                else
+                    part[i] = fma(s[i], scale[i / COUNT].x, part[i]);
                 if (SCALES == 2)
-                    scaled += s[SUMS + i] * scale[i / COUNT].y;
-                part[i] += scaled;
+                    part[i] = fma(s[SUMS + i], scale[i / COUNT].y, part[i]);
             }
         }
         [[unroll]] for (uint i = 0; i < SUMS; i++)

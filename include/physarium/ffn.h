@@ -115,36 +115,49 @@ PHY_API enum phy_status phy_export_run(const struct phy_export_params *params, s
 
 /* ---- paths ---- */
 
-/* One way of computing a model's FFN: "storage" or "storage:kernel" (docs/ffn.md has the table). */
+/* One way of computing a model's FFN: "storage" or "storage:kernel" (docs/ffn.md has the table, and the order in which
+ * the router prefers them). */
 struct phy_ffn;
 
 struct phy_ffn_params {
     const struct phy_ffn_store *store; /* NULL: the model's own matrices; must outlive the path */
-    /* Only this path may be taken; NULL: the router takes the best that store and device offer. */
+    /* Only this path may be taken, in every layer; NULL: the router takes the best that store and device offer, and
+     * layers that the store lacks run the model's own matrices. */
     const char *path;
     const char *device;     /* as in phy_model_params; NULL: "cpu" */
-    uint64_t device_memory; /* bytes for matrices on a Vulkan device, later layers run on the CPU; 0: no limit */
+    uint64_t device_memory; /* bytes for matrices on a Vulkan device, later layers run on the CPU; 0: what it holds */
     uint32_t top_k;         /* sparse paths: features visited; 0: all */
-    bool fallback_cpu;      /* a device that is lost hands over to the CPU */
+    bool fallback_cpu;      /* a device that is lost, or multiplies wrongly, hands over to the CPU, with a warning */
     bool trust;             /* do not check that the store was made of this model's matrices */
 };
 
 /* Make a path for `model`. Use it with phy_model_set_ffn. On success *out is the caller's: phy_ffn_destroy(&ffn), after
- * the sessions that use it and before the model. PHY_ERR_USAGE        no path of that name PHY_ERR_UNSUPPORTED  the
- * store or the device does not offer it: the log says why PHY_ERR_MISMATCH     the store was made of another model
- *   PHY_ERR_DEVICE, PHY_ERR_MEMORY, PHY_ERR_FORMAT */
+ * the sessions that use it and before the model. params NULL: all defaults. The log of a failure says why:
+ *
+ *   PHY_ERR_USAGE        no path of that name, more features than there are, a number of features for a path that is
+ *                        not sparse, a bound on the memory of a CPU
+ *   PHY_ERR_UNSUPPORTED  the store or the device does not offer it
+ *   PHY_ERR_MISMATCH     the store was made of another model
+ *   PHY_ERR_DEVICE       no such device, lost, or its products are wrong
+ *   PHY_ERR_MEMORY       of the host; a device without room for all layers leaves the rest to the CPU, with a warning
+ *   PHY_ERR_INTERRUPTED  the host asked to stop
+ *
+ * Its forward passes may fail with PHY_ERR_IO: a file of the store became shorter. One session at work at a time. */
 PHY_API enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model,
                                        const struct phy_ffn_params *params);
+/* Accepts a pointer to NULL; sets it to NULL. */
 PHY_API void phy_ffn_destroy(struct phy_ffn **ffn);
 /* Sessions created from now on compute their FFN with this path; NULL: with the model's own matrices again. */
 PHY_API void phy_model_set_ffn(struct phy_model *model, struct phy_ffn *ffn);
 
 struct phy_ffn_info {
-    const char *path;                                        /* "interleaved_q4k:fused" */
-    const char *device;                                      /* "vulkan:0" */
-    const char *bucket;                                      /* "exact", "quantised" or "fp4" */
-    uint32_t device_layers;                                  /* layers on the device; the others on the CPU */
-    uint64_t features_visited, features_skipped, bytes_read; /* so far; features: of walks */
+    const char *path;       /* "interleaved_q4k:fused": that of the stored layers */
+    const char *device;     /* "vulkan:0"; the text changes when the CPU takes over */
+    const char *bucket;     /* "exact", "quantised" or "fp4" */
+    uint32_t device_layers; /* layers on the device; the others on the CPU */
+    /* So far. Of walks: features listed, and those of them whose contribution was exactly zero. Of matrices: each call
+     * reads what it needs once, however many rows of x there are. */
+    uint64_t features_visited, features_skipped, bytes_read;
 };
 PHY_API void phy_ffn_describe(const struct phy_ffn *ffn, struct phy_ffn_info *out);
 

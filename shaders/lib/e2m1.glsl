@@ -3,10 +3,10 @@
 #ifndef PHY_LIB_E2M1_GLSL
 #define PHY_LIB_E2M1_GLSL
 
-// Nibble j of each word: 0 1 2 3 4 6 8 12 by its low three bits, its fourth the sign.
-ivec4 e2m1_twice(uvec4 words, uint j)
+// The four bits from `shift` of each word: 0 1 2 3 4 6 8 12 by the low three, the fourth is the sign.
+ivec4 e2m1_twice(uvec4 words, uint shift)
 {
-    uvec4 code = words >> 4u * j;
+    uvec4 code = words >> shift;
     ivec4 magnitude = ivec4(uvec4(0xC8643210u) >> ((code & 7u) << 2) & 15u);
     ivec4 sign = ivec4(code << 28) >> 31; // -1 or 0
     return (magnitude ^ sign) - sign;

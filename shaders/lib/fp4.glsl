@@ -22,5 +22,5 @@ vec2 unit_scales(uvec4 head, float scale, uint n)
 
 ivec4 unit_integers(Unit unit, uint side, uint j)
 {
-    return e2m1_twice(unit.codes[0], 4u * side + j);
+    return e2m1_twice(unit.codes[0], 8u * j + 4u * side);
 }

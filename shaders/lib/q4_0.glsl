@@ -9,5 +9,12 @@ vec2 unit_scales(uvec4 head, float scale, uint n)
 
 ivec4 unit_integers(Unit unit, uint side, uint j)
 {
-    return ivec4(unit.codes[0] >> 16u * side + 4u * j & 15u) - 8;
+    return ivec4(unit.codes[0] >> 8u * j + 4u * side & 15u) - 8;
+}
+
+// Less 8 in each byte: the bit above keeps a borrow from the next.
+uvec4 unit_bytes(Unit unit, uint side)
+{
+    uvec4 code = unit.codes[0] >> 4u * side & 0x0F0F0F0Fu;
+    return (code | 0x80808080u) - 0x08080808u ^ 0x80808080u;
 }

@@ -17,5 +17,10 @@ float unit_minimum(uvec4 head, uint n)
 
 ivec4 unit_integers(Unit unit, uint side, uint j)
 {
-    return ivec4(unit.codes[0] >> 16u * side + 4u * j & 15u);
+    return ivec4(unit.codes[0] >> 8u * j + 4u * side & 15u);
+}
+
+uvec4 unit_bytes(Unit unit, uint side)
+{
+    return unit.codes[0] >> 4u * side & 0x0F0F0F0Fu;
 }

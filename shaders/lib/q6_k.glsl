@@ -10,6 +10,14 @@ vec2 unit_scales(uvec4 head, float scale, uint n)
 
 ivec4 unit_integers(Unit unit, uint side, uint j)
 {
-    uvec4 high = unit.high.xxyy >> uvec4(0, 2, 0, 2) + (16u * side + 4u * j) & 3u;
-    return ivec4(unit.codes[0] >> 16u * side + 4u * j & 15u | high << 4) - 32;
+    uvec4 high = unit.high.xxyy >> uvec4(0, 4, 0, 4) + (8u * j + 2u * side) & 3u;
+    return ivec4(unit.codes[0] >> 8u * j + 4u * side & 15u | high << 4) - 32;
+}
+
+// Less 32 in each byte: the bit above keeps a borrow from the next.
+uvec4 unit_bytes(Unit unit, uint side)
+{
+    uvec4 high = unit.high.xxyy >> uvec4(0, 4, 0, 4) + 2u * side & 0x03030303u;
+    uvec4 code = unit.codes[0] >> 4u * side & 0x0F0F0F0Fu | high << 4;
+    return (code | 0x80808080u) - 0x20202020u ^ 0x80808080u;
 }

@@ -12,3 +12,8 @@ ivec4 unit_integers(Unit unit, uint side, uint j)
 {
     return signed_bytes(unit.codes[side], j);
 }
+
+uvec4 unit_bytes(Unit unit, uint side)
+{
+    return unit.codes[side];
+}

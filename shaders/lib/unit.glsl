@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unpacking of the block format PHY_MATMUL_TYPE, as the device layout of shared/weight_layout.h holds it. A format's file
+// Unpacking of the format PHY_MATMUL_TYPE, as the device layout of shared/weight_layout.h holds it. A format's file
 // defines, for 32 columns of a row, of which 16 side + 4j + c is component c of group j = 0..3 of side 0 or 1:
 //
 //   ivec4 unit_integers(Unit, side, j)    codes as integers, or
 //   vec4 unit_values(Unit, side, j)       as exact floats, where they are no integers
 //   vec2 unit_scales(head, scale, n)      of the two sides of unit n of its 8
 //   float unit_minimum(head, n)           q4_K: what is taken off
+//   uvec4 unit_bytes(Unit, side)          q8_0, q4_0, q4_K, q6_K: the integers of a side, as four signed bytes in a
+//                                         word: byte j of word c
 //
 // A weight is unit_values * scale, less the minimum: as docs/quant.md decodes it, bit for bit where the device keeps
 // subnormals.
@@ -14,7 +16,7 @@
 #include "shared/weight_layout.h"
 
 const uint TYPE = PHY_MATMUL_TYPE;
-const bool HAS_MINIMUM = TYPE == PHY_LAYOUT_Q4_K, TWO_SCALES = TYPE == PHY_LAYOUT_Q6_K;
+const bool HAS_SCALE = TYPE > PHY_LAYOUT_F32, HAS_MINIMUM = TYPE == PHY_LAYOUT_Q4_K, TWO_SCALES = TYPE == PHY_LAYOUT_Q6_K;
 const uint CODES = PHY_LAYOUT_CODES(TYPE);
 
 struct Unit {
@@ -22,7 +24,9 @@ struct Unit {
     uvec2 high; // q6_K
 };
 
-#if PHY_MATMUL_TYPE == PHY_LAYOUT_Q8_0
+#if PHY_MATMUL_TYPE <= PHY_LAYOUT_F32
+#include "lib/floats.glsl"
+#elif PHY_MATMUL_TYPE == PHY_LAYOUT_Q8_0
 #include "lib/q8_0.glsl"
 #elif PHY_MATMUL_TYPE == PHY_LAYOUT_Q4_0
 #include "lib/q4_0.glsl"
@@ -38,7 +42,7 @@ struct Unit {
 #include "lib/mxfp4.glsl"
 #endif
 
-#if PHY_MATMUL_TYPE != PHY_LAYOUT_FP8
+#if PHY_MATMUL_TYPE > PHY_LAYOUT_F32 && PHY_MATMUL_TYPE != PHY_LAYOUT_FP8
 vec4 unit_values(Unit unit, uint side, uint j)
 {
     return vec4(unit_integers(unit, side, j));
@@ -50,5 +54,16 @@ float unit_minimum(uvec4 head, uint n)
     return 0.0;
 }
 #endif
+
+// The weights themselves.
+vec4 unit_weights(Unit unit, uvec4 head, float scale, uint n, uint side, uint j)
+{
+    precise vec4 w = unit_values(unit, side, j);
+    if (HAS_SCALE)
+        w *= unit_scales(head, scale, n)[side];
+    if (HAS_MINIMUM)
+        w -= unit_minimum(head, n);
+    return w;
+}
 
 #endif

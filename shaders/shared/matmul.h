@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What matmul.comp, ffn_gate.comp and src/vk agree on; included by both. */
+/* What the shaders of products and src/vk agree on; included by both. */
 #ifndef PHY_SHADERS_SHARED_MATMUL_H
 #define PHY_SHADERS_SHARED_MATMUL_H
 
@@ -24,7 +24,8 @@
 #define PHY_MATMUL_BINDING_W 0 /* rows of words of 16 bytes, padded with zeros; blocks: weight_layout.h */
 #define PHY_MATMUL_BINDING_X 1 /* rows of whole blocks of PHY_MATMUL_X_UNIT floats, padded with zeros */
 #define PHY_MATMUL_BINDING_Y 2
-#define PHY_MATMUL_BINDINGS 3
+#define PHY_MATMUL_BINDING_SCRATCH 3 /* decode.comp: rows of whole units of float32, which are W of a product then */
+#define PHY_MATMUL_BINDINGS 4
 
 /* Columns that rows of x are padded to: a unit of weight_layout.h. */
 #define PHY_MATMUL_X_UNIT 32
@@ -35,12 +36,14 @@
 #define PHY_MATMUL_PUSH_MEMBERS                                                                                        \
     PHY_UINT row_begin;                                                                                                \
     PHY_UINT row_end;                                                                                                  \
-    PHY_UINT blocks;   /* in a row of w: floats' words of 16 bytes, or units of 32 columns */                          \
-    PHY_UINT count;    /* rows of x */                                                                                 \
-    PHY_UINT x_at;     /* vec4s */                                                                                     \
-    PHY_UINT x_stride; /* vec4s */                                                                                     \
-    PHY_UINT y_at;     /* floats; of the slice's row 0 */                                                              \
-    PHY_UINT y_stride; /* floats */
+    PHY_UINT blocks;    /* in a row of w: of matmul.comp words of 16 bytes, else units of 32 columns */                \
+    PHY_UINT count;     /* rows of x */                                                                                \
+    PHY_UINT x_at;      /* vec4s */                                                                                    \
+    PHY_UINT x_stride;  /* vec4s */                                                                                    \
+    PHY_UINT y_at;      /* floats; of the slice's row 0 */                                                             \
+    PHY_UINT y_stride;  /* floats */                                                                                   \
+    PHY_UINT list_at;   /* words; by list: row_begin .. are places in the list */                                      \
+    PHY_UINT first_row; /* by list: of the bound slice */
 
 /* Push constants of ffn_gate.comp: out = act(gate) * up, in rows of `width` of `out_stride` floats; the rest of a row
  * becomes zero. `step`: 1 from one of gate's values, and of up's, to the next; 2 where they lie in turn. */
@@ -55,11 +58,68 @@
     PHY_UINT out_at;     /* floats */                                                                                  \
     PHY_UINT activation; /* enum phy_activation: 0 SiLU, 1 tanh-GELU */
 
+/* Push constants of decode.comp: rows row_begin .. row_end - 1 of the bound slice to the scratch, from its beginning.
+ */
+#define PHY_DECODE_INVOCATIONS 64
+#define PHY_DECODE_PUSH_MEMBERS                                                                                        \
+    PHY_UINT row_begin;                                                                                                \
+    PHY_UINT row_end;                                                                                                  \
+    PHY_UINT units;
+
+/* Push constants of round_x.comp: `count` rows of `units` units, each to codes and scales:
+ *
+ *   codes   8 words of each unit: column 16 side + 4j + c is bits 8j..8j+7 of word 4 side + c
+ *   scales  of each 8 units a float32 */
+#define PHY_ROUND_INVOCATIONS 64
+#define PHY_ROUND_PUSH_MEMBERS                                                                                         \
+    PHY_UINT units;                                                                                                    \
+    PHY_UINT x_at;     /* vec4s */                                                                                     \
+    PHY_UINT x_stride; /* vec4s */                                                                                     \
+    PHY_UINT to_at;    /* words, a multiple of 4; rows of PHY_ROUNDED_ROW */
+/* 16-byte words of a rounded row. */
+#define PHY_ROUNDED_ROW(units, supers) ((units)*2u + ((supers) + 3u) / 4u)
+
+/* Push constants of walk_down.comp: parts[segment] = the sum of value * row over PHY_WALK_SEGMENT places of the list.
+ */
+#define PHY_WALK_SEGMENT 64
+#define PHY_WALK_INVOCATIONS 64
+#define PHY_WALK_PUSH_MEMBERS                                                                                          \
+    PHY_UINT units;                                                                                                    \
+    PHY_UINT list_at; /* words */                                                                                      \
+    PHY_UINT list_begin;                                                                                               \
+    PHY_UINT list_end;                                                                                                 \
+    PHY_UINT first_row;                                                                                                \
+    PHY_UINT values_at; /* floats */                                                                                   \
+    PHY_UINT parts_at;  /* vec4s; of the dispatch's first segment */
+
+/* Push constants of walk_sum.comp: y[column] = the sum over all segments. */
+#define PHY_WALK_SUM_PUSH_MEMBERS                                                                                      \
+    PHY_UINT cols;                                                                                                     \
+    PHY_UINT segments;                                                                                                 \
+    PHY_UINT parts_at; /* floats */                                                                                    \
+    PHY_UINT stride;   /* floats */                                                                                    \
+    PHY_UINT y_at;     /* floats */
+
 #ifndef PHY_GLSL
+struct phy_decode_push {
+    PHY_DECODE_PUSH_MEMBERS
+};
+struct phy_round_push {
+    PHY_ROUND_PUSH_MEMBERS
+};
+struct phy_walk_push {
+    PHY_WALK_PUSH_MEMBERS
+};
+struct phy_walk_sum_push {
+    PHY_WALK_SUM_PUSH_MEMBERS
+};
+static_assert(sizeof(struct phy_decode_push) == 12 && sizeof(struct phy_round_push) == 16 &&
+                  sizeof(struct phy_walk_push) == 28 && sizeof(struct phy_walk_sum_push) == 20,
+              "the shaders' blocks have no padding");
 struct phy_matmul_push {
     PHY_MATMUL_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_matmul_push) == 32, "the shader's block has no padding and is within 128 bytes");
+static_assert(sizeof(struct phy_matmul_push) == 40, "the shader's block has no padding and is within 128 bytes");
 struct phy_ffn_gate_push {
     PHY_FFN_GATE_PUSH_MEMBERS
 };

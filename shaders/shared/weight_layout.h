@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How block formats lie on a device; included by C, which lays them so once (vk_matmul_layout.c), and by GLSL.
+/* How weights lie on a device; included by C, which lays them so once (vk_matmul_layout.c), and by GLSL.
  *
  * Blocks on disk have odd sizes, 17 to 257 bytes. Here a row of `units` units of 32 columns is four planes of whole
  * 16-byte words, so that neighbours load neighbouring 16 bytes:
  *
- *   codes    of each unit 16 bytes (32 nibbles) or 32 (bytes); columns beyond the matrix are padding
+ *   codes    of each unit 16 bytes (32 nibbles), 32 (bytes), 64 or 128 (floats); beyond the matrix zeros
  *   high     q6_K: 8 bytes of each unit, the upper two bits of its codes
  *   heads    of each 8 units (256 columns) what their scales come from
  *   scales   of each 8 units one float32: q6_K's d, vindex_fp8's block scale
  *
- * Codes are transposed, so that one shift of a whole vector brings four neighbouring columns to the same place:
+ * Floats are as stored. Other codes are transposed, so that one shift of a whole vector brings four neighbouring
+ * columns to the same place, and one mask the 16 of a side to bytes. Column 16 side + 4j + c, with side = 0..1, j and c
+ * = 0..3:
  *
- *   nibbles  column 4j + c of the unit is bits 4j..4j+3 of word c        (j = 0..7, c = 0..3)
- *   bytes    column 16h + 4j + c is bits 8j..8j+7 of word c of half h    (h = 0..1, j = 0..3)
- *   high     column 4j + c is bits 4j + 2(c % 2)..+1 of word c / 2
+ *   bytes    bits 8j..8j+7 of word 4 side + c
+ *   nibbles  bits 8j + 4 side..+3 of word c
+ *   high     bits 8j + 4(c % 2) + 2 side..+1 of word c / 2
  *
  * Heads (word w, bit 0 the lowest), unit n = 0..7 of the 8:
  *
@@ -42,10 +44,15 @@
 #define PHY_SUPER_UNITS 8
 
 /* 16-byte words of a unit's codes; 8-byte words of its high plane. */
-#define PHY_LAYOUT_CODES(type) ((type) == PHY_LAYOUT_Q8_0 || (type) == PHY_LAYOUT_FP8 ? 2u : 1u)
+#define PHY_LAYOUT_CODES(type)                                                                                         \
+    ((type) == PHY_LAYOUT_F32                                ? 8u                                                      \
+     : (type) < PHY_LAYOUT_F32                               ? 4u                                                      \
+     : (type) == PHY_LAYOUT_Q8_0 || (type) == PHY_LAYOUT_FP8 ? 2u                                                      \
+                                                             : 1u)
 #define PHY_LAYOUT_HIGH(type) ((type) == PHY_LAYOUT_Q6_K ? 1u : 0u)
 /* 4-byte words of 8 units. */
-#define PHY_LAYOUT_HEADS(type) ((type) == PHY_LAYOUT_MXFP4 ? 2u : (type) == PHY_LAYOUT_FP8 ? 0u : 4u)
+#define PHY_LAYOUT_HEADS(type)                                                                                         \
+    ((type) == PHY_LAYOUT_MXFP4 ? 2u : (type) == PHY_LAYOUT_FP8 || (type) <= PHY_LAYOUT_F32 ? 0u : 4u)
 #define PHY_LAYOUT_SCALES(type) ((type) == PHY_LAYOUT_Q6_K || (type) == PHY_LAYOUT_FP8 ? 1u : 0u)
 
 /* Where a plane of a row begins, and where the next row does, in 16-byte words. `supers` is units / 8, rounded up. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <string.h>
 
 #include "matmul_modules.h"
 #include "vk/vk.h"
+#include "vk/vk_cache.h"
 
 #define EMBED(symbol, file)                                                                                            \
     __asm__(".section .rodata\n"                                                                                       \
@@ -16,7 +18,6 @@
 EMBED(phy_spirv_flow_tile, "flow_tile.spv");
 EMBED(phy_spirv_rank_rows, "rank_rows.spv");
 EMBED(phy_spirv_self_test, "self_test.spv");
-EMBED(phy_spirv_ffn_gate, "ffn_gate.spv");
 
 struct vk_spirv phy_vk_spirv_flow_tile(void)
 {
@@ -36,27 +37,29 @@ struct vk_spirv phy_vk_spirv_self_test(void)
                              (size_t)((const char *)phy_spirv_self_test_end - (const char *)phy_spirv_self_test)};
 }
 
-struct vk_spirv phy_vk_spirv_ffn_gate(void)
-{
-    return (struct vk_spirv){phy_spirv_ffn_gate,
-                             (size_t)((const char *)phy_spirv_ffn_gate_end - (const char *)phy_spirv_ffn_gate)};
-}
-
-/* PHY_MATMUL_MODULES(X) is X(type, rows, count) for each module that the build made. */
-#define EMBED_MODULE(type, rows, count)                                                                                \
-    EMBED(phy_spirv_matmul_##type##_##rows##x##count, "matmul_" #type "_" #rows "x" #count ".spv");
+/* PHY_MATMUL_MODULES(X) is X(name) for each module that the build made. */
+#define EMBED_MODULE(name) EMBED(phy_spirv_##name, #name ".spv");
 PHY_MATMUL_MODULES(EMBED_MODULE)
 
-struct vk_spirv phy_vk_spirv_matmul(enum phy_weight_type type, uint32_t rows, uint32_t count)
+#define LIST_MODULE(name) {#name, phy_spirv_##name, phy_spirv_##name##_end},
+static const struct {
+    const char *name;
+    const uint32_t *begin, *end;
+} modules[] = {PHY_MATMUL_MODULES(LIST_MODULE)};
+
+uint64_t phy_vk_spirv_digest(void)
 {
-#define LIST_MODULE(type, rows, count)                                                                                 \
-    {type, rows, count, phy_spirv_matmul_##type##_##rows##x##count, phy_spirv_matmul_##type##_##rows##x##count##_end},
-    static const struct {
-        uint32_t type, rows, count;
-        const uint32_t *begin, *end;
-    } modules[] = {PHY_MATMUL_MODULES(LIST_MODULE)};
+    uint64_t digest = VK_DIGEST_START;
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        digest = phy_vk_digest(digest, modules[i].begin,
+                               (size_t)((const char *)modules[i].end - (const char *)modules[i].begin));
+    return digest;
+}
+
+struct vk_spirv phy_vk_spirv_named(const char *name)
+{
     size_t i = 0;
-    while (modules[i].type != type || modules[i].rows != rows || modules[i].count != count) {
+    while (strcmp(modules[i].name, name) != 0) {
         i++;
         assert(i < sizeof modules / sizeof *modules);
     }

@@ -41,9 +41,10 @@ struct vk_spirv {
 struct vk_spirv phy_vk_spirv_flow_tile(void);
 struct vk_spirv phy_vk_spirv_rank_rows(void);
 struct vk_spirv phy_vk_spirv_self_test(void);
-/* For an invocation's tile of rows of w and of x: one of the list in CMakeLists.txt. */
-struct vk_spirv phy_vk_spirv_matmul(enum phy_weight_type type, uint32_t rows, uint32_t count);
-struct vk_spirv phy_vk_spirv_ffn_gate(void);
+/* Of a product: one of the list in CMakeLists.txt. */
+struct vk_spirv phy_vk_spirv_named(const char *name);
+/* Of all of that list. */
+uint64_t phy_vk_spirv_digest(void);
 
 /* ---- the device ---- */
 
@@ -103,14 +104,16 @@ struct vk_backend {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout pipeline_layout;
     VkDescriptorPool descriptor_pool;
+    VkPipelineCache pipeline_cache;                /* or none */
     VkShaderModule flow_module, rank_module;       /* rank_module is made when first needed */
     VkPipeline flow_pipelines[VK_FLOW_PIPELINES];  /* made when first needed */
     VkPipeline rank_pipelines[VK_RANK_PIPELINES];  /* of a type and score, with factors or without; likewise */
     const struct vk_shape *shapes[VK_BLOCK_COUNT]; /* for each block, by vk_block_index */
     bool staging;
-    uint64_t max_piece_weights; /* 0: no limit but the device's */
-    uint64_t max_input_bytes;   /* of one piece */
-    double tick_ns;             /* 0: the queue has no clock */
+    uint64_t max_piece_weights;         /* 0: no limit but the device's */
+    uint64_t max_input_bytes;           /* of one piece */
+    bool integer_dot, fast_integer_dot; /* VK_KHR_shader_integer_dot_product, of four signed bytes in a word */
+    double tick_ns;                     /* 0: the queue has no clock */
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
     atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about dispatch_ns, see vk_flow.c */

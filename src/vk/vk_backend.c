@@ -84,6 +84,37 @@ static bool find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
     return false;
 }
 
+static bool has_extension(const struct vk_backend *b, const char *name)
+{
+    VkExtensionProperties some[512];
+    uint32_t count = sizeof some / sizeof *some;
+    if (vkEnumerateDeviceExtensionProperties(b->physical, NULL, &count, some) < 0)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(some[i].extensionName, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Integer dot products are used where they are: what they need to be asked for. */
+static void find_integer_dot(struct vk_backend *b)
+{
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR feature = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &feature};
+    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR property = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                              .pNext = &property};
+    if (!has_extension(b, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+        return;
+    vkGetPhysicalDeviceFeatures2(b->physical, &features);
+    vkGetPhysicalDeviceProperties2(b->physical, &properties);
+    b->integer_dot = feature.shaderIntegerDotProduct;
+    b->fast_integer_dot = b->integer_dot && property.integerDotProduct4x8BitPackedSignedAccelerated;
+}
+
 static enum phy_status open_queue(struct vk_backend *b)
 {
     uint32_t clock_bits = 0;
@@ -95,8 +126,17 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .queueFamilyIndex = b->queue_family,
                                                 .queueCount = 1,
                                                 .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue_info};
+    find_integer_dot(b);
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
+        .shaderIntegerDotProduct = VK_TRUE};
+    static const char *const dot_name[] = {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                     .pNext = b->integer_dot ? &dot : NULL,
+                                     .queueCreateInfoCount = 1,
+                                     .pQueueCreateInfos = &queue_info,
+                                     .enabledExtensionCount = b->integer_dot,
+                                     .ppEnabledExtensionNames = dot_name};
     VkResult result = vkCreateDevice(b->physical, &info, NULL, &b->device);
     if (result) {
         b->device = VK_NULL_HANDLE;

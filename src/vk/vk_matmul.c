@@ -10,60 +10,6 @@
 #include "base/log.h"
 #include "vk/vk_matmul_parts.h"
 
-/* ---- tiles ---- */
-
-const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", NULL};
-
-/* `rows` for drivers on a CPU: a load costs more than several products, neighbours in memory gain nothing. `lanes` for
- * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
- * All tiles up to 8 rows of x have the same lanes, so that their sums have the same order. */
-static const struct vk_tile tile_sets[][VK_TILE_COUNT] = {
-    {{1, 8, 1, 8, 1}, {1, 8, 1, 8, 4}, {1, 8, 1, 8, 8}, {1, 8, 1, 8, 8}},
-    {{32, 4, 1, 4, 1}, {32, 4, 1, 4, 4}, {32, 4, 1, 2, 8}, {8, 4, 4, 4, 4}},
-};
-
-static uint32_t tile_index(size_t count)
-{
-    return count == 1 ? 0 : count <= 4 ? 1 : count <= PHY_MATVEC_MAX_COUNT ? 2 : 3;
-}
-
-static enum phy_status create_pipeline(struct vk_matmul *m, struct vk_spirv spirv,
-                                       const VkSpecializationInfo *constants, VkPipeline *out)
-{
-    VkShaderModule module;
-    enum phy_status status = phy_vk_module_create(&m->b, spirv, &module);
-    if (status)
-        return status;
-    status = phy_vk_pipeline_create(&m->b, module, m->layout, constants, out);
-    m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
-    return status;
-}
-
-static enum phy_status pipeline(struct vk_matmul *m, enum phy_weight_type type, uint32_t index, VkPipeline *out)
-{
-    const struct vk_tile *tile = &m->tiles[index];
-    const uint32_t values[PHY_MATMUL_SPEC_COUNT] = {
-        [PHY_MATMUL_SPEC_INVOCATIONS] = tile->lanes * tile->row_lanes * tile->count_lanes,
-        [PHY_MATMUL_SPEC_LANES] = tile->lanes,
-        [PHY_MATMUL_SPEC_ROW_LANES] = tile->row_lanes,
-        [PHY_MATMUL_SPEC_COUNT_LANES] = tile->count_lanes,
-    };
-    VkSpecializationMapEntry entries[PHY_MATMUL_SPEC_COUNT];
-    for (uint32_t i = 0; i < PHY_MATMUL_SPEC_COUNT; i++)
-        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
-    const VkSpecializationInfo constants = {
-        .mapEntryCount = PHY_MATMUL_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
-    VkPipeline *made = &m->pipelines[type][index];
-    if (!*made) {
-        enum phy_status status =
-            create_pipeline(m, phy_vk_spirv_matmul(type, tile->rows, tile->count), &constants, made);
-        if (status)
-            return status;
-    }
-    *out = *made;
-    return PHY_OK;
-}
-
 /* ---- commands ---- */
 
 enum phy_status phy_vk_matmul_begin(struct vk_matmul *m)
@@ -96,9 +42,9 @@ void phy_vk_matmul_barrier(struct vk_matmul *m, VkPipelineStageFlags from, VkAcc
     m->b.vk.vkCmdPipelineBarrier(m->b.slots[0].commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
-/* One dispatch; those before it have finished. Most could overlap, but they write the same buffer. */
-static void dispatch(struct vk_matmul *m, VkDescriptorSet set, const void *push, uint32_t push_bytes, uint32_t across,
-                     uint32_t down)
+/* Those before it have finished. Most could overlap, but they write the same buffer. */
+void phy_vk_matmul_dispatch(struct vk_matmul *m, const struct vk_pipe *pipe, VkDescriptorSet set, const void *push,
+                            uint32_t push_bytes, uint32_t across, uint32_t down)
 {
     VkCommandBuffer commands = m->b.slots[0].commands;
     if (m->dispatched)
@@ -106,75 +52,179 @@ static void dispatch(struct vk_matmul *m, VkDescriptorSet set, const void *push,
                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                               VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
     m->dispatched = true;
+    m->b.vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipe->handle);
     m->b.vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->layout, 0, 1, &set, 0, NULL);
     m->b.vk.vkCmdPushConstants(commands, m->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
     m->b.vk.vkCmdDispatch(commands, across, down, 1);
 }
 
-static void trace(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
-                  const char *form)
+void phy_vk_matmul_trace(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
+                         const char *form)
 {
     if (!m->quiet)
         phy_kernel_ran(&m->base, kernel, type, form);
 }
 
-/* One matrix, its activations at these places of the arena (floats). The dispatches of a slow device are cut so that
- * each leaves it to others, and its watchdog content, after about a tenth of a second. */
-static enum phy_status record_product(struct vk_matmul *m, const struct vk_matrix *matrix, size_t count, uint64_t x_at,
-                                      uint64_t y_at, uint32_t y_stride)
+/* Rows (or places in a list) begin .. end - 1 of what `set` binds. The dispatches of a slow device are cut so that each
+ * leaves it to others, and its watchdog content, after about a tenth of a second. */
+void phy_vk_matmul_rows(struct vk_matmul *m, const struct vk_pipe *pipe, VkDescriptorSet set,
+                        const struct phy_matmul_push *whole, uint64_t products_of_row)
 {
-    uint32_t index = tile_index(count);
-    const struct vk_tile *tile = &m->tiles[index];
-    VkPipeline handle;
-    enum phy_status status = pipeline(m, matrix->type, index, &handle);
+    const struct vk_tile *tile = pipe->tile;
+    const uint32_t unit = tile->row_lanes * tile->rows;
+    uint64_t units = m->products_per_dispatch / (products_of_row * whole->count * unit);
+    units = units ? phy_min_u64(units, 65535) : 1;
+    for (uint64_t row = whole->row_begin; row < whole->row_end; row += units * unit) {
+        struct phy_matmul_push push = *whole;
+        push.row_begin = (uint32_t)row;
+        push.row_end = (uint32_t)phy_min_u64(row + units * unit, whole->row_end);
+        phy_vk_matmul_dispatch(m, pipe, set, &push, sizeof push, (push.row_end - push.row_begin + unit - 1) / unit,
+                               (uint32_t)phy_ceil_div(whole->count, (uint64_t)tile->count_lanes * tile->count));
+    }
+}
+
+/* One product's places in the arena. */
+struct places {
+    uint64_t x, rounded; /* floats; rounded: where round_x.comp put it */
+    uint64_t y;
+    uint32_t y_stride;
+};
+
+static struct phy_matmul_push matmul_push(const struct vk_matrix *matrix, size_t count, const struct places *at)
+{
+    return (struct phy_matmul_push){
+        .blocks = matrix->blocks,
+        .count = (uint32_t)count,
+        .x_at = (uint32_t)(at->x / 4),
+        .x_stride = vk_padded(matrix->cols) / 4,
+        .y_at = (uint32_t)at->y,
+        .y_stride = at->y_stride,
+    };
+}
+
+/* Slice by slice on its own form. */
+static enum phy_status record_direct(struct vk_matmul *m, enum phy_product_kernel kernel,
+                                     const struct vk_matrix *matrix, size_t count, const struct places *at)
+{
+    struct vk_pipe pipe;
+    const bool int8 = kernel == PHY_KERNEL_INT8;
+    const enum vk_program program = int8 ? m->int8 : VK_PROGRAM_MATMUL;
+    enum phy_status status = phy_vk_matmul_pipeline(
+        m, program, matrix->type, count, phy_vk_matmul_choice(m, program, matrix->type, matrix, count), &pipe);
     if (status)
         return status;
-    const uint32_t unit = tile->row_lanes * tile->rows;
-    uint64_t units = m->products_per_dispatch / ((uint64_t)matrix->cols * count * unit);
-    units = units ? phy_min_u64(units, 65535) : 1;
-    m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, handle);
-    char form[32];
-    snprintf(form, sizeof form, "%s_%ux%u", m->tiles_name, tile->rows, tile->count);
-    trace(m, PHY_KERNEL_FUSED, matrix->type, form);
+    phy_vk_matmul_trace(m, kernel, matrix->type, pipe.form);
     for (uint32_t i = 0; i < matrix->slice_count; i++) {
         const struct vk_slice *slice = &m->slices[matrix->first_slice + i];
-        for (uint64_t row = 0; row < slice->rows; row += units * unit) {
-            uint32_t end = (uint32_t)phy_min_u64(row + units * unit, slice->rows);
-            const struct phy_matmul_push push = {
-                .row_begin = (uint32_t)row,
-                .row_end = end,
-                .blocks = matrix->blocks,
-                .count = (uint32_t)count,
-                .x_at = (uint32_t)(x_at / 4),
-                .x_stride = vk_padded(matrix->cols) / 4,
-                .y_at = (uint32_t)(y_at + slice->first_row),
-                .y_stride = y_stride,
-            };
-            dispatch(m, slice->set, &push, sizeof push, (end - (uint32_t)row + unit - 1) / unit,
-                     (uint32_t)phy_ceil_div(count, (uint64_t)tile->count_lanes * tile->count));
+        struct phy_matmul_push push = matmul_push(matrix, count, at);
+        push.row_end = slice->rows;
+        push.y_at += slice->first_row;
+        if (int8)
+            push.x_at = (uint32_t)(at->rounded / 4);
+        else if (matrix->type < PHY_WEIGHT_FLOAT_COUNT)
+            push.blocks = matrix->row_words;
+        phy_vk_matmul_rows(m, &pipe, slice->set, &push, matrix->cols);
+    }
+    return PHY_OK;
+}
+
+/* A piece of rows at a time to float32, which is then multiplied as such. */
+static enum phy_status record_dequant(struct vk_matmul *m, const struct vk_matrix *matrix, size_t count,
+                                      const struct places *at)
+{
+    struct vk_pipe decode, product;
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_DECODE, matrix->type, 1, 0, &decode);
+    if (status == PHY_OK)
+        status =
+            phy_vk_matmul_pipeline(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, count,
+                                   phy_vk_matmul_choice(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, matrix, count), &product);
+    if (status)
+        return status;
+    phy_vk_matmul_trace(m, PHY_KERNEL_DEQUANT, matrix->type, decode.form);
+    phy_vk_matmul_trace(m, PHY_KERNEL_DEQUANT, PHY_WEIGHT_F32, product.form);
+    const uint64_t room = m->scratch.bytes / ((uint64_t)matrix->blocks * PHY_UNIT_COLS * sizeof(float));
+    const uint64_t fast = m->products_per_dispatch / matrix->cols + 1,
+                   most = phy_min_u64(phy_min_u64(room, fast), 65535);
+    for (uint32_t i = 0; i < matrix->slice_count; i++) {
+        const struct vk_slice *slice = &m->slices[matrix->first_slice + i];
+        for (uint64_t row = 0; row < slice->rows; row += most) {
+            const uint64_t end = phy_min_u64(row + most, slice->rows);
+            const struct phy_decode_push rows = {(uint32_t)row, (uint32_t)end, matrix->blocks};
+            phy_vk_matmul_dispatch(m, &decode, slice->set, &rows, sizeof rows,
+                                   (matrix->blocks + PHY_DECODE_INVOCATIONS - 1) / PHY_DECODE_INVOCATIONS,
+                                   (uint32_t)(end - row));
+            struct phy_matmul_push push = matmul_push(matrix, count, at);
+            push.blocks = matrix->blocks * (PHY_UNIT_COLS / 4);
+            push.row_end = (uint32_t)(end - row);
+            push.y_at += slice->first_row + (uint32_t)row;
+            phy_vk_matmul_rows(m, &product, m->scratch_set, &push, matrix->cols);
         }
     }
     return PHY_OK;
 }
 
-/* ---- activations ---- */
-
-void phy_vk_matmul_bind_arena(struct vk_matmul *m, VkDescriptorSet set)
+static enum phy_status record_product(struct vk_matmul *m, enum phy_product_kernel kernel,
+                                      const struct vk_matrix *matrix, size_t count, const struct places *at)
 {
-    const VkDescriptorBufferInfo arena = {m->arena.handle, 0, m->arena.bytes};
-    VkWriteDescriptorSet writes[2];
-    for (uint32_t i = 0; i < 2; i++)
-        writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                           .dstSet = set,
-                                           .dstBinding = i ? PHY_MATMUL_BINDING_Y : PHY_MATMUL_BINDING_X,
-                                           .descriptorCount = 1,
-                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                           .pBufferInfo = &arena};
-    m->b.vk.vkUpdateDescriptorSets(m->b.device, 2, writes, 0, NULL);
+    return kernel == PHY_KERNEL_DEQUANT ? record_dequant(m, matrix, count, at)
+                                        : record_direct(m, kernel, matrix, count, at);
 }
 
-/* Room for `floats` in the arena and where the host meets it; every set is told when it moves. */
-static enum phy_status reserve(struct vk_matmul *m, uint64_t floats)
+/* Floats that `count` rounded rows take, 16-byte words whole. */
+static uint64_t rounded_floats(uint32_t cols, size_t count)
+{
+    const uint32_t units = vk_padded(cols) / PHY_UNIT_COLS, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
+    return (uint64_t)count * PHY_ROUNDED_ROW(units, supers) * 4;
+}
+
+static enum phy_status record_round(struct vk_matmul *m, uint32_t cols, size_t count, uint64_t x_at, uint64_t to_at)
+{
+    struct vk_pipe pipe;
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_ROUND, PHY_WEIGHT_F32, 1, 0, &pipe);
+    if (status)
+        return status;
+    const uint32_t units = vk_padded(cols) / PHY_UNIT_COLS;
+    const struct phy_round_push push = {units, (uint32_t)(x_at / 4), vk_padded(cols) / 4, (uint32_t)to_at};
+    phy_vk_matmul_dispatch(m, &pipe, m->arena_set, &push, sizeof push,
+                           (units + PHY_ROUND_INVOCATIONS - 1) / PHY_ROUND_INVOCATIONS, (uint32_t)count);
+    return PHY_OK;
+}
+
+/* ---- activations ---- */
+
+static void bind(struct vk_matmul *m, VkDescriptorSet set, uint32_t binding, const struct vk_buffer *buffer)
+{
+    const VkDescriptorBufferInfo whole = {buffer->handle, 0, buffer->bytes};
+    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                        .dstSet = set,
+                                        .dstBinding = binding,
+                                        .descriptorCount = 1,
+                                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                        .pBufferInfo = &whole};
+    m->b.vk.vkUpdateDescriptorSets(m->b.device, 1, &write, 0, NULL);
+}
+
+void phy_vk_matmul_bind(struct vk_matmul *m, VkDescriptorSet set)
+{
+    if (m->arena.handle)
+        bind(m, set, PHY_MATMUL_BINDING_X, &m->arena);
+    if (m->arena.handle)
+        bind(m, set, PHY_MATMUL_BINDING_Y, &m->arena);
+    if (m->scratch.handle)
+        bind(m, set, set == m->scratch_set ? PHY_MATMUL_BINDING_W : PHY_MATMUL_BINDING_SCRATCH, &m->scratch);
+}
+
+static void bind_all(struct vk_matmul *m)
+{
+    for (uint32_t i = 0; i < m->slice_count; i++)
+        phy_vk_matmul_bind(m, m->slices[i].set);
+    phy_vk_matmul_bind(m, m->arena_set);
+    phy_vk_matmul_bind(m, m->scratch_set);
+}
+
+/* Room for `floats` in the arena and where the host meets it; every set is told when it moves. No commands are being
+ * recorded. */
+enum phy_status phy_vk_matmul_reserve(struct vk_matmul *m, uint64_t floats)
 {
     uint64_t bytes = 256;
     while (bytes < floats * sizeof(float))
@@ -191,31 +241,65 @@ static enum phy_status reserve(struct vk_matmul *m, uint64_t floats)
         phy_vk_buffer_free(&m->b, &m->arena); /* the next call starts again */
         return status;
     }
-    for (uint32_t i = 0; i < m->slice_count; i++)
-        phy_vk_matmul_bind_arena(m, m->slices[i].set);
-    phy_vk_matmul_bind_arena(m, m->gate_set);
+    bind_all(m);
     return PHY_OK;
 }
 
-/* x to the beginning of the arena, each row padded with zeros. */
-static void put_x(struct vk_matmul *m, const float *x, size_t count, size_t cols)
+/* Room to decode rows of this matrix: all of them, up to 64 MiB and a binding. */
+static enum phy_status reserve_scratch(struct vk_matmul *m, const struct vk_matrix *matrix)
 {
-    const uint32_t stride = vk_padded(cols);
-    float *to = m->unified ? m->arena.mapped : m->upload.mapped;
-    for (size_t n = 0; n < count; n++) {
-        memcpy(to + n * stride, x + n * cols, cols * sizeof *x);
-        memset(to + n * stride + cols, 0, (stride - cols) * sizeof *x);
-    }
+    const uint64_t row = (uint64_t)matrix->blocks * PHY_UNIT_COLS * sizeof(float);
+    uint64_t most = phy_min_u64(m->b.properties.limits.maxStorageBufferRange, UINT64_C(64) << 20);
+    if (m->options.max_slice_bytes)
+        most = phy_min_u64(most, m->options.max_slice_bytes);
+    const uint64_t bytes = row > most ? row : phy_min_u64(row * matrix->rows, most);
+    if (bytes > m->b.properties.limits.maxStorageBufferRange)
+        return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s (%s): a row of %u weights exceeds a binding",
+                             m->b.base.name, m->b.base.description, matrix->cols);
+    if (m->scratch.bytes >= bytes)
+        return PHY_OK;
+    enum phy_status status = phy_vk_buffer_reserve(&m->b, &m->scratch, VK_MEMORY_DEVICE, bytes);
+    if (status == PHY_OK)
+        bind_all(m);
+    return status;
+}
+
+/* What the host writes becomes the arena, by upload where they are apart. */
+static float *host_arena(const struct vk_matmul *m)
+{
+    return m->unified ? m->arena.mapped : m->upload.mapped;
+}
+
+static void upload(struct vk_matmul *m, uint64_t at, uint64_t floats)
+{
     if (m->unified)
         return;
-    const VkBufferCopy copy = {.size = count * stride * sizeof(float)};
+    const VkBufferCopy copy = {at * sizeof(float), at * sizeof(float), floats * sizeof(float)};
     m->b.vk.vkCmdCopyBuffer(m->b.slots[0].commands, m->upload.handle, m->arena.handle, 1, &copy);
     phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                           VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
+void phy_vk_matmul_put(struct vk_matmul *m, uint64_t at, const uint32_t *words, size_t count)
+{
+    memcpy(host_arena(m) + at, words, count * sizeof *words);
+    upload(m, at, count);
+}
+
+/* Each row padded with zeros. */
+void phy_vk_matmul_put_x(struct vk_matmul *m, const float *x, size_t count, size_t cols)
+{
+    const uint32_t stride = vk_padded(cols);
+    float *to = host_arena(m);
+    for (size_t n = 0; n < count; n++) {
+        memcpy(to + n * stride, x + n * cols, cols * sizeof *x);
+        memset(to + n * stride + cols, 0, (stride - cols) * sizeof *x);
+    }
+    upload(m, 0, (uint64_t)count * stride);
+}
+
 /* Floats begin .. end - 1 of the arena, to where the host reads them. */
-static void fetch(struct vk_matmul *m, uint64_t begin, uint64_t end)
+void phy_vk_matmul_fetch(struct vk_matmul *m, uint64_t begin, uint64_t end)
 {
     if (m->unified) {
         phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
@@ -230,7 +314,7 @@ static void fetch(struct vk_matmul *m, uint64_t begin, uint64_t end)
                           VK_ACCESS_HOST_READ_BIT);
 }
 
-static void take_rows(const struct vk_matmul *m, uint64_t at, uint32_t stride, size_t count, size_t width, float *to)
+void phy_vk_matmul_take(const struct vk_matmul *m, uint64_t at, uint32_t stride, size_t count, size_t width, float *to)
 {
     const float *from = (const float *)(m->unified ? m->arena.mapped : m->readback.mapped) + at;
     for (size_t n = 0; n < count; n++)
@@ -245,7 +329,7 @@ static uint64_t now_ns(void)
 }
 
 /* Run what was recorded; `products` multiplications say how many a dispatch may have. */
-static enum phy_status run_timed(struct vk_matmul *m, uint64_t products)
+enum phy_status phy_vk_matmul_run_timed(struct vk_matmul *m, uint64_t products)
 {
     uint64_t start = now_ns();
     enum phy_status status = phy_vk_matmul_run(m);
@@ -273,35 +357,68 @@ static enum phy_status rows_at_a_time(struct vk_matmul *m, uint64_t floats, size
 
 /* ---- products ---- */
 
+static bool can(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type)
+{
+    (void)m;
+    if (kernel == PHY_KERNEL_INT8)
+        return type >= PHY_WEIGHT_Q8_0 && type <= PHY_WEIGHT_Q6_K;
+    return kernel < PHY_KERNEL_COUNT && type < PHY_WEIGHT_TYPE_COUNT;
+}
+
+/* What a product needs beside the arena, before its commands. */
+static enum phy_status prepare(struct vk_matmul *m, enum phy_product_kernel kernel, const struct vk_matrix *matrix,
+                               size_t count)
+{
+    if (!can(m, kernel, matrix->type) || kernel == PHY_KERNEL_WALK)
+        return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s): no such product of %s weights",
+                             m->b.base.name, m->b.base.description, phy_weight_format(matrix->type)->name);
+    if (kernel == PHY_KERNEL_DEQUANT)
+        return reserve_scratch(m, matrix);
+    return phy_vk_matmul_tune(m, kernel == PHY_KERNEL_INT8 ? m->int8 : VK_PROGRAM_MATMUL, matrix, count);
+}
+
+/* The arena: x; x rounded, if a product wants it; results. */
 static enum phy_status multiply_rows(struct vk_matmul *m, const struct vk_product *products, size_t product_count,
                                      const float *x, size_t count, size_t first)
 {
-    const size_t cols = m->matrices[products[0].matrix].cols;
-    const uint64_t begin = (uint64_t)count * vk_padded(cols);
-    uint64_t end = begin, work = 0;
+    const uint32_t cols = m->matrices[products[0].matrix].cols;
+    const uint64_t rounded = (uint64_t)count * vk_padded(cols);
+    uint64_t begin = rounded, work = 0;
+    enum phy_status status = PHY_OK;
+    bool int8 = false;
+    for (size_t i = 0; i < product_count && status == PHY_OK; i++) {
+        status = prepare(m, products[i].kernel, &m->matrices[products[i].matrix], count);
+        int8 |= products[i].kernel == PHY_KERNEL_INT8;
+    }
+    begin += int8 ? rounded_floats(cols, count) : 0;
+    uint64_t end = begin;
     for (size_t i = 0; i < product_count; i++)
         end += (uint64_t)count * m->matrices[products[i].matrix].rows;
-    enum phy_status status = reserve(m, end);
+    if (status == PHY_OK)
+        status = phy_vk_matmul_reserve(m, end);
     if (status == PHY_OK)
         status = phy_vk_matmul_begin(m);
     if (status)
         return status;
-    put_x(m, x + first * cols, count, cols);
+    phy_vk_matmul_put_x(m, x + first * cols, count, cols);
+    if (int8)
+        status = record_round(m, cols, count, 0, rounded);
     uint64_t at = begin;
     for (size_t i = 0; i < product_count && status == PHY_OK; i++) {
         const struct vk_matrix *matrix = &m->matrices[products[i].matrix];
-        status = record_product(m, matrix, count, 0, at, matrix->rows);
+        const struct places places = {0, rounded, at, matrix->rows};
+        status = record_product(m, products[i].kernel, matrix, count, &places);
         at += (uint64_t)count * matrix->rows;
         work += (uint64_t)count * matrix->rows * matrix->cols;
     }
-    fetch(m, begin, end);
+    phy_vk_matmul_fetch(m, begin, end);
     if (status == PHY_OK)
-        status = run_timed(m, work);
+        status = phy_vk_matmul_run_timed(m, work);
     at = begin;
     for (size_t i = 0; i < product_count && status == PHY_OK; i++) {
         const size_t rows = m->matrices[products[i].matrix].rows;
         float *y = products[i].y + first * rows;
-        take_rows(m, at, (uint32_t)rows, count, rows, y);
+        phy_vk_matmul_take(m, at, (uint32_t)rows, count, rows, y);
         for (size_t n = 0; products[i].bias && n < count; n++) {
             for (size_t r = 0; r < rows; r++)
                 y[n * rows + r] += products[i].bias[r];
@@ -314,7 +431,8 @@ static enum phy_status multiply_rows(struct vk_matmul *m, const struct vk_produc
 enum phy_status phy_vk_matmul_multiply(struct vk_matmul *m, const struct vk_product *products, size_t product_count,
                                        const float *x, size_t count)
 {
-    uint64_t floats = vk_padded(m->matrices[products[0].matrix].cols);
+    const uint32_t cols = m->matrices[products[0].matrix].cols;
+    uint64_t floats = vk_padded(cols) + rounded_floats(cols, 1);
     for (size_t i = 0; i < product_count; i++)
         floats += m->matrices[products[i].matrix].rows;
     size_t step = 1;
@@ -333,7 +451,8 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
         struct vk_product some[AT_ONCE];
         size_t n = product_count - i < AT_ONCE ? product_count - i : AT_ONCE;
         for (size_t j = 0; j < n; j++)
-            some[j] = (struct vk_product){products[i + j].w->index, products[i + j].y, products[i + j].bias};
+            some[j] = (struct vk_product){products[i + j].w->index, products[i + j].y, products[i + j].bias,
+                                          products[i + j].kernel};
         status = phy_vk_matmul_multiply((struct vk_matmul *)backend, some, n, x, count);
     }
     return status;
@@ -341,36 +460,41 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
 
 /* ---- the FFN ---- */
 
-static enum phy_status record_gate(struct vk_matmul *m, const struct phy_ffn_gate_push *push, size_t count)
+enum phy_status phy_vk_matmul_gate(struct vk_matmul *m, const struct phy_ffn_gate_push *push, size_t count)
 {
-    enum phy_status status = PHY_OK;
-    if (!m->gate_pipeline)
-        status = create_pipeline(m, phy_vk_spirv_ffn_gate(), NULL, &m->gate_pipeline);
-    if (status)
-        return status;
-    m->b.vk.vkCmdBindPipeline(m->b.slots[0].commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->gate_pipeline);
-    dispatch(m, m->gate_set, push, sizeof *push,
-             (push->out_stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS, (uint32_t)count);
-    return PHY_OK;
+    struct vk_pipe pipe;
+    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_GATE, PHY_WEIGHT_F32, 1, 0, &pipe);
+    if (status == PHY_OK)
+        phy_vk_matmul_dispatch(m, &pipe, m->arena_set, push, sizeof *push,
+                               (push->out_stride + PHY_FFN_GATE_INVOCATIONS - 1) / PHY_FFN_GATE_INVOCATIONS,
+                               (uint32_t)count);
+    return status;
 }
 
 /* Where the activations of an ffn lie in the arena (floats): x, then gate and up, either one after the other or in
- * turn, then gated, in rows padded as those of x, then y. */
+ * turn, then gated, in rows padded as those of x, then y. Before x and gated's products: each rounded, for INT8. */
 struct ffn_places {
-    uint64_t gate, up, gated, y, end;
-    uint32_t wide; /* intermediate */
-    uint32_t step; /* from one of gate's values to the next */
+    uint64_t rounded, gate, up, gated, gated_rounded, y, end;
+    uint32_t cols, wide; /* hidden and intermediate */
+    uint32_t step;       /* from one of gate's values to the next */
 };
+
+static uint64_t whole_words(uint64_t floats)
+{
+    return (floats + 3) / 4 * 4;
+}
 
 static struct ffn_places ffn_places(const struct vk_matmul *m, const struct vk_ffn *ffn, size_t count)
 {
     const struct vk_matrix *first = &m->matrices[ffn->gate], *down = &m->matrices[ffn->down];
-    struct ffn_places at = {.wide = down->cols, .step = ffn->paired ? 2 : 1};
-    at.gate = (uint64_t)count * vk_padded(first->cols);
+    const bool int8 = ffn->kernel == PHY_KERNEL_INT8;
+    struct ffn_places at = {.cols = first->cols, .wide = down->cols, .step = ffn->paired ? 2 : 1};
+    at.rounded = (uint64_t)count * vk_padded(at.cols);
+    at.gate = at.rounded + (int8 ? rounded_floats(at.cols, count) : 0);
     at.up = ffn->paired ? at.gate + 1 : at.gate + (uint64_t)count * at.wide;
-    at.gated = at.gate + 2 * (uint64_t)count * at.wide;
-    at.gated = (at.gated + 3) / 4 * 4; /* vec4s */
-    at.y = at.gated + (uint64_t)count * vk_padded(at.wide);
+    at.gated = whole_words(at.gate + 2 * (uint64_t)count * at.wide);
+    at.gated_rounded = at.gated + (uint64_t)count * vk_padded(at.wide);
+    at.y = at.gated_rounded + (int8 ? rounded_floats(at.wide, count) : 0);
     at.end = at.y + (uint64_t)count * down->rows;
     return at;
 }
@@ -388,46 +512,55 @@ static enum phy_status record_ffn(struct vk_matmul *m, const struct vk_ffn *ffn,
                                            .up_at = (uint32_t)at->up,
                                            .out_at = (uint32_t)at->gated,
                                            .activation = (uint32_t)ffn->activation};
-    enum phy_status status = record_product(m, &m->matrices[ffn->gate], count, 0, at->gate, stride);
+    const struct places gate = {0, at->rounded, at->gate, stride}, up = {0, at->rounded, at->up, stride};
+    const struct places out = {at->gated, at->gated_rounded, at->y, down->rows};
+    const bool int8 = ffn->kernel == PHY_KERNEL_INT8;
+    enum phy_status status = int8 ? record_round(m, at->cols, count, 0, at->rounded) : PHY_OK;
+    if (status == PHY_OK)
+        status = record_product(m, ffn->kernel, &m->matrices[ffn->gate], count, &gate);
     if (status == PHY_OK && !ffn->paired)
-        status = record_product(m, &m->matrices[ffn->up], count, 0, at->up, stride);
+        status = record_product(m, ffn->kernel, &m->matrices[ffn->up], count, &up);
     if (status == PHY_OK)
-        status = record_gate(m, &push, count);
-    if (status == PHY_OK)
-        status = record_product(m, down, count, at->gated, at->y, down->rows);
-    return status;
+        status = phy_vk_matmul_gate(m, &push, count);
+    if (status == PHY_OK && int8)
+        status = record_round(m, at->wide, count, at->gated, at->gated_rounded);
+    return status ? status : record_product(m, ffn->kernel, down, count, &out);
 }
 
 static enum phy_status ffn_rows(struct vk_matmul *m, const struct vk_ffn *ffn, size_t count, size_t first)
 {
     const struct ffn_places at = ffn_places(m, ffn, count);
-    const uint32_t cols = m->matrices[ffn->gate].cols, hidden = m->matrices[ffn->down].rows;
-    enum phy_status status = reserve(m, at.end);
+    const uint32_t hidden = m->matrices[ffn->down].rows;
+    enum phy_status status = phy_vk_matmul_reserve(m, at.end);
     if (status == PHY_OK)
         status = phy_vk_matmul_begin(m);
     if (status)
         return status;
-    put_x(m, ffn->x + first * cols, count, cols);
+    phy_vk_matmul_put_x(m, ffn->x + first * at.cols, count, at.cols);
     status = record_ffn(m, ffn, &at, count);
-    fetch(m, ffn->gated ? at.gated : at.y, at.end);
+    phy_vk_matmul_fetch(m, ffn->gated ? at.gated : at.y, at.end);
     if (status == PHY_OK)
-        status = run_timed(m, (uint64_t)count * at.wide * (2 * (uint64_t)cols + hidden));
+        status = phy_vk_matmul_run_timed(m, (uint64_t)count * at.wide * (2 * (uint64_t)at.cols + hidden));
     if (status)
         return status;
     if (ffn->gated)
-        take_rows(m, at.gated, vk_padded(at.wide), count, at.wide, ffn->gated + first * at.wide);
-    take_rows(m, at.y, hidden, count, hidden, ffn->y + first * hidden);
+        phy_vk_matmul_take(m, at.gated, vk_padded(at.wide), count, at.wide, ffn->gated + first * at.wide);
+    phy_vk_matmul_take(m, at.y, hidden, count, hidden, ffn->y + first * hidden);
     return PHY_OK;
 }
 
 enum phy_status phy_vk_matmul_ffn(struct vk_matmul *m, const struct vk_ffn *ffn)
 {
     size_t step = 1;
-    enum phy_status status = rows_at_a_time(m, ffn_places(m, ffn, 1).end + 4, ffn->count, &step);
-    for (size_t n = 0; n < ffn->count && status == PHY_OK; n += step) {
-        const size_t count = ffn->count - n < step ? ffn->count - n : step;
-        status = ffn_rows(m, ffn, count, n);
-    }
+    enum phy_status status = prepare(m, ffn->kernel, &m->matrices[ffn->gate], ffn->count);
+    if (status == PHY_OK && !ffn->paired)
+        status = prepare(m, ffn->kernel, &m->matrices[ffn->up], ffn->count);
+    if (status == PHY_OK)
+        status = prepare(m, ffn->kernel, &m->matrices[ffn->down], ffn->count);
+    if (status == PHY_OK)
+        status = rows_at_a_time(m, ffn_places(m, ffn, 1).end + 4, ffn->count, &step);
+    for (size_t n = 0; n < ffn->count && status == PHY_OK; n += step)
+        status = ffn_rows(m, ffn, ffn->count - n < step ? ffn->count - n : step, n);
     return status;
 }
 
@@ -438,6 +571,7 @@ static enum phy_status ffn(struct phy_matmul_backend *backend, const struct phy_
                                    .down = p->down->index,
                                    .paired = p->gate_up != NULL,
                                    .activation = p->activation,
+                                   .kernel = p->kernel,
                                    .x = p->x,
                                    .count = p->count,
                                    .gated = p->gated,
@@ -458,9 +592,10 @@ static void destroy(struct phy_matmul_backend *backend)
         phy_vk_buffer_free(b, &m->arena);
         phy_vk_buffer_free(b, &m->upload);
         phy_vk_buffer_free(b, &m->readback);
-        for (uint32_t i = 0; i < PHY_WEIGHT_TYPE_COUNT * VK_TILE_COUNT; i++)
-            b->vk.vkDestroyPipeline(b->device, m->pipelines[i / VK_TILE_COUNT][i % VK_TILE_COUNT], NULL);
-        b->vk.vkDestroyPipeline(b->device, m->gate_pipeline, NULL);
+        phy_vk_buffer_free(b, &m->scratch);
+        phy_vk_matmul_pipelines_destroy(m);
+        phy_vk_matmul_cache_close(m);
+        phy_vk_matmul_tune_close(m);
         for (uint32_t i = 0; i < m->pool_count; i++)
             b->vk.vkDestroyDescriptorPool(b->device, m->pools[i], NULL);
         b->vk.vkDestroyPipelineLayout(b->device, m->layout, NULL);
@@ -471,6 +606,7 @@ static void destroy(struct phy_matmul_backend *backend)
     phy_free(m->slices);
     phy_free(m->chunks);
     phy_free(m->pools);
+    phy_free(m->choices);
     phy_free(m);
 }
 
@@ -493,7 +629,9 @@ static enum phy_status create_layouts(struct vk_matmul *m)
     VkResult result = b->vk.vkCreateDescriptorSetLayout(b->device, &set_info, NULL, &m->set_layout);
     if (result)
         return phy_vk_fail(b, result, "a descriptor set layout");
-    static_assert(sizeof(struct phy_matmul_push) >= sizeof(struct phy_ffn_gate_push), "one range serves both");
+    static_assert(sizeof(struct phy_matmul_push) >= sizeof(struct phy_ffn_gate_push) &&
+                      sizeof(struct phy_matmul_push) >= sizeof(struct phy_walk_push),
+                  "one range serves all");
     const VkPushConstantRange range = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
                                        .size = sizeof(struct phy_matmul_push)};
     const VkPipelineLayoutCreateInfo layout_info = {
@@ -506,39 +644,26 @@ static enum phy_status create_layouts(struct vk_matmul *m)
     result = b->vk.vkCreatePipelineLayout(b->device, &layout_info, NULL, &m->layout);
     if (result)
         return phy_vk_fail(b, result, "a pipeline layout");
-    enum phy_status status = phy_vk_matmul_add_pool(m, 1);
-    return status ? status : phy_vk_matmul_new_set(m, &m->gate_set);
-}
-
-static enum phy_status choose_tiles(struct vk_matmul *m)
-{
-    bool cpu = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    m->tiles = tile_sets[cpu ? 0 : 1];
-    m->tiles_name = phy_vk_matmul_tile_names[cpu ? 0 : 1];
-    for (size_t i = 0; m->options.tiles; i++) {
-        if (!phy_vk_matmul_tile_names[i])
-            return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name,
-                                 m->options.tiles);
-        if (strcmp(phy_vk_matmul_tile_names[i], m->options.tiles) == 0) {
-            m->tiles = tile_sets[i];
-            m->tiles_name = phy_vk_matmul_tile_names[i];
-            break;
-        }
-    }
-    return PHY_OK;
+    enum phy_status status = phy_vk_matmul_add_pool(m, 2);
+    if (status == PHY_OK)
+        status = phy_vk_matmul_new_set(m, &m->arena_set);
+    return status ? status : phy_vk_matmul_new_set(m, &m->scratch_set);
 }
 
 static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
 {
-    (void)backend;
-    return kernel == PHY_KERNEL_FUSED && type < PHY_WEIGHT_TYPE_COUNT;
+    return can((const struct vk_matmul *)backend, kernel, type);
 }
 
 enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t index,
                                      const struct phy_vk_matmul_options *options, const struct phy_host *host)
 {
-    static const struct phy_matmul_backend_ops ops = {
-        .load = phy_vk_matmul_load, .offers = offers, .multiply = multiply, .ffn = ffn, .destroy = destroy};
+    static const struct phy_matmul_backend_ops ops = {.load = phy_vk_matmul_load,
+                                                      .offers = offers,
+                                                      .multiply = multiply,
+                                                      .ffn = ffn,
+                                                      .walk = phy_vk_matmul_walk,
+                                                      .destroy = destroy};
     *out = NULL;
     struct vk_matmul *m = phy_zalloc(1, sizeof *m);
     if (!m)
@@ -548,13 +673,15 @@ enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t i
         m->options = *options;
     enum phy_status status = phy_vk_device_open(&m->b, index, &(struct phy_vk_options){0}, host);
     if (status == PHY_OK)
-        status = choose_tiles(m);
+        status = phy_vk_matmul_choose(m);
     if (status == PHY_OK)
         status = create_layouts(m);
     if (status) {
         destroy(&m->base);
         return status;
     }
+    phy_vk_matmul_cache_open(m);
+    phy_vk_matmul_tune_open(m);
     VkPhysicalDeviceType type = m->b.properties.deviceType;
     m->unified = (type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU) &&
                  phy_vk_host_writes_device_memory(&m->b.memory) && !m->options.copies;

@@ -14,10 +14,6 @@ enum { COLS = PHY_UNIT_COLS, UNITS = PHY_SUPER_UNITS };
 uint32_t phy_vk_row_words(enum phy_weight_type type, uint32_t cols)
 {
     const uint32_t units = (cols + COLS - 1) / COLS, supers = (units + UNITS - 1) / UNITS;
-    if (type < PHY_WEIGHT_FLOAT_COUNT) {
-        const uint32_t word_cols = type == PHY_WEIGHT_F32 ? 4 : 8;
-        return (cols + word_cols - 1) / word_cols;
-    }
     return (uint32_t)PHY_LAYOUT_ROW(type, units, supers);
 }
 
@@ -85,21 +81,22 @@ static void unit_codes(enum phy_weight_type type, const uint8_t *block, uint32_t
 
 static void put_codes(enum phy_weight_type type, const uint8_t codes[COLS], uint32_t *to)
 {
-    const uint32_t bits = PHY_LAYOUT_CODES(type) == 2 ? 8 : 4, groups = 32 / bits;
-    for (uint32_t word = 0; word < PHY_LAYOUT_CODES(type) * 4u; word++) {
-        const uint8_t *column = codes + word / 4 * groups * 4 + word % 4;
-        uint32_t value = 0;
-        for (uint32_t j = 0; j < groups; j++)
-            value |= (column[4 * j] & ((1u << bits) - 1)) << bits * j;
-        to[word] = value;
+    const bool nibbles = PHY_LAYOUT_CODES(type) == 1;
+    for (uint32_t i = 0; i < COLS; i++) {
+        const uint32_t side = i / 16, j = i % 16 / 4, c = i % 4;
+        if (nibbles)
+            to[c] |= (codes[i] & 15u) << (8 * j + 4 * side);
+        else
+            to[4 * side + c] |= (uint32_t)codes[i] << 8 * j;
     }
 }
 
 static void put_high(const uint8_t codes[COLS], uint32_t to[2])
 {
-    to[0] = to[1] = 0;
-    for (uint32_t i = 0; i < COLS; i++)
-        to[i % 4 / 2] |= (uint32_t)(codes[i] >> 4) << (4 * (i / 4) + 2 * (i % 2));
+    for (uint32_t i = 0; i < COLS; i++) {
+        const uint32_t side = i / 16, j = i % 16 / 4, c = i % 4;
+        to[c / 2] |= (uint32_t)(codes[i] >> 4) << (8 * j + 4 * (c % 2) + 2 * side);
+    }
 }
 
 static void q4_k_head(const uint8_t *block, uint32_t to[4])

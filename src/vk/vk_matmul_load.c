@@ -51,7 +51,7 @@ static enum phy_status list_matrices(struct vk_matmul *m, struct phy_weights *co
             .rows = (uint32_t)w->rows,
             .cols = cols,
             .row_words = row_words,
-            .blocks = w->type < PHY_WEIGHT_FLOAT_COUNT ? row_words : (cols + PHY_UNIT_COLS - 1) / PHY_UNIT_COLS,
+            .blocks = (cols + PHY_UNIT_COLS - 1) / PHY_UNIT_COLS,
         };
     }
     return PHY_OK;
@@ -204,8 +204,7 @@ static enum phy_status create_sets(struct vk_matmul *m, uint32_t first)
                                             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                             .pBufferInfo = &w};
         b->vk.vkUpdateDescriptorSets(b->device, 1, &write, 0, NULL);
-        if (m->arena.handle)
-            phy_vk_matmul_bind_arena(m, slice->set);
+        phy_vk_matmul_bind(m, slice->set);
     }
     return status;
 }

@@ -6,9 +6,10 @@
 #include "shared/matmul.h"
 #include "shared/weight_layout.h"
 #include "vk/vk.h"
+#include "vk/vk_cache.h"
 #include "vk/vk_matmul.h"
 
-enum { VK_TILE_COUNT = 4 };
+enum { VK_TILE_CLASSES = 4, VK_TILE_CHOICES = 4, VK_TILE_COUNT = VK_TILE_CLASSES * VK_TILE_CHOICES };
 static_assert(PHY_LAYOUT_Q8_0 == PHY_WEIGHT_Q8_0 && PHY_LAYOUT_MXFP4 == PHY_WEIGHT_MXFP4, "the shaders' types");
 
 /* How matmul.comp shares a product: see there. There is a module for each type, rows and count. */
@@ -38,20 +39,55 @@ struct vk_chunk {
     VkDeviceSize bytes;
 };
 
+/* First those with a tile, then those with a type. */
+enum vk_program {
+    VK_PROGRAM_MATMUL,
+    VK_PROGRAM_LISTED,
+    VK_PROGRAM_INT8,
+    VK_PROGRAM_INT8_DOT,
+    VK_PROGRAM_DECODE,
+    VK_PROGRAM_WALK_DOWN,
+    VK_PROGRAM_WALK_SUM,
+    VK_PROGRAM_GATE,
+    VK_PROGRAM_ROUND,
+    VK_PROGRAM_COUNT
+};
+
+struct vk_pipe {
+    VkPipeline handle;
+    const struct vk_tile *tile;
+    char form[32]; /* what the trace says */
+};
+
+/* What was found fastest for a kind of product. Also what the file holds. */
+struct vk_choice {
+    uint8_t program, type, tile_class, choice;
+    uint8_t tiles;      /* "rows" or "lanes" */
+    uint8_t rows, cols; /* the logarithms to base 2, rounded down */
+    uint8_t zero;
+};
+
 struct vk_matmul {
     struct phy_matmul_backend base;
     struct vk_backend b;
     struct phy_vk_matmul_options options;
-    const struct vk_tile *tiles; /* (VK_TILE_COUNT) for 1, up to 4, up to 8 rows of x, and more */
+    const struct vk_tile_set *tiles; /* for 1, up to 4, up to 8 rows of x, and more */
     const char *tiles_name;
     bool unified; /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkDescriptorPool *pools; /* one of the device's own, then one of each load */
     uint32_t pool_count;
-    VkPipeline pipelines[PHY_WEIGHT_TYPE_COUNT][VK_TILE_COUNT], gate_pipeline; /* made when first needed */
-    VkDescriptorSet gate_set;
-    struct vk_matrix *matrices; /* of each load the caller's, then those of the self-test */
+    VkPipeline pipelines[VK_PROGRAM_COUNT][PHY_WEIGHT_TYPE_COUNT][VK_TILE_COUNT]; /* made when first needed */
+    struct vk_cache_key cache_key;
+    size_t cached_bytes; /* of the file that was read */
+    bool made_pipelines;
+    struct vk_choice *choices;
+    size_t choice_count;
+    bool new_choices;
+    enum vk_program int8;                   /* the form that runs INT8 */
+    VkDescriptorSet arena_set, scratch_set; /* no weights; what was decoded as weights */
+    struct vk_matrix *matrices;             /* of each load the caller's, then those of the self-test */
     uint32_t matrix_count;
     struct vk_slice *slices;
     uint32_t slice_count;
@@ -61,6 +97,7 @@ struct vk_matmul {
     bool tested[PHY_WEIGHT_TYPE_COUNT]; /* the self-test passed */
     bool quiet;                         /* a self-test runs: its kernels are not traced */
     struct vk_buffer arena;             /* activations: x, then results */
+    struct vk_buffer scratch;           /* DEQUANT: rows of float32 */
     struct vk_buffer upload, readback;  /* where not unified */
     bool dispatched;                    /* commands that write the arena were recorded */
     uint64_t products_per_dispatch;     /* what takes about a tenth of a second */
@@ -77,13 +114,34 @@ static inline uint32_t vk_padded(size_t cols)
 enum phy_status phy_vk_matmul_begin(struct vk_matmul *m);
 /* Ends them, runs them and waits. */
 enum phy_status phy_vk_matmul_run(struct vk_matmul *m);
+/* The same; `products` multiplications say how many a dispatch may have. */
+enum phy_status phy_vk_matmul_run_timed(struct vk_matmul *m, uint64_t products);
 void phy_vk_matmul_barrier(struct vk_matmul *m, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
                            VkAccessFlags reads);
+void phy_vk_matmul_dispatch(struct vk_matmul *m, const struct vk_pipe *pipe, VkDescriptorSet set, const void *push,
+                            uint32_t push_bytes, uint32_t across, uint32_t down);
+/* Rows row_begin .. row_end - 1 of a push, in as many dispatches as the device needs. */
+void phy_vk_matmul_rows(struct vk_matmul *m, const struct vk_pipe *pipe, VkDescriptorSet set,
+                        const struct phy_matmul_push *whole, uint64_t products_of_row);
+void phy_vk_matmul_trace(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
+                         const char *form);
+
+/* The arena: room for `floats`; x to its beginning, words to a place of it, by commands; floats begin .. end - 1 to
+ * where the host reads them, by commands; rows of `width` at `at`, `stride` apart, from there. */
+enum phy_status phy_vk_matmul_reserve(struct vk_matmul *m, uint64_t floats);
+void phy_vk_matmul_put_x(struct vk_matmul *m, const float *x, size_t count, size_t cols);
+void phy_vk_matmul_put(struct vk_matmul *m, uint64_t at, const uint32_t *words, size_t count);
+void phy_vk_matmul_fetch(struct vk_matmul *m, uint64_t begin, uint64_t end);
+void phy_vk_matmul_take(const struct vk_matmul *m, uint64_t at, uint32_t stride, size_t count, size_t width, float *to);
+/* Tells a set where arena and scratch are, if there are. */
+void phy_vk_matmul_bind(struct vk_matmul *m, VkDescriptorSet set);
+
 /* As the backend's own, on matrices by their index. */
 struct vk_product {
     uint32_t matrix;
     float *y;
     const float *bias;
+    enum phy_product_kernel kernel;
 };
 enum phy_status phy_vk_matmul_multiply(struct vk_matmul *m, const struct vk_product *products, size_t product_count,
                                        const float *x, size_t count);
@@ -91,13 +149,44 @@ struct vk_ffn {
     uint32_t gate, up, down;
     bool paired; /* gate holds the rows of both in turn, up is none */
     enum phy_activation activation;
+    enum phy_product_kernel kernel;
     const float *x;
     size_t count;
     float *gated, *y;
 };
 enum phy_status phy_vk_matmul_ffn(struct vk_matmul *m, const struct vk_ffn *ffn);
+enum phy_status phy_vk_matmul_gate(struct vk_matmul *m, const struct phy_ffn_gate_push *push, size_t count);
 
-void phy_vk_matmul_bind_arena(struct vk_matmul *m, VkDescriptorSet set);
+/* ---- vk_matmul_walk.c ---- */
+
+enum phy_status phy_vk_matmul_walk(struct phy_matmul_backend *backend, const struct phy_walk_product *product);
+
+/* ---- vk_matmul_pipeline.c ---- */
+
+/* Tiles and forms by the options and the device. */
+enum phy_status phy_vk_matmul_choose(struct vk_matmul *m);
+/* Lines of the tiles by rows of x, and how many choices a line has; 0 is the fixed one. */
+uint32_t phy_vk_tile_class(size_t count);
+uint32_t phy_vk_tile_choices(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                             size_t count);
+/* For so many rows of x, and one of their choices, where the program has a tile. */
+enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                                       size_t count, uint32_t choice, struct vk_pipe *out);
+void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m);
+/* The driver's pipelines of former runs, from and to a file. */
+void phy_vk_matmul_cache_open(struct vk_matmul *m);
+void phy_vk_matmul_cache_close(struct vk_matmul *m);
+
+/* ---- vk_matmul_tune.c ---- */
+
+/* The choices of former runs, from and to a file; only where the options ask for tuning. */
+void phy_vk_matmul_tune_open(struct vk_matmul *m);
+void phy_vk_matmul_tune_close(struct vk_matmul *m);
+/* Measures, if this kind of product was not measured yet. No commands are being recorded. */
+enum phy_status phy_vk_matmul_tune(struct vk_matmul *m, enum vk_program program, const struct vk_matrix *matrix,
+                                   size_t count);
+uint32_t phy_vk_matmul_choice(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                              const struct vk_matrix *matrix, size_t count);
 
 /* ---- vk_matmul_layout.c ---- */
 

@@ -132,7 +132,7 @@ static enum phy_status test_products(struct vk_matmul *m, const struct phy_weigh
 {
     char name[32];
     float y[MOST_COUNT * COLS];
-    enum phy_status status = phy_vk_matmul_multiply(m, &(struct vk_product){index, y, NULL}, 1, x, count);
+    enum phy_status status = phy_vk_matmul_multiply(m, &(struct vk_product){.matrix = index, .y = y}, 1, x, count);
     if (status)
         return status;
     if (m->options.spoil_self_test)
@@ -147,7 +147,7 @@ static enum phy_status test_products(struct vk_matmul *m, const struct phy_weigh
 static enum phy_status test_ffn(struct vk_matmul *m, const struct phy_weights *both, uint32_t first, const float *x)
 {
     float gate[ROWS], gated[ROWS], y[COLS], expected[ROWS];
-    enum phy_status status = phy_vk_matmul_multiply(m, &(struct vk_product){first, gate, NULL}, 1, x, 1);
+    enum phy_status status = phy_vk_matmul_multiply(m, &(struct vk_product){.matrix = first, .y = gate}, 1, x, 1);
     for (int activation = PHY_ACT_SILU; activation <= PHY_ACT_GELU_TANH && status == PHY_OK; activation++) {
         const struct vk_ffn ffn = {.gate = first,
                                    .up = first,

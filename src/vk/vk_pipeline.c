@@ -99,7 +99,7 @@ enum phy_status phy_vk_pipeline_create(struct vk_backend *b, VkShaderModule modu
                   .pSpecializationInfo = constants},
         .layout = layout,
     };
-    VkResult result = b->vk.vkCreateComputePipelines(b->device, VK_NULL_HANDLE, 1, &info, NULL, out);
+    VkResult result = b->vk.vkCreateComputePipelines(b->device, b->pipeline_cache, 1, &info, NULL, out);
     return result ? phy_vk_fail(b, result, "a compute pipeline") : PHY_OK;
 }
 

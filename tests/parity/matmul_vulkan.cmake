@@ -15,6 +15,7 @@ function(phy_driver_test name driver)
   if(driver MATCHES validated)
     list(APPEND environment PHY_VK_VALIDATE=1)
   endif()
+  list(APPEND environment XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cache)
   set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}" SKIP_RETURN_CODE 77 TIMEOUT 300)
 endfunction()
 

@@ -24,13 +24,12 @@ static size_t device_count;
 static bool reduced, is_vulkan;
 
 /* Rows of x at once: both families of product, whole and odd. */
-static const size_t counts[] = {1, 2, 5, 9, 33};
-enum { MAX_COUNT = 33 };
+static const size_t counts[] = {1, 33, 2, 5, 9};
+enum { COUNTS = sizeof counts / sizeof *counts, REDUCED_COUNTS = 2, MAX_COUNT = 33 };
 
 /* ---- stores ---- */
 
-/* A store of a tiny model in the working directory; made once. NULL: no encoder of that format yet, which is printed.
- */
+/* A store of a tiny model in the working directory; made once. */
 static struct phy_ffn_store *open_store(const char *name, const char *scheme, const char *layout)
 {
     char directory[PATH_MAX], donor[PATH_MAX];
@@ -42,11 +41,8 @@ static struct phy_ffn_store *open_store(const char *name, const char *scheme, co
     if (access(directory, F_OK) != 0) {
         const struct phy_quantize_params params = {
             .donor = donor, .output = directory, .scheme = scheme, .layout = layout, .threads = 2, .host = &host};
-        if (phy_quantize_run(&params, NULL) != PHY_OK) {
-            printf("NOT STORED: %s: %s\n", directory, record.error);
-            assert_non_null(strstr(record.error, "there is no encoder for"));
-            return NULL;
-        }
+        if (phy_quantize_run(&params, NULL) != PHY_OK)
+            fail_msg("%s: %s", directory, record.error);
     }
     assert_int_equal(phy_ffn_store_open(&store, directory, NULL), PHY_OK);
     return store;
@@ -181,7 +177,7 @@ static double worst_of(struct phy_ffn *ffn, struct phy_model *model, const struc
             x[i] = gaussian();
         for (size_t n = 0; n < MAX_COUNT; n++)
             reference_row(&reference, x + n * hidden, NULL, 0, expected + n * hidden);
-        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        for (size_t c = 0; c < (size_t)(reduced ? REDUCED_COUNTS : COUNTS); c++) {
             memset(y, 0xFF, MAX_COUNT * hidden * sizeof *y);
             assert_int_equal(ffn->ops->forward(ffn, layer, x, counts[c], y), PHY_OK);
             double error = worst_relative_l2(y, expected, counts[c], hidden);
@@ -283,13 +279,14 @@ static void stores_of_every_scheme_are_computed_as_decoded(void **state)
     struct phy_model *model = open_model(directory, "cpu", 2);
     size_t made = 0, stored = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (reduced && cases[i].layout)
+            continue;
         struct phy_ffn_store *store = open_store("gemma3", cases[i].scheme, cases[i].layout);
-        stored += store != NULL;
-        if (store)
-            check(model, cases[i].scheme, store, cases[i].path, cases[i].tolerance, &made);
+        stored++;
+        check(model, cases[i].scheme, store, cases[i].path, cases[i].tolerance, &made);
         phy_ffn_store_close(&store);
     }
-    printf("%zu of %zu stores, %zu paths\n", stored, sizeof cases / sizeof *cases, made);
+    printf("%zu paths of %zu cases\n", made, stored);
     assert_true(made >= (is_vulkan ? 1 : stored * device_count));
     phy_model_close(&model);
 }
@@ -297,7 +294,7 @@ static void stores_of_every_scheme_are_computed_as_decoded(void **state)
 static void logits_under_a_path_are_those_of_the_goldens(void **state)
 {
     (void)state;
-    static const size_t odd[] = {3, 9, 1, 2, 11, 7, 5, 0};
+    static const size_t odd[] = {3, 9, 1, 2, 11, 7, 5, 0}, whole[] = {TINY_TOKENS, 0};
     static float got[TINY_TOKENS * TINY_VOCAB];
     char directory[PATH_MAX];
     size_t bytes;
@@ -311,7 +308,7 @@ static void logits_under_a_path_are_those_of_the_goldens(void **state)
         if (ffn) {
             phy_model_set_ffn(model, ffn);
             struct phy_session *session = open_session(model, TINY_TOKENS);
-            run_in_chunks(session, tiny_tokens, TINY_TOKENS, odd, TINY_VOCAB, got);
+            run_in_chunks(session, tiny_tokens, TINY_TOKENS, reduced ? whole : odd, TINY_VOCAB, got);
             assert_true(worst_relative_l2(got, golden, TINY_TOKENS, TINY_VOCAB) <= 5e-5);
             phy_session_destroy(&session);
             phy_ffn_destroy(&ffn);
@@ -384,7 +381,7 @@ static void sparse_visits_the_features_that_answer_most(void **state)
 
 static void run_whole(struct phy_model *model, struct phy_ffn *ffn, float *logits)
 {
-    static const size_t chunks[] = {17, 1, 0};
+    static const size_t chunks[] = {39, 1, 0};
     phy_model_set_ffn(model, ffn);
     struct phy_session *session = open_session(model, TINY_TOKENS);
     run_in_chunks(session, tiny_tokens, TINY_TOKENS, chunks, TINY_VOCAB, logits);

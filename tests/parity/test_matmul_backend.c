@@ -2,6 +2,9 @@
 /* One suite for every device of a model's products, against sums in float64. Arguments: "cpu", or "vulkan" (each device
  * of the loader's drivers) or "hardware" (those that are not CPUs); then "reduced" for a slow driver. PHY_SEED sets
  * another seed. Exit code 77 with a printed line when there is nothing to test. */
+#include <dirent.h>
+#include <unistd.h>
+
 #include "support/test.h"
 
 #include "base/alloc.h"
@@ -225,6 +228,12 @@ static size_t next_way(size_t way)
     return is_vulkan && way < sizeof ways / sizeof *ways ? way : SIZE_MAX;
 }
 
+/* Of what adds to the ways only itself. */
+static size_t next_way_of_few(size_t way)
+{
+    return reduced ? SIZE_MAX : next_way(way);
+}
+
 /* ---- the tests ---- */
 
 static void check_product(struct phy_matmul_backend *device, const char *way, const struct matrix *m, size_t count,
@@ -288,33 +297,48 @@ static void every_shape_keeps_to_the_contract(void **state)
         matrix_free(&matrices[i]);
 }
 
+static enum phy_status multiply_by(struct phy_matmul_backend *device, enum phy_product_kernel kernel,
+                                   const struct matrix *m, size_t count, float *y)
+{
+    const struct phy_product product = {&m->w, y, NULL, kernel};
+    return device->ops->multiply(device, &product, 1, m->x, count);
+}
+
 static void bits_depend_neither_on_the_count_nor_on_the_cuts(void **state)
 {
     (void)state;
-    struct matrix m[2];
+    enum { MATRICES = 5, VALUES = 21 * 70 };
+    struct matrix m[MATRICES];
     matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 70, 1000, 21);
     matrix_make(&m[1], PHY_WEIGHT_F16, GAUSSIAN, 33, 77, 21);
-    enum { VALUES = 21 * 70 };
+    matrix_make(&m[2], PHY_WEIGHT_Q4_K, GAUSSIAN, 70, 500, 21);
+    matrix_make(&m[3], PHY_WEIGHT_Q6_K, GAUSSIAN, 61, 300, 21);
+    matrix_make(&m[4], PHY_WEIGHT_FP4, GAUSSIAN, 70, 280, 21);
+    const size_t used = is_vulkan ? MATRICES : 2;
     float few[VALUES], many[VALUES], other[VALUES];
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
         struct phy_vk_matmul_options cut = ways[w].options;
         cut.max_slice_bytes = 5000;
         cut.max_dispatch_products = 4000;
-        struct phy_matmul_backend *whole = open_loaded(&ways[w].options, m, 2), *pieces = open_loaded(&cut, m, 2);
-        for (size_t i = 0; i < 2; i++) {
-            const size_t row_bytes = m[i].w.rows * sizeof(float);
-            assert_int_equal(multiply(whole, &m[i], 8, few), PHY_OK);
-            assert_int_equal(multiply(whole, &m[i], 21, many), PHY_OK);
+        struct phy_matmul_backend *whole = open_loaded(&ways[w].options, m, used), *pieces = open_loaded(&cut, m, used);
+        for (size_t i = 0; i < 2 * used; i++) {
+            const struct matrix *matrix = &m[i / 2];
+            const enum phy_product_kernel kernel = i % 2 ? PHY_KERNEL_INT8 : PHY_KERNEL_FUSED;
+            const size_t row_bytes = matrix->w.rows * sizeof(float);
+            if (!whole->ops->offers(whole, kernel, matrix->w.type))
+                continue;
+            assert_int_equal(multiply_by(whole, kernel, matrix, 8, few), PHY_OK);
+            assert_int_equal(multiply_by(whole, kernel, matrix, 21, many), PHY_OK);
             for (size_t count = 1; count <= 21; count++) {
-                assert_int_equal(multiply(count % 2 ? pieces : whole, &m[i], count, other), PHY_OK);
+                assert_int_equal(multiply_by(count % 2 ? pieces : whole, kernel, matrix, count, other), PHY_OK);
                 assert_memory_equal(other, count <= 8 ? few : many, count * row_bytes);
             }
         }
         phy_matmul_backend_destroy(&whole);
         phy_matmul_backend_destroy(&pieces);
     }
-    matrix_free(&m[0]);
-    matrix_free(&m[1]);
+    for (size_t i = 0; i < MATRICES; i++)
+        matrix_free(&m[i]);
 }
 
 static void a_group_of_products_adds_its_biases(void **state)
@@ -377,6 +401,12 @@ static void ffn_make(struct matrix m[4], enum phy_weight_type wide_type, enum ph
         m[GATE].x[i] *= 40; /* activations from the saturated ends too */
 }
 
+static double exact_activation(enum phy_activation activation, double x)
+{
+    return activation == PHY_ACT_SILU ? x / (1 + exp(-x))
+                                      : x / 2 * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+}
+
 /* down's sums, from what gate and up give in float64; the input of down from the reference activation. */
 static void check_ffn(struct phy_matmul_backend *device, struct matrix m[4], enum phy_activation activation,
                       size_t count)
@@ -417,8 +447,7 @@ static void check_ffn(struct phy_matmul_backend *device, struct matrix m[4], enu
                 }
             }
             x = sum[0];
-            act = activation == PHY_ACT_SILU ? x / (1 + exp(-x))
-                                             : x / 2 * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+            act = exact_activation(activation, x);
             /* An error of x is at most 1.13 times as large in act. */
             double act_error = 1.13 * error[0] + 2e-6 * fabs(act) + 1e-7 * fmax(1, fabs(x));
             double allowed = act_error * fabs(sum[1]) + (fabs(act) + act_error) * error[1] + 1e-7 * fabs(act * sum[1]);
@@ -448,7 +477,7 @@ static void the_ffn_stays_on_the_device_and_is_right(void **state)
         {PHY_WEIGHT_BF16, PHY_WEIGHT_F16},  {PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K}, {PHY_WEIGHT_FP4, PHY_WEIGHT_FP8},
         {PHY_WEIGHT_Q8_0, PHY_WEIGHT_Q4_0}, {PHY_WEIGHT_MXFP4, PHY_WEIGHT_F32},
     };
-    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+    for (size_t w = 0; w != SIZE_MAX; w = next_way_of_few(w)) {
         struct phy_matmul_backend *device = open_device(&ways[w].options);
         for (size_t i = 0; device->ops->ffn && i < (!is_vulkan ? 1 : reduced ? 2 : 5); i++) {
             /* Neither width is whole blocks, so that zeros must fill them. */
@@ -468,6 +497,251 @@ static void the_ffn_stays_on_the_device_and_is_right(void **state)
         phy_matmul_backend_destroy(&device);
     }
 }
+
+/* As kernels/int8_matmul.h: x to what its rounded values stand for. */
+static void round_activations(float *x, size_t cols)
+{
+    for (size_t begin = 0; begin < cols; begin += 256) {
+        const size_t end = cols - begin < 256 ? cols : begin + 256;
+        float peak = 0;
+        for (size_t k = begin; k < end; k++)
+            peak = fmaxf(peak, fabsf(x[k]));
+        const bool tiny = peak < 0x1p-100f;
+        const float inverse = tiny ? 0 : 127.0f / peak;
+        const double scale = tiny ? 0 : (double)(peak / 127.0f);
+        for (size_t k = begin; k < end; k++)
+            x[k] = (float)(scale * (double)rintf(x[k] * inverse)); /* one rounding: far below the tolerance */
+    }
+}
+
+/* Every row of x of matrix m by another kernel than FUSED. */
+static void check_kernel(struct phy_matmul_backend *device, enum phy_product_kernel kernel, const struct matrix *m,
+                         size_t count, struct worst *worst, const char *way)
+{
+    const size_t cols = m->w.cols, rows = m->w.rows;
+    float *w = widen(&m->w), *x = malloc(count * cols * sizeof *x), *y = malloc(count * rows * sizeof *y);
+    char where[160];
+    memcpy(x, m->x, count * cols * sizeof *x);
+    for (size_t n = 0; n < count && kernel == PHY_KERNEL_INT8; n++)
+        round_activations(x + n * cols, cols);
+    const struct phy_product product = {&m->w, y, NULL, kernel};
+    if (device->ops->multiply(device, &product, 1, m->x, count) != PHY_OK)
+        fail_msg("%s", logged.error);
+    snprintf(where, sizeof where, "%s, %s, kernel %d, %s %zux%zu by %zu", device->name, way, (int)kernel,
+             phy_weight_format(m->w.type)->name, rows, cols, count);
+    for (size_t i = 0; i < count * rows; i++) {
+        double sum = 0, absolute = 0;
+        for (size_t k = 0; k < cols; k++) {
+            double p = (double)w[i % rows * cols + k] * (double)x[i / rows * cols + k];
+            sum += p;
+            absolute += fabs(p);
+        }
+        compare(worst, (double)y[i], sum, 4e-6 * absolute + 1e-37, i, m->seed, where);
+    }
+    free(w);
+    free(x);
+    free(y);
+}
+
+static void every_kernel_that_is_offered_keeps_to_the_contract(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    static const size_t shapes[][2] = {{1, 1}, {3, 31}, {127, 32}, {33, 576}, {5, 1152}, {9, 2880}};
+    static const size_t counts[] = {1, 5, 13};
+    struct matrix m[PHY_WEIGHT_TYPE_COUNT * 6];
+    size_t matrix_count = 0;
+    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+        for (size_t i = 0; i < (reduced ? 4 : 6); i++)
+            matrix_make(&m[matrix_count++], type, GAUSSIAN, shapes[i][0], shapes[i][1], 13);
+    }
+    for (size_t w = 0; w != SIZE_MAX; w = next_way_of_few(w)) {
+        struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, matrix_count);
+        struct worst worst = {0};
+        for (size_t i = 0; i < matrix_count; i++) {
+            for (int kernel = PHY_KERNEL_DEQUANT; kernel <= PHY_KERNEL_INT8; kernel++) {
+                if (!device->ops->offers(device, kernel, m[i].w.type))
+                    continue;
+                for (size_t c = 0; c < (reduced ? 2 : 3); c++)
+                    check_kernel(device, kernel, &m[i], counts[c], &worst, ways[w].name);
+            }
+        }
+        assert_true(device->ops->offers(device, PHY_KERNEL_INT8, PHY_WEIGHT_Q4_K));
+        assert_true(device->ops->offers(device, PHY_KERNEL_DEQUANT, PHY_WEIGHT_FP4));
+        assert_false(device->ops->offers(device, PHY_KERNEL_INT8, PHY_WEIGHT_FP8));
+        phy_matmul_backend_destroy(&device);
+        if (!report_worst(&worst, ways[w].name))
+            fail_msg("%s: outside the tolerance", ways[w].name);
+    }
+    for (size_t i = 0; i < matrix_count; i++)
+        matrix_free(&m[i]);
+}
+
+/* Both forms of the INT8 kernel give the same integers, so the same bits. */
+static void integer_dot_products_change_no_bit(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    struct matrix m[4];
+    float plain[13 * 40], dot[13 * 40];
+    for (size_t i = 0; i < 4; i++)
+        matrix_make(&m[i], PHY_WEIGHT_Q8_0 + (int)i, GAUSSIAN, 40, 700, 13);
+    struct phy_matmul_backend *devices[2];
+    devices[0] = open_loaded(&(struct phy_vk_matmul_options){.dots = "plain"}, m, 4);
+    enum phy_status status =
+        phy_vk_matmul_create(&devices[1], vulkan_index, &(struct phy_vk_matmul_options){.dots = "dot"}, &host);
+    if (status == PHY_OK) {
+        assert_int_equal(load(devices[1], m, 4), PHY_OK);
+        for (size_t i = 0; i < 4; i++) {
+            const struct phy_product first = {&m[i].w, plain, NULL, PHY_KERNEL_INT8};
+            const struct phy_product second = {&m[i].w, dot, NULL, PHY_KERNEL_INT8};
+            assert_int_equal(devices[0]->ops->multiply(devices[0], &first, 1, m[i].x, 13), PHY_OK);
+            assert_int_equal(devices[1]->ops->multiply(devices[1], &second, 1, m[i].x, 13), PHY_OK);
+            assert_memory_equal(plain, dot, sizeof plain);
+        }
+    } else {
+        assert_int_equal(status, PHY_ERR_UNSUPPORTED);
+        assert_non_null(strstr(logged.error, "has no integer dot products"));
+        printf("skipped: %s\n", logged.error);
+    }
+    phy_matmul_backend_destroy(&devices[0]);
+    phy_matmul_backend_destroy(&devices[1]);
+    for (size_t i = 0; i < 4; i++)
+        matrix_free(&m[i]);
+}
+
+static void the_ffn_runs_by_every_kernel(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    struct matrix m[4];
+    enum { WIDE = 300, HIDDEN = 290, COUNT = 5 };
+    float gated[COUNT * WIDE], y[COUNT * HIDDEN], again[COUNT * HIDDEN];
+    ffn_make(m, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K, WIDE, HIDDEN, COUNT);
+    struct phy_matmul_backend *device = open_loaded(NULL, m, 4);
+    for (int kernel = PHY_KERNEL_DEQUANT; kernel <= PHY_KERNEL_INT8; kernel++) {
+        struct phy_ffn_product p = {.gate = &m[GATE].w,
+                                    .up = &m[UP].w,
+                                    .down = &m[DOWN].w,
+                                    .kernel = kernel,
+                                    .x = m[GATE].x,
+                                    .count = COUNT,
+                                    .gated = gated,
+                                    .y = y};
+        assert_int_equal(device->ops->ffn(device, &p), PHY_OK);
+        p.gate = p.up = NULL;
+        p.gate_up = &m[GATE_UP].w;
+        p.y = again;
+        assert_int_equal(device->ops->ffn(device, &p), PHY_OK);
+        assert_memory_equal(y, again, sizeof y);
+        /* down's product of what the device says was its input */
+        struct matrix down = m[DOWN];
+        struct worst worst = {0};
+        down.x = gated;
+        check_kernel(device, kernel, &down, COUNT, &worst, "ffn");
+        const struct phy_product product = {&m[DOWN].w, again, NULL, kernel};
+        assert_int_equal(device->ops->multiply(device, &product, 1, gated, COUNT), PHY_OK);
+        assert_memory_equal(y, again, sizeof y);
+        assert_true(report_worst(&worst, "down"));
+    }
+    phy_matmul_backend_destroy(&device);
+    for (size_t i = 0; i < 4; i++)
+        matrix_free(&m[i]);
+}
+
+/* ---- walks ---- */
+
+/* m: gate, up, and down by feature. */
+static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], enum phy_activation activation,
+                       const uint32_t *features, size_t count, struct worst *worst, const char *way)
+{
+    const size_t hidden = m[0].w.cols;
+    float *y = malloc(hidden * sizeof *y), *w[3] = {widen(&m[0].w), widen(&m[1].w), widen(&m[2].w)};
+    double *sum = calloc(hidden, sizeof *sum), *allowed = calloc(hidden, sizeof *allowed);
+    size_t skipped = 99;
+    char where[160];
+    const struct phy_walk_product product = {&m[0].w, &m[1].w, &m[2].w, activation, features,
+                                             count,   m[0].x,  y,       &skipped};
+    if (device->ops->walk(device, &product) != PHY_OK)
+        fail_msg("%s", logged.error);
+    assert_int_equal(skipped, 0);
+    for (size_t i = 0; i < count; i++) {
+        double dot[2] = {0}, error[2] = {0};
+        for (int which = 0; which < 2; which++) {
+            for (size_t k = 0; k < hidden; k++) {
+                double p = (double)w[which][features[i] * hidden + k] * (double)m[0].x[k];
+                dot[which] += p;
+                error[which] += 4e-6 * fabs(p);
+            }
+        }
+        double act = exact_activation(activation, dot[0]), value = act * dot[1];
+        double act_error = 1.13 * error[0] + 2e-6 * fabs(act) + 1e-7 * fmax(1, fabs(dot[0]));
+        double value_error = act_error * fabs(dot[1]) + (fabs(act) + act_error) * error[1] + 1e-7 * fabs(value);
+        for (size_t c = 0; c < hidden; c++) {
+            double d = (double)w[2][features[i] * hidden + c];
+            sum[c] += value * d;
+            allowed[c] += value_error * fabs(d) + 4e-6 * fabs(value * d);
+        }
+    }
+    snprintf(where, sizeof where, "%s, %s, walk of %zu, %s %zux%zu", device->name, way, count,
+             phy_weight_format(m[0].w.type)->name, m[0].w.rows, hidden);
+    for (size_t c = 0; c < hidden; c++)
+        compare(worst, (double)y[c], sum[c], allowed[c], c, m[0].seed, where);
+    for (int i = 0; i < 3; i++)
+        free(w[i]);
+    free(y);
+    free(sum);
+    free(allowed);
+}
+
+static void a_walk_visits_the_listed_features(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    enum { WIDE = 203, HIDDEN = 293 };
+    uint32_t all[WIDE], some[WIDE];
+    size_t some_count = 0;
+    for (uint32_t i = 0; i < WIDE; i++) {
+        all[i] = i;
+        if (random_below(3) == 0)
+            some[some_count++] = i;
+    }
+    struct matrix m[3 * PHY_WEIGHT_TYPE_COUNT];
+    for (int i = 0; i < 3 * PHY_WEIGHT_TYPE_COUNT; i++)
+        matrix_make(&m[i], i / 3, GAUSSIAN, WIDE, HIDDEN, 1);
+    for (size_t w = 0; w != SIZE_MAX; w = next_way_of_few(w)) {
+        struct phy_matmul_backend *device = open_loaded(&ways[w].options, m, 3 * PHY_WEIGHT_TYPE_COUNT);
+        struct worst worst = {0};
+        for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+            assert_true(device->ops->offers(device, PHY_KERNEL_WALK, type));
+            check_walk(device, &m[3 * type], PHY_ACT_SILU, all, WIDE, &worst, ways[w].name);
+            check_walk(device, &m[3 * type], PHY_ACT_GELU_TANH, some, some_count, &worst, ways[w].name);
+            check_walk(device, &m[3 * type], PHY_ACT_SILU, all + WIDE - 1, 1, &worst, ways[w].name);
+        }
+        float zeros[HIDDEN] = {0}, y[HIDDEN];
+        size_t skipped = 0;
+        struct phy_walk_product none = {&m[15].w,   &m[16].w, &m[17].w, PHY_ACT_SILU, some,
+                                        some_count, zeros,    y,        &skipped};
+        assert_int_equal(device->ops->walk(device, &none), PHY_OK);
+        assert_int_equal(skipped, some_count);
+        assert_memory_equal(y, zeros, sizeof y);
+        none.feature_count = 0;
+        y[0] = 1;
+        assert_int_equal(device->ops->walk(device, &none), PHY_OK);
+        assert_memory_equal(y, zeros, sizeof y);
+        phy_matmul_backend_destroy(&device);
+        if (!report_worst(&worst, ways[w].name))
+            fail_msg("%s: outside the tolerance", ways[w].name);
+    }
+    for (int i = 0; i < 3 * PHY_WEIGHT_TYPE_COUNT; i++)
+        matrix_free(&m[i]);
+}
+
+/* ---- loads, traces, failures ---- */
 
 static void matrices_may_come_in_several_loads(void **state)
 {
@@ -539,6 +813,146 @@ static void each_kernel_that_runs_is_told(void **state)
     phy_matmul_backend_destroy(&device);
     for (size_t i = 0; i < 4; i++)
         matrix_free(&m[i]);
+}
+
+/* ---- what is kept in files ---- */
+
+static size_t list_files(const char *directory, char names[4][300])
+{
+    char path[256];
+    size_t count = 0;
+    snprintf(path, sizeof path, "%s/physarium", directory);
+    DIR *open_directory = opendir(path);
+    for (struct dirent *entry; open_directory && (entry = readdir(open_directory));) {
+        if (entry->d_name[0] != '.' && count < 4)
+            snprintf(names[count++], 300, "%.200s/%.90s", path, entry->d_name);
+    }
+    if (open_directory)
+        closedir(open_directory);
+    return count;
+}
+
+static void run_with_cache(const char *directory, struct matrix *m, float *y)
+{
+    struct phy_matmul_backend *device =
+        open_loaded(&(struct phy_vk_matmul_options){.cache_directory = directory}, m, 1);
+    assert_int_equal(multiply(device, m, 1, y), PHY_OK);
+    phy_matmul_backend_destroy(&device);
+}
+
+static void pipelines_are_kept_and_damage_is_ignored(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    char directory[] = "/tmp/physarium-test-XXXXXX", names[4][300];
+    struct matrix m;
+    float first[40], y[40];
+    assert_non_null(mkdtemp(directory));
+    matrix_make(&m, PHY_WEIGHT_Q4_0, GAUSSIAN, 40, 64, 1);
+    run_with_cache(directory, &m, first);
+    assert_int_equal(list_files(directory, names), 1);
+    assert_non_null(strstr(names[0], "/physarium/vulkan-"));
+    run_with_cache(directory, &m, y);
+    assert_memory_equal(y, first, sizeof y);
+    /* Each byte of the head and some of the content; then every kind of short file. */
+    FILE *file = fopen(names[0], "r+b");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    long bytes = ftell(file);
+    static const long places[] = {0, 9, 40, 60, 64, -1};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        long at = places[i] < 0 ? bytes - 1 : places[i];
+        fseek(file, at, SEEK_SET);
+        int old = fgetc(file);
+        fseek(file, at, SEEK_SET);
+        fputc(old ^ 0x55, file);
+        fflush(file);
+        if (i % 2 == 0 || !reduced)
+            run_with_cache(directory, &m, y);
+        assert_memory_equal(y, first, sizeof y);
+        file = freopen(names[0], "r+b", file); /* it may have been written again */
+        assert_non_null(file);
+    }
+    assert_int_equal(truncate(names[0], 11), 0);
+    fclose(file);
+    run_with_cache(directory, &m, y);
+    assert_memory_equal(y, first, sizeof y);
+    assert_int_equal(list_files(directory, names), 1);
+    unlink(names[0]);
+    snprintf(names[1], sizeof names[1], "%s/physarium", directory);
+    assert_int_equal(rmdir(names[1]), 0);
+    /* A file where the directory should be. */
+    file = fopen(names[1], "w");
+    fclose(file);
+    run_with_cache(directory, &m, y);
+    assert_memory_equal(y, first, sizeof y);
+    unlink(names[1]);
+    rmdir(directory);
+    matrix_free(&m);
+}
+
+static void no_choice_of_tiles_changes_a_bit(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    static const size_t counts[] = {1, 3, 8, 13};
+    struct matrix m[2];
+    float fixed[4][13 * 70], y[13 * 70];
+    matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 70, 500, 13);
+    matrix_make(&m[1], PHY_WEIGHT_Q4_K, GAUSSIAN, 70, 500, 13);
+    for (size_t i = 0; i < (reduced ? 1 : 2); i++) {
+        for (size_t tiles = 0; phy_vk_matmul_tile_names[tiles]; tiles++) {
+            for (uint32_t choice = 0; choice < 4; choice++) {
+                const struct phy_vk_matmul_options options = {.tiles = phy_vk_matmul_tile_names[tiles],
+                                                              .choice = choice};
+                struct matrix *matrix = &m[reduced ? 1 : i];
+                struct phy_matmul_backend *device = open_loaded(&options, matrix, 1);
+                for (size_t c = 0; c < 4; c++) {
+                    assert_int_equal(multiply(device, matrix, counts[c], choice ? y : fixed[c]), PHY_OK);
+                    if (choice)
+                        assert_memory_equal(y, fixed[c], counts[c] * 70 * sizeof *y);
+                }
+                phy_matmul_backend_destroy(&device);
+            }
+        }
+    }
+    matrix_free(&m[0]);
+    matrix_free(&m[1]);
+}
+
+static void tuning_is_kept_in_a_file_and_changes_no_bit(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    char directory[] = "/tmp/physarium-test-XXXXXX", names[4][300];
+    struct matrix m;
+    float fixed[1024], y[1024];
+    assert_non_null(mkdtemp(directory));
+    matrix_make(&m, PHY_WEIGHT_Q4_K, GAUSSIAN, 1024, 1024, 1);
+    struct phy_matmul_backend *device = open_loaded(&(struct phy_vk_matmul_options){.cache_directory = ""}, &m, 1);
+    assert_int_equal(multiply(device, &m, 1, fixed), PHY_OK);
+    phy_matmul_backend_destroy(&device);
+    for (int run = 0; run < 2; run++) {
+        device = open_loaded(&(struct phy_vk_matmul_options){.cache_directory = directory, .tune = true}, &m, 1);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(multiply(device, &m, 1, y), PHY_OK);
+            assert_memory_equal(y, fixed, sizeof y);
+        }
+        phy_matmul_backend_destroy(&device);
+        size_t files = list_files(directory, names), tiles = 0;
+        for (size_t i = 0; i < files; i++)
+            tiles += strstr(names[i], ".tiles") != NULL;
+        assert_int_equal(tiles, 1);
+    }
+    for (size_t i = list_files(directory, names); i > 0; i--)
+        unlink(names[i - 1]);
+    snprintf(names[0], sizeof names[0], "%s/physarium", directory);
+    assert_int_equal(rmdir(names[0]), 0);
+    assert_int_equal(rmdir(directory), 0);
+    matrix_free(&m);
 }
 
 static void a_device_that_multiplies_wrongly_is_refused(void **state)
@@ -616,7 +1030,8 @@ static void each_failed_allocation_is_a_status(void **state)
     enum phy_status status = PHY_ERR_MEMORY;
     for (uint64_t after = 0; status != PHY_OK; after++) {
         struct phy_matmul_backend *device = NULL;
-        const struct phy_vk_matmul_options options = {.max_slice_bytes = 400, .max_chunk_bytes = 512};
+        const struct phy_vk_matmul_options options = {
+            .max_slice_bytes = 400, .max_chunk_bytes = 512, .cache_directory = ""};
         logged.error[0] = 0;
         phy_alloc_fail_after(after);
         status = is_vulkan ? phy_vk_matmul_create(&device, vulkan_index, &options, &host)
@@ -650,8 +1065,15 @@ static int run_device(const char *name)
         cmocka_unit_test(bits_depend_neither_on_the_count_nor_on_the_cuts),
         cmocka_unit_test(a_group_of_products_adds_its_biases),
         cmocka_unit_test(the_ffn_stays_on_the_device_and_is_right),
+        cmocka_unit_test(every_kernel_that_is_offered_keeps_to_the_contract),
+        cmocka_unit_test(integer_dot_products_change_no_bit),
+        cmocka_unit_test(the_ffn_runs_by_every_kernel),
+        cmocka_unit_test(a_walk_visits_the_listed_features),
         cmocka_unit_test(matrices_may_come_in_several_loads),
         cmocka_unit_test(each_kernel_that_runs_is_told),
+        cmocka_unit_test(pipelines_are_kept_and_damage_is_ignored),
+        cmocka_unit_test(no_choice_of_tiles_changes_a_bit),
+        cmocka_unit_test(tuning_is_kept_in_a_file_and_changes_no_bit),
         cmocka_unit_test(a_device_that_multiplies_wrongly_is_refused),
         cmocka_unit_test(weights_that_do_not_fit_are_a_sentence),
         cmocka_unit_test(a_lost_device_is_a_sentence_and_opens_again),

@@ -454,6 +454,157 @@ static void what_no_kernel_computed_is_no_path(void **state)
     phy_model_close(&model);
 }
 
+/* ---- a device that has little room, and that is lost ---- */
+
+struct frail {
+    struct phy_matmul_backend base;
+    struct phy_matmul_backend *real;
+    const struct phy_host *host;
+    size_t room;         /* matrices */
+    unsigned calls_left; /* products before it is lost */
+};
+
+static enum phy_status frail_load(struct phy_matmul_backend *backend, struct phy_weights *const *matrices, size_t count)
+{
+    struct frail *f = (struct frail *)backend;
+    if (f->calls_left == 0)
+        return phy_fail(f->host, PHY_ERR_DEVICE, "device frail:0: was lost");
+    if (count > f->room)
+        return phy_fail(f->host, PHY_ERR_MEMORY, "out of memory: %zu matrices, device frail:0 has room for %zu", count,
+                        f->room);
+    f->room -= count;
+    return f->real->ops->load(f->real, matrices, count);
+}
+
+static bool frail_offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel,
+                         enum phy_weight_type type)
+{
+    const struct frail *f = (const struct frail *)backend;
+    return f->real->ops->offers(f->real, kernel, type);
+}
+
+static enum phy_status frail_multiply(struct phy_matmul_backend *backend, const struct phy_product *products,
+                                      size_t product_count, const float *x, size_t count)
+{
+    struct frail *f = (struct frail *)backend;
+    if (f->calls_left == 0)
+        return phy_fail(f->host, PHY_ERR_DEVICE, "device frail:0: was lost");
+    f->calls_left--;
+    for (size_t i = 0; i < product_count; i++)
+        phy_kernel_ran(backend, products[i].kernel, products[i].w->type, "frail");
+    return f->real->ops->multiply(f->real, products, product_count, x, count);
+}
+
+static void frail_destroy(struct phy_matmul_backend *backend)
+{
+    struct frail *f = (struct frail *)backend;
+    phy_matmul_backend_destroy(&f->real);
+    free(f);
+}
+
+/* The path's device becomes one that is no CPU; its layers are placed again. */
+static enum phy_status make_frail(struct phy_ffn *ffn, size_t room, unsigned calls, bool fallback, uint64_t memory)
+{
+    static const struct phy_matmul_backend_ops ops = {
+        .load = frail_load, .offers = frail_offers, .multiply = frail_multiply, .destroy = frail_destroy};
+    struct path *path = (struct path *)ffn;
+    struct frail *f = calloc(1, sizeof *f);
+    *f = (struct frail){.base = {.ops = &ops, .name = "frail:0", .ran = path->device->ran, .ran_user = &path->trace},
+                        .real = path->device,
+                        .host = &path->held.host,
+                        .room = room,
+                        .calls_left = calls};
+    path->device = &f->base;
+    path->device_is_cpu = false;
+    path->fallback_cpu = fallback;
+    return path_place_layers(path, memory);
+}
+
+static void a_device_that_is_full_leaves_the_rest_to_the_cpu(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t room;
+        uint32_t layers;
+    } cases[] = {{0, 0}, {2, 0}, {3, 1}, {5, 1}, {11, 3}, {12, 4}};
+    struct phy_host host;
+    struct phy_model *model = tiny("gemma3", &host);
+    float x[64] = {1, 2, 3}, y[64], expected[64];
+    struct phy_ffn *whole = path_named(model, NULL, "full_mmap");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct phy_ffn *ffn = path_named(model, NULL, "full_mmap");
+        struct phy_ffn_info info;
+        struct steps steps = {0};
+        record.errors = record.warnings = 0;
+        assert_int_equal(make_frail(ffn, cases[i].room, 1000, false, 0), PHY_OK);
+        phy_ffn_describe(ffn, &info);
+        assert_int_equal(info.device_layers, cases[i].layers);
+        assert_int_equal(record.errors, 0);
+        assert_int_equal(record.warnings, cases[i].layers < 4);
+        assert_true(cases[i].layers == 4 || (strstr(record.warning, "device frail:0 has room") &&
+                                             strstr(record.warning, "of 4 layers are on the device")));
+        phy_ffn_trace(ffn, keep_step, &steps);
+        for (uint32_t layer = 0; layer < 4; layer++) {
+            assert_int_equal(ffn->ops->forward(ffn, layer, x, 1, y), PHY_OK);
+            assert_int_equal(whole->ops->forward(whole, layer, x, 1, expected), PHY_OK);
+            assert_true(relative_l2(y, expected, 64) <= 1e-6);
+            assert_string_equal(steps.step[layer].path, "full_mmap");
+            assert_true((strncmp(steps.step[layer].device, "frail", 5) == 0) == (layer < cases[i].layers));
+        }
+        phy_ffn_destroy(&ffn);
+    }
+    phy_ffn_destroy(&whole);
+    phy_model_close(&model);
+}
+
+static void a_device_that_is_lost_hands_over_where_that_is_allowed(void **state)
+{
+    (void)state;
+    struct phy_host host;
+    struct phy_model *model = tiny("qwen2", &host);
+    float x[64] = {1, 2, 3}, y[64];
+    for (unsigned calls = 0; calls <= 4; calls++) {
+        struct phy_ffn *ffn = path_named(model, NULL, "interleaved");
+        struct phy_ffn_info info;
+        struct steps steps = {0};
+        record.errors = record.warnings = 0;
+        assert_int_equal(make_frail(ffn, 100, calls, true, 0), PHY_OK);
+        phy_ffn_trace(ffn, keep_step, &steps);
+        for (uint32_t layer = 0; layer < 2; layer++)
+            assert_int_equal(ffn->ops->forward(ffn, layer, x, 1, y), PHY_OK);
+        phy_ffn_describe(ffn, &info);
+        assert_int_equal(record.errors, 0);
+        assert_int_equal(record.warnings, calls < 4);
+        assert_int_equal(info.device_layers, calls < 4 ? 0 : 2);
+        /* Nothing of the half that the device did is left in the trace. */
+        for (uint32_t layer = 0; layer < 2; layer++) {
+            const bool on_device = calls >= 2 * (layer + 1);
+            assert_string_equal(steps.step[layer].path, "interleaved");
+            assert_true(!strstr(steps.step[layer].kernels, "frail") == !on_device);
+        }
+        phy_ffn_destroy(&ffn);
+        if (calls == 0)
+            continue;
+        ffn = path_named(model, NULL, "interleaved");
+        record.errors = record.warnings = 0;
+        assert_int_equal(make_frail(ffn, 100, calls, false, 0), PHY_OK);
+        enum phy_status status = ffn->ops->forward(ffn, 0, x, 1, y);
+        if (status == PHY_OK)
+            status = ffn->ops->forward(ffn, 1, x, 1, y);
+        assert_int_equal(status, calls < 4 ? PHY_ERR_DEVICE : PHY_OK);
+        assert_int_equal(record.errors, calls < 4);
+        assert_int_equal(record.warnings, 0);
+        phy_ffn_destroy(&ffn);
+    }
+    /* Lost while it loads. */
+    struct phy_ffn *ffn = path_named(model, NULL, "interleaved");
+    record.errors = record.warnings = 0;
+    assert_int_equal(make_frail(ffn, 100, 0, false, 0), PHY_ERR_DEVICE);
+    assert_int_equal(record.errors, 1);
+    phy_ffn_destroy(&ffn);
+    phy_model_close(&model);
+}
+
 /* ---- stores ---- */
 
 static struct phy_ffn_store *quantized(const char *donor, const char *scheme, const struct phy_quantize_params *more)
@@ -745,6 +896,8 @@ int main(void)
         cmocka_unit_test(more_reports_than_a_path_makes_are_no_path),
         cmocka_unit_test(a_route_that_ignores_the_mask_is_seen),
         cmocka_unit_test(what_no_kernel_computed_is_no_path),
+        cmocka_unit_test(a_device_that_is_full_leaves_the_rest_to_the_cpu),
+        cmocka_unit_test(a_device_that_is_lost_hands_over_where_that_is_allowed),
         cmocka_unit_test_setup_teardown(layers_that_a_store_lacks_run_the_models_own, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(a_store_of_another_model_is_refused, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(what_a_store_does_not_hold_is_refused_with_its_formats, scratch_begin,

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#version 450
+// One invocation owns ROWS rows of w times COUNT rows of x: their sums over every LANES-th unit of 32 columns.
+// One workgroup owns ROW_LANES * ROWS rows of w times COUNT_LANES * COUNT rows of x, whole sums.
+// One barrier, where LANES > 1, stands between everyone's parts of a sum and the one who adds them up.
+// The reference and contract are src/kernels/int8_matmul.h; x was rounded by round_x.comp.
+//
+// matmul_blocks.comp with integers: codes times codes are exact, and each unit's sum is scaled once. With PHY_MATMUL_DOT
+// four products of bytes are one instruction (VK_KHR_shader_integer_dot_product); the sums are the same integers.
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_GOOGLE_include_directive : require
+#include "lib/bytes.glsl"
+#include "shared/matmul.h"
+#include "weight_rows.glsl"
+
+#ifdef PHY_MATMUL_DOT
+#extension GL_EXT_spirv_intrinsics : require
+// OpSDotAccSat's plain sibling, on four signed bytes in a word: packed vector format 0.
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6018, 6019], id = 4450)
+int dot_bytes(uint a, uint b, spirv_literal int format);
+#endif
+
+layout(local_size_x_id = PHY_MATMUL_SPEC_INVOCATIONS) in;
+layout(constant_id = PHY_MATMUL_SPEC_LANES) const uint LANES = 8;
+layout(constant_id = PHY_MATMUL_SPEC_ROW_LANES) const uint ROW_LANES = 4;
+layout(constant_id = PHY_MATMUL_SPEC_COUNT_LANES) const uint COUNT_LANES = 4;
+const uint ROWS = PHY_MATMUL_ROWS, COUNT = PHY_MATMUL_COUNT;
+
+layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer X { uvec4 x[]; };
+layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer Scales { float x_scales[]; };
+layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Y { float y[]; };
+layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
+
+const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
+// One more, so that neighbours who read their sums column by column meet different banks.
+const uint PART_STRIDE = LANES * ROW_LANES * COUNT_LANES + 1;
+const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
+
+shared float parts[LANES > 1 ? SUMS * PART_STRIDE : 1];
+
+// The sum over four words of the products of their bytes.
+int dot_words(uvec4 a, uvec4 b)
+{
+#ifdef PHY_MATMUL_DOT
+    return dot_bytes(a.x, b.x, 0) + dot_bytes(a.y, b.y, 0) + dot_bytes(a.z, b.z, 0) + dot_bytes(a.w, b.w, 0);
+#else
+    ivec4 sum = ivec4(0);
+    [[unroll]] for (uint j = 0; j < 4; j++)
+        sum += signed_bytes(a, j) * signed_bytes(b, j);
+    return sum.x + sum.y + sum.z + sum.w;
+#endif
+}
+
+void main()
+{
+    uint id = gl_LocalInvocationIndex;
+    uint lane = id % LANES, row_lane = id / LANES % ROW_LANES, count_lane = id / (LANES * ROW_LANES);
+    uint row = push.row_begin + (gl_WorkGroupID.x * ROW_LANES + row_lane) * ROWS;
+    uint first = (gl_WorkGroupID.y * COUNT_LANES + count_lane) * COUNT;
+    uint units = push.blocks, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
+    uint row_words = PHY_ROUNDED_ROW(units, supers);
+    uint w_at[ROWS], x_at[COUNT];
+    // What lies beyond the edges is read from the last row, computed and dropped: no branch.
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        w_at[r] = min(row + r, push.row_end - 1) * PHY_LAYOUT_ROW(TYPE, units, supers);
+    [[unroll]] for (uint m = 0; m < COUNT; m++)
+        x_at[m] = push.x_at + min(first + m, push.count - 1) * row_words;
+    precise float sum[SUMS];
+    [[unroll]] for (uint i = 0; i < SUMS; i++)
+        sum[i] = 0;
+    for (uint super = lane / UNIT_LANES; super < supers; super += HEAD_LANES) {
+        Head head[ROWS];
+        [[unroll]] for (uint r = 0; r < ROWS; r++)
+            head[r] = load_head(w_at[r], units, super);
+        precise float part[SUMS];
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            part[i] = 0;
+        uint end = min(PHY_SUPER_UNITS, units - super * PHY_SUPER_UNITS);
+        for (uint n = lane % UNIT_LANES; n < end; n += UNIT_LANES) {
+            uint u = super * PHY_SUPER_UNITS + n;
+            uvec4 codes[2 * ROWS];
+            vec2 scale[ROWS];
+            float minimum[ROWS];
+            [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                Unit unit = load_unit(w_at[r], units, u);
+                codes[2 * r] = unit_bytes(unit, 0);
+                codes[2 * r + 1] = unit_bytes(unit, 1);
+                scale[r] = unit_scales(head[r].words, head[r].scale, n);
+                minimum[r] = unit_minimum(head[r].words, n);
+            }
+            [[unroll]] for (uint m = 0; m < COUNT; m++) {
+                uvec4 x0 = x[x_at[m] + u * 2], x1 = x[x_at[m] + u * 2 + 1];
+                int x_sum = HAS_MINIMUM ? dot_words(x0, uvec4(0x01010101u)) + dot_words(x1, uvec4(0x01010101u)) : 0;
+                [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                    int s0 = dot_words(codes[2 * r], x0), s1 = dot_words(codes[2 * r + 1], x1);
+                    uint i = r * COUNT + m;
+                    if (TWO_SCALES) {
+                        part[i] = fma(float(s0), scale[r].x, part[i]);
+                        part[i] = fma(float(s1), scale[r].y, part[i]);
+                    } else {
+                        part[i] = fma(float(s0 + s1), scale[r].x, part[i]);
+                    }
+                    if (HAS_MINIMUM)
+                        part[i] = fma(-float(x_sum), minimum[r], part[i]);
+                }
+            }
+        }
+        [[unroll]] for (uint m = 0; m < COUNT; m++) {
+            float x_scale = x_scales[(x_at[m] + units * 2) * 4 + super];
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                sum[r * COUNT + m] = fma(part[r * COUNT + m], x_scale, sum[r * COUNT + m]);
+        }
+    }
+    if (LANES > 1) {
+        [[unroll]] for (uint i = 0; i < SUMS; i++)
+            parts[i * PART_STRIDE + id] = sum[i];
+        barrier(); // every part of every sum is there
+        for (uint i = lane; i < SUMS; i += LANES) {
+            precise float whole = 0;
+            for (uint l = 0; l < LANES; l++)
+                whole += parts[i * PART_STRIDE + id - lane + l];
+            uint r = row + i / COUNT, n = first + i % COUNT;
+            if (r < push.row_end && n < push.count)
+                y[push.y_at + n * push.y_stride + r] = whole;
+        }
+    } else {
+        [[unroll]] for (uint i = 0; i < SUMS; i++) {
+            uint r = row + i / COUNT, n = first + i % COUNT;
+            if (r < push.row_end && n < push.count)
+                y[push.y_at + n * push.y_stride + r] = sum[i];
+        }
+    }
+}

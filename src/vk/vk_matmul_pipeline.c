@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The shaders of products: which tiles there are, and pipelines, made when first needed. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "vk/vk_matmul_parts.h"
+
+const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", NULL};
+const char *const phy_vk_matmul_dot_names[] = {"plain", "dot", NULL};
+
+/* `rows` for drivers on a CPU: a load costs more than several products, neighbours in memory gain nothing. `lanes` for
+ * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
+ *
+ * For 1, up to 4, up to 8 rows of x, and more; of each the fixed choice, then others that vk_matmul_tune.c may find
+ * faster. All of a line, and all lines up to 8 rows of x, have the same lanes: their sums have the same order, so that
+ * no choice changes a bit. Blocks are unpacked in so many steps that on a CPU 4 rows of x at a time are as fast as 8,
+ * in a shader that compiles in half the time. */
+static const struct vk_tile_set {
+    struct vk_tile floats[VK_TILE_CLASSES][VK_TILE_CHOICES], blocks[VK_TILE_CLASSES][VK_TILE_CHOICES];
+} tile_sets[] = {
+    {{{{1, 8, 1, 8, 1}, {1, 32, 1, 8, 1}, {1, 8, 1, 4, 1}, {1, 32, 1, 4, 1}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
+      {{1, 8, 1, 8, 8}, {1, 8, 1, 8, 4}},
+      {{1, 8, 1, 8, 8}, {1, 8, 1, 8, 4}}},
+     {{{1, 8, 1, 8, 1}, {1, 32, 1, 8, 1}, {1, 8, 1, 4, 1}, {1, 32, 1, 4, 1}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}},
+      {{1, 8, 1, 8, 4}, {1, 32, 1, 8, 4}, {1, 8, 1, 4, 4}}}},
+    {{{{32, 4, 1, 4, 1}, {32, 2, 1, 4, 1}, {32, 4, 1, 8, 1}, {32, 1, 1, 4, 1}},
+      {{32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}, {32, 1, 1, 4, 4}, {32, 2, 1, 8, 4}},
+      {{32, 4, 1, 2, 8}, {32, 2, 1, 2, 8}, {32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}},
+      {{8, 4, 4, 4, 4}, {8, 8, 2, 4, 4}, {8, 2, 8, 4, 4}, {8, 4, 4, 2, 8}}},
+     {{{32, 4, 1, 4, 1}, {32, 2, 1, 4, 1}, {32, 4, 1, 8, 1}, {32, 1, 1, 4, 1}},
+      {{32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}, {32, 1, 1, 4, 4}, {32, 2, 1, 8, 4}},
+      {{32, 4, 1, 2, 8}, {32, 2, 1, 2, 8}, {32, 4, 1, 4, 4}, {32, 2, 1, 4, 4}},
+      {{8, 4, 4, 4, 4}, {8, 8, 2, 4, 4}, {8, 2, 8, 4, 4}, {8, 4, 4, 2, 8}}}},
+};
+
+/* As the modules are named in CMakeLists.txt. */
+static const char *const module_names[VK_PROGRAM_COUNT] = {
+    [VK_PROGRAM_MATMUL] = "matmul",     [VK_PROGRAM_LISTED] = "listed", [VK_PROGRAM_INT8] = "int8",
+    [VK_PROGRAM_INT8_DOT] = "int8dot",  [VK_PROGRAM_DECODE] = "decode", [VK_PROGRAM_WALK_DOWN] = "walk_down",
+    [VK_PROGRAM_WALK_SUM] = "walk_sum", [VK_PROGRAM_GATE] = "ffn_gate", [VK_PROGRAM_ROUND] = "round_x",
+};
+
+static bool has_tiles(enum vk_program program)
+{
+    return program <= VK_PROGRAM_INT8_DOT;
+}
+
+static bool has_type(enum vk_program program)
+{
+    return program <= VK_PROGRAM_WALK_DOWN;
+}
+
+static int named(const char *const *names, const char *name)
+{
+    int i = 0;
+    while (names[i] && strcmp(names[i], name) != 0)
+        i++;
+    return names[i] ? i : -1;
+}
+
+enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
+{
+    int tiles = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 0 : 1;
+    if (m->options.tiles)
+        tiles = named(phy_vk_matmul_tile_names, m->options.tiles);
+    if (tiles < 0)
+        return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name, m->options.tiles);
+    m->tiles = &tile_sets[tiles];
+    m->tiles_name = phy_vk_matmul_tile_names[tiles];
+    int dot = m->b.fast_integer_dot;
+    if (m->options.dots)
+        dot = named(phy_vk_matmul_dot_names, m->options.dots);
+    if (dot < 0)
+        return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no integer products \"%.32s\"", m->b.base.name,
+                             m->options.dots);
+    if (dot && !m->b.integer_dot)
+        return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no integer dot products", m->b.base.name,
+                             m->b.base.description);
+    m->int8 = dot ? VK_PROGRAM_INT8_DOT : VK_PROGRAM_INT8;
+    return PHY_OK;
+}
+
+/* ---- the pipelines that a driver made before ---- */
+
+static bool keeps_files(const struct vk_matmul *m)
+{
+    return !m->options.cache_directory || m->options.cache_directory[0];
+}
+
+void phy_vk_matmul_cache_open(struct vk_matmul *m)
+{
+    const VkPhysicalDeviceProperties *device = &m->b.properties;
+    m->cache_key = (struct vk_cache_key){.vendor = device->vendorID,
+                                         .device = device->deviceID,
+                                         .driver = device->driverVersion,
+                                         .shaders = phy_vk_spirv_digest()};
+    memcpy(m->cache_key.uuid, device->pipelineCacheUUID, sizeof m->cache_key.uuid);
+    if (!keeps_files(m))
+        return;
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+    void *content = phy_vk_cache_read(m->options.cache_directory, &m->cache_key, "pipelines", &info.initialDataSize);
+    info.pInitialData = content;
+    /* Without one, pipelines are just made anew. */
+    if (m->b.vk.vkCreatePipelineCache(m->b.device, &info, NULL, &m->b.pipeline_cache) != VK_SUCCESS)
+        m->b.pipeline_cache = VK_NULL_HANDLE;
+    m->cached_bytes = m->b.pipeline_cache ? info.initialDataSize : 0;
+    phy_free(content);
+}
+
+void phy_vk_matmul_cache_close(struct vk_matmul *m)
+{
+    VkPipelineCache cache = m->b.pipeline_cache;
+    size_t bytes = 0;
+    void *content = NULL;
+    if (cache && m->made_pipelines && !atomic_load(&m->b.lost) &&
+        m->b.vk.vkGetPipelineCacheData(m->b.device, cache, &bytes, NULL) == VK_SUCCESS && bytes != m->cached_bytes)
+        content = phy_alloc(bytes, 1);
+    if (content && m->b.vk.vkGetPipelineCacheData(m->b.device, cache, &bytes, content) == VK_SUCCESS)
+        phy_vk_cache_write(m->options.cache_directory, &m->cache_key, "pipelines", content, bytes);
+    phy_free(content);
+    m->b.vk.vkDestroyPipelineCache(m->b.device, cache, NULL);
+    m->b.pipeline_cache = VK_NULL_HANDLE;
+}
+
+/* ---- pipelines ---- */
+
+static enum phy_status create(struct vk_matmul *m, const char *name, const VkSpecializationInfo *constants,
+                              VkPipeline *out)
+{
+    VkShaderModule module;
+    enum phy_status status = phy_vk_module_create(&m->b, phy_vk_spirv_named(name), &module);
+    if (status)
+        return status;
+    status = phy_vk_pipeline_create(&m->b, module, m->layout, constants, out);
+    m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
+    m->made_pipelines = true;
+    return status;
+}
+
+uint32_t phy_vk_tile_class(size_t count)
+{
+    return count == 1 ? 0 : count <= 4 ? 1 : count <= PHY_MATVEC_MAX_COUNT ? 2 : 3;
+}
+
+static const struct vk_tile *tiles_of(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type)
+{
+    const bool floats = program == VK_PROGRAM_MATMUL && type < PHY_WEIGHT_FLOAT_COUNT;
+    return floats ? m->tiles->floats[0] : m->tiles->blocks[0];
+}
+
+uint32_t phy_vk_tile_choices(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                             size_t count)
+{
+    const struct vk_tile *tiles = tiles_of(m, program, type) + phy_vk_tile_class(count) * VK_TILE_CHOICES;
+    uint32_t choices = 0;
+    while (choices < VK_TILE_CHOICES && tiles[choices].rows)
+        choices++;
+    return choices;
+}
+
+/* The first of the same tile, so that it is made once. */
+static uint32_t tile_index(const struct vk_tile *tiles, size_t count, uint32_t choice)
+{
+    const uint32_t index = phy_vk_tile_class(count) * VK_TILE_CHOICES + choice;
+    uint32_t first = 0;
+    while (memcmp(&tiles[first], &tiles[index], sizeof *tiles) != 0)
+        first++;
+    return first;
+}
+
+enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                                       size_t count, uint32_t choice, struct vk_pipe *out)
+{
+    const struct vk_tile *tiles = tiles_of(m, program, type);
+    if (choice >= phy_vk_tile_choices(m, program, type, count))
+        choice = 0;
+    const uint32_t index = has_tiles(program) ? tile_index(tiles, count, choice) : 0;
+    const struct vk_tile *tile = &tiles[index];
+    const uint32_t values[PHY_MATMUL_SPEC_COUNT] = {
+        [PHY_MATMUL_SPEC_INVOCATIONS] = tile->lanes * tile->row_lanes * tile->count_lanes,
+        [PHY_MATMUL_SPEC_LANES] = tile->lanes,
+        [PHY_MATMUL_SPEC_ROW_LANES] = tile->row_lanes,
+        [PHY_MATMUL_SPEC_COUNT_LANES] = tile->count_lanes,
+    };
+    VkSpecializationMapEntry entries[PHY_MATMUL_SPEC_COUNT];
+    for (uint32_t i = 0; i < PHY_MATMUL_SPEC_COUNT; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
+    const VkSpecializationInfo constants = {
+        .mapEntryCount = PHY_MATMUL_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
+    VkPipeline *made = &m->pipelines[program][has_type(program) ? type : 0][index];
+    char name[48];
+    if (has_tiles(program))
+        snprintf(name, sizeof name, "%s_%d_%ux%u", module_names[program], (int)type, tile->rows, tile->count);
+    else if (has_type(program))
+        snprintf(name, sizeof name, "%s_%d", module_names[program], (int)type);
+    else
+        snprintf(name, sizeof name, "%s", module_names[program]);
+    if (!*made) {
+        enum phy_status status = create(m, name, has_tiles(program) ? &constants : NULL, made);
+        if (status)
+            return status;
+    }
+    *out = (struct vk_pipe){.handle = *made, .tile = tile};
+    const char *kind = program == VK_PROGRAM_INT8_DOT ? "_dot" : program == VK_PROGRAM_LISTED ? "_listed" : "";
+    if (has_tiles(program))
+        snprintf(out->form, sizeof out->form, "%s_%ux%u%s", m->tiles_name, tile->rows, tile->count, kind);
+    else
+        snprintf(out->form, sizeof out->form, "%s", module_names[program]);
+    return PHY_OK;
+}
+
+void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m)
+{
+    VkPipeline *all = &m->pipelines[0][0][0];
+    for (size_t i = 0; i < sizeof m->pipelines / sizeof *all; i++)
+        m->b.vk.vkDestroyPipeline(m->b.device, all[i], NULL);
+}
