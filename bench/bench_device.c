@@ -10,6 +10,8 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
+#include "bench/stats.h"
 #include "vk/vk_backend.h"
 
 enum { ROUNDS = 5, COLS = 2048, BLOCK = 256, MAX_THREADS = 8 };
@@ -29,11 +31,6 @@ static double seconds_of(clockid_t clock)
     struct timespec t;
     clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double now_seconds(void)
-{
-    return seconds_of(CLOCK_MONOTONIC);
 }
 
 /* Sums of four uniform numbers: like a trained tile's distribution, and the same everywhere. */
@@ -70,19 +67,13 @@ static double round_of(struct worker *workers, uint32_t threads, double *cpu_sec
 {
     for (uint32_t i = 0; i < threads; i++)
         fill(workers[i].codes, workers[i].rows * COLS);
-    double start = now_seconds(), cpu_start = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    double start = phy_seconds_now(), cpu_start = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     for (uint32_t i = 0; i < threads; i++)
         pthread_create(&workers[i].thread, NULL, work, &workers[i]);
     for (uint32_t i = 0; i < threads; i++)
         pthread_join(workers[i].thread, NULL);
     *cpu_seconds = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu_start;
-    return now_seconds() - start;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    return phy_seconds_now() - start;
 }
 
 static void print_line(void *user, enum phy_log_level level, const char *line)
@@ -99,11 +90,11 @@ int main(int argc, char **argv)
     struct phy_vk_options options = {.shape = argc > 2 && argv[2][0] ? argv[2] : NULL};
     uint64_t rows = (argc > 3 ? (uint64_t)atoi(argv[3]) : 4) * 1000000 / COLS / BLOCK * BLOCK;
     struct phy_backend *backend;
-    double start = now_seconds();
+    double start = phy_seconds_now();
     if (rows == 0 || phy_vk_backend_create(&backend, index, &options, NULL, &host))
         return 1;
     printf("%s, %s: opened and tested in %.2f s (%.2f s of processor time)\n", backend->name, backend->description,
-           now_seconds() - start, seconds_of(CLOCK_PROCESS_CPUTIME_ID));
+           phy_seconds_now() - start, seconds_of(CLOCK_PROCESS_CPUTIME_ID));
     threads = threads < 1 ? 1 : threads > backend->slot_count ? backend->slot_count : threads;
     struct worker workers[MAX_THREADS];
     for (uint32_t i = 0; i < threads; i++) {
@@ -122,17 +113,18 @@ int main(int argc, char **argv)
         phy_vk_backend_device_time(backend, &after, &dispatches);
         device[i] = 1e-9 * (double)(after - before);
     }
-    qsort(wall, ROUNDS, sizeof *wall, ascending);
-    qsort(cpu, ROUNDS, sizeof *cpu, ascending);
-    qsort(device, ROUNDS, sizeof *device, ascending);
+    struct phy_bench_summary by_wall, by_cpu, by_device;
+    phy_bench_summarise(wall, ROUNDS, &by_wall);
+    phy_bench_summarise(cpu, ROUNDS, &by_cpu);
+    phy_bench_summarise(device, ROUNDS, &by_device);
     printf("%.1f M weights, 30 iterations, %u threads, killed in the last tile %u\n", weights, threads,
            workers[0].tiles[rows * COLS / BLOCK / BLOCK - 1].killed);
-    printf("upload, flow, download, apply: median %.1f, best %.1f M weights/s\n", weights / wall[ROUNDS / 2],
-           weights / wall[0]);
-    if (device[0] > 0)
+    printf("upload, flow, download, apply: median %.1f, best %.1f M weights/s\n", weights / by_wall.median,
+           weights / by_wall.best);
+    if (by_device.best > 0)
         printf("the shader alone:              median %.1f, best %.1f M weights/s; codes read at %.2f GB/s\n",
-               weights / device[ROUNDS / 2], weights / device[0], 2e-3 * weights / device[ROUNDS / 2]);
-    printf("a second of one processor:     median %.1f M weights\n", weights / cpu[ROUNDS / 2]);
+               weights / by_device.median, weights / by_device.best, 2e-3 * weights / by_device.median);
+    printf("a second of one processor:     median %.1f M weights\n", weights / by_cpu.median);
     for (uint32_t i = 0; i < threads; i++) {
         phy_free(workers[i].codes);
         phy_free(workers[i].tiles);

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "bench/stats.h"
 #include "cpu/cpu_matmul.h"
 #include "kernels/int8_matmul.h"
 #include "quant/weight_type.h"
@@ -38,16 +39,11 @@ static double now_us(void)
     return phy_seconds_now() * 1e6;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(double *values, int count)
 {
-    qsort(values, (size_t)count, sizeof *values, by_value);
-    return values[count / 2];
+    struct phy_bench_summary s;
+    phy_bench_summarise(values, (size_t)count, &s);
+    return s.median;
 }
 
 /* ---- what reading takes ---- */

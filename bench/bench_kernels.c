@@ -10,7 +10,9 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/cpu_features.h"
+#include "bench/stats.h"
 #include "kernels/flow_tile.h"
 
 enum { MAX_FORMS = 8, MAX_ROUNDS = 101, MAX_THREADS = 256, REF_SHARE = 16, CELLS = 256 * 256 };
@@ -37,13 +39,6 @@ struct worker {
     pthread_barrier_t *start;
 };
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Cycles of this core in a second: a chain of dependent additions does one in a cycle. Best of a few, as turbo comes
  * and goes. */
 static double clock_hz(void)
@@ -51,14 +46,14 @@ static double clock_hz(void)
     double best = 0;
     for (int attempt = 0; attempt < 8; attempt++) {
         uint64_t x = 1, step = (uint64_t)attempt;
-        double start = now_s();
+        double start = phy_seconds_now();
         for (uint32_t i = 0; i < 1000000; i++) {
             __asm__ volatile("add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
                              "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0"
                              : "+r"(x)
                              : "r"(step));
         }
-        double hz = 8e6 / (now_s() - start);
+        double hz = 8e6 / (phy_seconds_now() - start);
         best = hz > best ? hz : best;
     }
     return best;
@@ -122,9 +117,9 @@ static double run_threads(struct worker *workers, uint32_t threads)
         }
     }
     pthread_barrier_wait(&start);
-    double begin = now_s();
+    double begin = phy_seconds_now();
     pthread_barrier_wait(&start);
-    double seconds = now_s() - begin;
+    double seconds = phy_seconds_now() - begin;
     for (uint32_t i = 0; i < threads; i++)
         pthread_join(handles[i], NULL);
     pthread_barrier_destroy(&start);
@@ -143,23 +138,18 @@ static double one_pass(struct worker *workers, uint32_t threads, const struct ph
     }
     double seconds;
     if (threads == 1) {
-        double begin = now_s();
+        double begin = phy_seconds_now();
         run_tiles(&workers[0]);
-        seconds = now_s() - begin;
+        seconds = phy_seconds_now() - begin;
     } else {
         seconds = run_threads(workers, threads);
     }
     return (double)threads * tiles * CELLS / seconds;
 }
 
-static int by_value(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
-
 struct series {
     double rates[MAX_ROUNDS]; /* weights a second; sorted when done */
+    struct phy_bench_summary summary;
 };
 
 static void measure(struct worker *workers, uint32_t threads, const struct phy_flow_variant *const *forms, size_t count,
@@ -173,15 +163,15 @@ static void measure(struct worker *workers, uint32_t threads, const struct phy_f
         }
     }
     for (size_t f = 0; f < count; f++)
-        qsort(out[f].rates, options.rounds, sizeof(double), by_value);
+        phy_bench_summarise(out[f].rates, options.rounds, &out[f].summary);
 }
 
 static void print_series(const struct phy_flow_variant *const *forms, const struct series *series, size_t count,
                          uint32_t threads, double hz)
 {
     for (size_t f = 0; f < count; f++) {
-        double median = series[f].rates[options.rounds / 2], best = series[f].rates[options.rounds - 1];
-        double base = series[0].rates[options.rounds / 2];
+        double median = series[f].summary.median, best = series[f].rates[options.rounds - 1];
+        double base = series[0].summary.median;
         /* Of one core, for 16 weights and one iteration, all of the tile's work spread over its iterations. */
         double cycles = hz * threads * 16 / (best * options.params.iterations);
         if (options.json)

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "bench/stats.h"
 #include "quant/encode_forms.h"
 #include "quant/small_float.h"
 
@@ -19,12 +20,6 @@ static double now_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* Sums of four uniform variables: a bell of weights' usual width. */
@@ -79,8 +74,9 @@ static void measure(const struct phy_quant_format *format, int rounds, const flo
         }
     }
     for (size_t f = 0; f < count; f++) {
-        qsort(forms[f].rate, (size_t)rounds, sizeof(double), by_value);
-        const double median = forms[f].rate[rounds / 2], best = forms[f].rate[rounds - 1];
+        struct phy_bench_summary s;
+        phy_bench_summarise(forms[f].rate, (size_t)rounds, &s);
+        const double median = s.median, best = forms[f].rate[rounds - 1];
         printf("%-11s %-7s %8.1f M elements/s (best %8.1f)\n", format->name, forms[f].name, median * 1e-6, best * 1e-6);
     }
 }

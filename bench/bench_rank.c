@@ -7,19 +7,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/cpu_features.h"
+#include "bench/stats.h"
 #include "kernels/rank_rows.h"
 
 enum { COLS = 4096, ROWS = 256, ROUNDS = 9, REF_SHARE = 4 };
 
 /* One thread that never waits: what others do on the machine is not counted. */
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* bf16 codes near a normal distribution, as weights of a layer are. */
 static void fill_codes(uint16_t *codes, size_t count)
 {
@@ -34,12 +29,6 @@ static void fill_codes(uint16_t *codes, size_t count)
         memcpy(&bits, &w, sizeof bits);
         codes[i] = (uint16_t)(bits >> 16);
     }
-}
-
-static int by_value(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
 }
 
 static uint16_t donor[ROWS * COLS], codes[ROWS * COLS];
@@ -62,16 +51,17 @@ static double one_pass(const struct phy_rank_variant *variant, const struct phy_
                                  .scratch = scratch,
                                  .results = results};
     memcpy(codes, donor, sizeof codes);
-    double begin = now_s();
+    double begin = phy_seconds_now();
     variant->run(&rows, params);
-    return (double)(count * COLS) / (now_s() - begin);
+    return (double)(count * COLS) / (phy_seconds_now() - begin);
 }
 
 static void print(const char *form, const char *what, double *rates)
 {
-    qsort(rates, ROUNDS, sizeof *rates, by_value);
-    printf("%-8s %-16s %12.1f %12.1f %10.2f\n", form, what, rates[ROUNDS / 2] / 1e6, rates[ROUNDS - 1] / 1e6,
-           rates[ROUNDS / 2] * 4 / 1e9);
+    struct phy_bench_summary s;
+    phy_bench_summarise(rates, ROUNDS, &s);
+    printf("%-8s %-16s %12.1f %12.1f %10.2f\n", form, what, s.median / 1e6, rates[ROUNDS - 1] / 1e6,
+           s.median * 4 / 1e9);
 }
 
 int main(void)
@@ -94,12 +84,12 @@ int main(void)
     printf("%s\nranking of %d rows of %d bf16 weights, one thread, %d rounds\n\n%-8s %-16s %12s %12s %10s\n",
            phy_cpu_model(), ROWS, COLS, ROUNDS, "form", "what", "median M/s", "best M/s", "GB/s");
     for (int round = -1; round < ROUNDS; round++) {
-        double begin = now_s();
+        double begin = phy_seconds_now();
         memset(bins, 0, sizeof bins);
         phy_rank_add_columns(bins, donor, PHY_FLOAT_BF16, ROWS, COLS);
         phy_rank_fold_columns(bins, COLS);
         if (round >= 0)
-            rates[round] = (double)(ROWS * COLS) / (now_s() - begin);
+            rates[round] = (double)(ROWS * COLS) / (phy_seconds_now() - begin);
     }
     phy_rank_invert_columns(bins, COLS, inverse);
     print("all", "sums of columns", rates);

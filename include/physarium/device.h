@@ -19,16 +19,16 @@ enum phy_device_kind { PHY_DEVICE_CPU, PHY_DEVICE_VULKAN };
 struct phy_device_info {
     char name[32]; /* what --device takes: "cpu:ref", "cpu:avx2", "vulkan:0" */
     enum phy_device_kind kind;
-    bool available;             /* this machine can run it */
-    bool self_tested;           /* the bit-exactness self-test was run */
-    bool bit_exact;             /* and every bit agreed */
-    char failed_operation[128]; /* the first operation that differed, with its operands; "" */
-    char device_name[256];      /* "AMD EPYC", "llvmpipe (LLVM 15.0.6, 256 bits)" */
-    char vendor[64];            /* "AMD", "NVIDIA", "Mesa" ..., or the PCI id in hex */
-    char driver[256];           /* driver name and version; "" for the CPU */
-    char api_version[32];       /* "1.3.230"; "" for the CPU */
+    bool available;                /* this machine can run it */
+    bool self_tested;              /* the bit-exactness self-test was run */
+    bool bit_exact;                /* and every bit agreed */
+    char failed_operation[128];    /* the first operation that differed, with its operands; "" */
+    char device_name[256];         /* "AMD EPYC", "llvmpipe (LLVM 15.0.6, 256 bits)" */
+    char vendor[64];               /* "AMD", "NVIDIA", "Mesa" ..., or the PCI id in hex */
+    char driver[256];              /* driver name and version; "" for the CPU */
+    char api_version[32];          /* "1.3.230"; "" for the CPU */
     uint32_t vendor_id, device_id; /* PCI's, or what the driver says; 0 for the CPU */
-    char type[16];              /* "cpu", "discrete", "integrated", "virtual", "other" */
+    char type[16];                 /* "cpu", "discrete", "integrated", "virtual", "other" */
     /* Vulkan limits that matter; 0 for the CPU. */
     uint32_t subgroup_size, max_invocations, max_shared_bytes;
     uint64_t max_storage_range_bytes, memory_bytes;

@@ -4,6 +4,7 @@
 #define PHYSARIUM_PHYSARIUM_H
 
 #include "audit.h"
+#include "bench.h"
 #include "calibrate.h"
 #include "checkpoint.h"
 #include "coverage.h"

@@ -22,6 +22,7 @@ extern const struct phy_command cmd_inspect, cmd_import, cmd_surgery, cmd_covera
 extern const struct phy_command cmd_audit;
 extern const struct phy_command cmd_tokenize, cmd_generate, cmd_logits, cmd_eval, cmd_calibrate;
 extern const struct phy_command cmd_quantize, cmd_export;
+extern const struct phy_command cmd_bench;
 
 /* ---- options ---- */
 

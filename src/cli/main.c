@@ -7,8 +7,8 @@
 
 /* One line for each command; NULL ends the table. */
 static const struct phy_command *const commands[] = {
-    &cmd_devices, &cmd_inspect, &cmd_import,    &cmd_surgery,  &cmd_coverage, &cmd_tokenize, &cmd_generate,
-    &cmd_logits,  &cmd_eval,    &cmd_calibrate, &cmd_quantize, &cmd_export,   &cmd_audit,    NULL,
+    &cmd_devices, &cmd_inspect,   &cmd_import,   &cmd_surgery, &cmd_coverage, &cmd_tokenize, &cmd_generate, &cmd_logits,
+    &cmd_eval,    &cmd_calibrate, &cmd_quantize, &cmd_export,  &cmd_audit,    &cmd_bench,    NULL,
 };
 
 static void print_help(FILE *to)

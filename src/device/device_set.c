@@ -76,8 +76,7 @@ static size_t choose(const struct phy_device_info *devices, size_t count, const 
     return count;
 }
 
-/* The index of the device that `spec`, "vulkan" or "vulkan:WHICH", names. */
-static enum phy_status find_vulkan(uint32_t *out, const char *spec, const struct phy_host *host)
+enum phy_status phy_device_find_vulkan(uint32_t *out, const char *spec, const struct phy_host *host)
 {
     struct phy_device_info *devices;
     size_t count;
@@ -99,7 +98,7 @@ static enum phy_status find_vulkan(uint32_t *out, const char *spec, const struct
 static enum phy_status open_vulkan(struct phy_device_set *set, const char *spec, const struct phy_host *host)
 {
     uint32_t index;
-    enum phy_status status = find_vulkan(&index, spec, host);
+    enum phy_status status = phy_device_find_vulkan(&index, spec, host);
     return status == PHY_OK ? add_vulkan(set, index, false, host) : status;
 }
 
@@ -172,6 +171,6 @@ enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const c
         return phy_fail(host, PHY_ERR_USAGE, "device \"%.64s\": a model runs on one of cpu[:FORM], vulkan[:N|:NAME]",
                         spec);
     uint32_t index;
-    enum phy_status status = find_vulkan(&index, spec, host);
+    enum phy_status status = phy_device_find_vulkan(&index, spec, host);
     return status == PHY_OK ? phy_vk_matmul_create(out, index, NULL, host) : status;
 }

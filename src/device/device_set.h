@@ -21,6 +21,9 @@ enum phy_status phy_device_set_open(struct phy_device_set *out, const char *spec
                                     const struct phy_host *host);
 void phy_device_set_close(struct phy_device_set *set);
 
+/* The index in phy_vk_list of the device that "vulkan", "vulkan:N" or "vulkan:NAME" names. */
+enum phy_status phy_device_find_vulkan(uint32_t *out, const char *spec, const struct phy_host *host);
+
 struct phy_matmul_backend;
 struct phy_pool;
 

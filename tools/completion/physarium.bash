@@ -29,7 +29,7 @@ _physarium() {
     local ffn='--ffn --path --features --device-memory --fallback --trust'
     local options=''
     case $command in
-    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit' ;;
+    '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit bench' ;;
     inspect) options="--follow-symlinks --trust $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
@@ -51,6 +51,10 @@ _physarium() {
         options="--all --ffn --paths --device --against --prompts --budget --cache --bounds --no-bounds --oracle --no-oracle"
         options+=" --output --html --junit --lock --loosen --worst --threads $common"
         ;;
+    bench)
+        options="--device --format --shape --rows --threads --cold --warm --quick --budget --timeout --peer --scratch"
+        options+=" --threshold --output --csv --markdown --html --junit $common"
+        ;;
     logits) options="--ids --output --device --threads $ffn $common" ;;
     quantize) options="--output --scheme --layout --layers --threads --resume --force $common" ;;
     export) options="--gguf --vindex --ffn --scheme --threads --trust --force $common" ;;
@@ -59,7 +63,7 @@ _physarium() {
     case $previous in
     --device)
         local names='cpu vulkan'
-        [[ $command == surgery || $command == coverage || $command == audit ]] && names+=' all'
+        [[ $command == surgery || $command == coverage || $command == audit || $command == bench ]] && names+=' all'
         if type -P physarium >/dev/null; then
             names+=" $(physarium devices --json 2>/dev/null | grep -oE '"name":[[:space:]]*"[^"]*"' | cut -d '"' -f 4 | tr '\n' ' ')"
         fi
@@ -70,6 +74,7 @@ _physarium() {
         fi
         return
         ;;
+    --format) mapfile -t COMPREPLY < <(compgen -W 'all bf16 f16 f32 q8_0 q4_0 q4_k q6_k fp8 fp4 mxfp4' -- "$current") && return ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --path)
         mapfile -t COMPREPLY < <(compgen -W 'exact full_mmap interleaved sparse interleaved_q8_0 interleaved_q6_K interleaved_q4_0
@@ -86,14 +91,18 @@ _physarium() {
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
         -n | --count | --temperature | --top-k | --top-p | --seed | --ctx | --stride | --alpha | --pattern | --features | --device-memory | \
-        --paths | --budget | --loosen | --worst) return ;;
-    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --gguf | --vindex | --ffn | --against | --prompts | \
-        --cache | --bounds | --oracle | --junit | --lock)
+        --paths | --budget | --loosen | --worst | --shape | --rows | --timeout | --threshold) return ;;
+    -o | --output | --calibration | -f | --file | --text | --ids | --baseline | --html | --eval | --gguf | --vindex | --ffn | --against | --prompts | --cache | --bounds | --oracle | --junit | --lock | \
+        --peer | --scratch | --csv | --markdown)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     esac
 
+    if [[ $command == bench && $previous == bench && $current != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'flow ffn matmul copy surgery generate scaling compare' -- "$current")
+        return
+    fi
     if [[ $current == -* || -z $command ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     else

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One harness for everything that is timed: warm-up, then rounds in which every case has its turn, so that a busy
+ * moment of the machine falls on all of them. */
+#ifndef PHY_BENCH_HARNESS_H
+#define PHY_BENCH_HARNESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bench/stats.h"
+#include "physarium/host.h"
+
+enum { PHY_BENCH_MAX_ROUNDS = 64 };
+
+/* One thing to time. */
+struct phy_bench_case {
+    void *user;
+    /* Do it once; `turn` grows with every call, so that cold cases take another copy of their data each time. */
+    enum phy_status (*run)(void *user, uint64_t turn);
+    /* Nanoseconds of the device's own clock that the last run took, in place of the host's; NULL: the host's clock. */
+    double (*device_ns)(void *user);
+    /* Between runs, not timed; or NULL. */
+    void (*prepare)(void *user);
+    /* Filled in: */
+    double samples[PHY_BENCH_MAX_ROUNDS]; /* seconds of one run, in the order of the rounds */
+    size_t count;
+    double cpu_share;       /* processor seconds of this process for a second of the clock */
+    enum phy_status status; /* of the first run that failed; the others of the group go on */
+    uint64_t turn;
+    double estimate; /* seconds of a run, after the warm-up */
+};
+
+struct phy_bench_plan {
+    double budget_s; /* for the whole group; what a single run takes is spent all the same */
+    size_t rounds;   /* at most; 0: PHY_BENCH_MAX_ROUNDS */
+    double sample_s; /* runs are repeated until a sample is as long as this */
+    const struct phy_host *host;
+};
+
+/* Times `count` cases. PHY_ERR_INTERRUPTED when the host asks to stop; a case that fails says so in its status. */
+enum phy_status phy_bench_measure(struct phy_bench_case *cases, size_t count, const struct phy_bench_plan *plan);
+
+#endif

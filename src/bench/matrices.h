@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights to measure with: their values don't matter to the speed, but they are finite and of no model. */
+#ifndef PHY_BENCH_MATRICES_H
+#define PHY_BENCH_MATRICES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quant/weight_type.h"
+
+/* Fill `bytes` bytes (whole blocks) of that type: random codes, scales near 1/64. The same for the same seed. */
+void phy_bench_fill(enum phy_weight_type type, uint8_t *to, size_t bytes, uint64_t seed);
+/* The type of a format's name as --format takes it, any case: "q4_k", "bf16", "fp8" ... */
+bool phy_bench_type_named(const char *name, enum phy_weight_type *type);
+/* That name. */
+const char *phy_bench_type_name(enum phy_weight_type type);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A device in a process of its own: what hangs is killed, what crashes crashes alone. */
+#ifndef PHY_BENCH_WORKER_PROCESS_H
+#define PHY_BENCH_WORKER_PROCESS_H
+
+#include "bench/worker.h"
+
+enum { PHY_BENCH_MESSAGE_BYTES = 1 << 20, PHY_BENCH_FAILURE_BYTES = 400 };
+
+/* Run the job in a child of `worker` (NULL: in this process). Messages go to emit, all but "at" and "status". On
+ * failure `failure` says what happened and while what, for the report.
+ *   PHY_ERR_DEVICE       nothing was heard for timeout_s, or the child died
+ *   PHY_ERR_INTERRUPTED  the host asked to stop
+ *   and the child's own status */
+enum phy_status phy_bench_run_job(const char *const *worker, const struct phy_bench_job *job, double timeout_s,
+                                  phy_bench_emit *emit, void *user, const struct phy_host *host,
+                                  char failure[PHY_BENCH_FAILURE_BYTES]);
+
+#endif

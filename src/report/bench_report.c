@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plain forms of a benchmark's document. Everything in it was written by us or cleaned where it was read: names of
+ * devices are printable ASCII. */
+#include "report/bench_report.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *text_of(const cJSON *object, const char *key)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+    return text ? text : "";
+}
+
+static double number_of(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+bool phy_bench_view(const cJSON *document, size_t index, struct phy_bench_view *out)
+{
+    const cJSON *results = cJSON_GetObjectItemCaseSensitive(document, "results");
+    const cJSON *r = cJSON_GetArrayItem(results, (int)index);
+    const cJSON *m = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(document, "measurements"), (int)index);
+    *out = (struct phy_bench_view){
+        .op = text_of(r, "op"),
+        .format = text_of(r, "format"),
+        .device = text_of(r, "device"),
+        .kernel = text_of(r, "kernel"),
+        .shape = text_of(r, "shape"),
+        .cold = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(r, "cold")),
+        .median_us = number_of(r, "median_us"),
+        .q1_us = number_of(r, "q1_us"),
+        .q3_us = number_of(r, "q3_us"),
+        .gb_per_s = number_of(r, "gb_per_s"),
+        .share = number_of(r, "share_of_roofline"),
+        .intensity = number_of(r, "arithmetic_intensity"),
+        .ratio_to_peer = number_of(r, "ratio_to_peer"),
+        .best_us = number_of(m, "best_us"),
+        .g_operations_per_s = number_of(m, "g_operations_per_s"),
+        .threads = number_of(m, "threads"),
+        .peak_rss_bytes = number_of(m, "peak_rss_bytes"),
+        .bound = text_of(m, "bound"),
+        .samples = cJSON_GetObjectItemCaseSensitive(m, "samples_us"),
+    };
+    double x_rows = number_of(r, "x_rows");
+    out->x_rows = isnan(x_rows) ? 0 : x_rows;
+    return cJSON_IsObject(r) && out->op[0] && out->median_us > 0;
+}
+
+/* ---- aligned columns ---- */
+
+enum { COLUMNS = 12, CELL = 64 };
+
+static const char *const titles[COLUMNS] = {"op",     "format", "device", "kernel", "shape", "rows",
+                                            "memory", "median", "q1",     "q3",     "GB/s",  "of roofline"};
+
+static void put_time(char out[CELL], double us)
+{
+    if (isnan(us))
+        snprintf(out, CELL, "-");
+    else if (us < 1e3)
+        snprintf(out, CELL, "%.1f us", us);
+    else if (us < 1e6)
+        snprintf(out, CELL, "%.2f ms", us * 1e-3);
+    else
+        snprintf(out, CELL, "%.2f s", us * 1e-6);
+}
+
+static void fill_cells(char cells[COLUMNS][CELL], const struct phy_bench_view *v)
+{
+    snprintf(cells[0], CELL, "%s", v->op);
+    snprintf(cells[1], CELL, "%s", v->format[0] ? v->format : "-");
+    snprintf(cells[2], CELL, "%s", v->device);
+    snprintf(cells[3], CELL, "%s", v->kernel);
+    snprintf(cells[4], CELL, "%s", v->shape);
+    snprintf(cells[5], CELL, v->x_rows > 0 ? "%.0f" : "-", v->x_rows);
+    snprintf(cells[6], CELL, "%s", v->cold ? "cold" : "warm");
+    put_time(cells[7], v->median_us);
+    put_time(cells[8], v->q1_us);
+    put_time(cells[9], v->q3_us);
+    snprintf(cells[10], CELL, isnan(v->gb_per_s) ? "-" : "%.2f", v->gb_per_s);
+    if (isnan(v->share))
+        snprintf(cells[11], CELL, "-");
+    else
+        snprintf(cells[11], CELL, "%.0f%% %s", v->share * 100, v->bound);
+}
+
+static void put_row(struct phy_text *out, char cells[COLUMNS][CELL], const int *widths)
+{
+    char line[COLUMNS * (CELL + 2)];
+    size_t used = 0;
+    for (int i = 0; i < COLUMNS; i++)
+        used += (size_t)snprintf(line + used, sizeof line - used, i < 5 || i == 6 || i == 11 ? "%-*s  " : "%*s  ",
+                                 widths[i], cells[i]);
+    while (used && line[used - 1] == ' ')
+        used--;
+    phy_text_bytes(out, line, used);
+    phy_text_put(out, "\n");
+}
+
+static void put_peer(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_view v;
+    for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
+        if (!isnan(v.ratio_to_peer))
+            phy_text_printf(out, "%s %s %s %s %s, %.0f rows, %s: %.2f times as fast as the peer\n", v.op, v.format,
+                            v.device, v.kernel, v.shape, v.x_rows, v.cold ? "cold" : "warm", v.ratio_to_peer);
+    }
+}
+
+static void put_rate(struct phy_text *out, const char *name, double value, const char *unit)
+{
+    if (!isnan(value))
+        phy_text_printf(out, ", %s %.*f %s", name, value < 10 ? 2 : 1, value, unit);
+}
+
+static void put_devices(struct phy_text *out, const cJSON *document)
+{
+    const cJSON *device;
+    cJSON_ArrayForEach(device, cJSON_GetObjectItemCaseSensitive(document, "devices"))
+    {
+        const cJSON *roof = cJSON_GetObjectItemCaseSensitive(device, "roofline");
+        phy_text_printf(out, "%s: %s", text_of(device, "name"), text_of(device, "device"));
+        put_rate(out, "read", number_of(roof, "read_gb_per_s"), "GB/s");
+        put_rate(out, "write", number_of(roof, "write_gb_per_s"), "GB/s");
+        put_rate(out, "copy", number_of(roof, "copy_gb_per_s"), "GB/s");
+        put_rate(out, "f32", number_of(roof, "f32_g_operations_per_s"), "Gop/s");
+        put_rate(out, "f16", number_of(roof, "f16_g_operations_per_s"), "Gop/s");
+        put_rate(out, "int8", number_of(roof, "int8_g_operations_per_s"), "Gop/s");
+        phy_text_put(out, "\n");
+    }
+}
+
+static void put_notes(struct phy_text *out, const cJSON *document)
+{
+    const cJSON *item, *conditions = cJSON_GetObjectItemCaseSensitive(document, "conditions");
+    size_t skipped = 0;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "skipped")) skipped++;
+    if (skipped)
+        phy_text_printf(out, "%zu skipped: the JSON says which and why\n", skipped);
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
+        phy_text_printf(out, "FAILED %s: %s\n", text_of(item, "device"), text_of(item, "reason"));
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(conditions, "busy")))
+        phy_text_printf(out, "BUSY MACHINE: %s; figures are worse than they need be\n", text_of(conditions, "reason"));
+}
+
+void phy_bench_put_table(struct phy_text *out, const cJSON *document)
+{
+    int widths[COLUMNS];
+    char cells[COLUMNS][CELL];
+    struct phy_bench_view v;
+    put_devices(out, document);
+    for (int i = 0; i < COLUMNS; i++) {
+        snprintf(cells[i], CELL, "%s", titles[i]);
+        widths[i] = (int)strlen(titles[i]);
+    }
+    char head[COLUMNS][CELL];
+    memcpy(head, cells, sizeof head);
+    size_t count = 0;
+    for (; phy_bench_view(document, count, &v); count++) {
+        fill_cells(cells, &v);
+        for (int i = 0; i < COLUMNS; i++)
+            widths[i] = (int)strlen(cells[i]) > widths[i] ? (int)strlen(cells[i]) : widths[i];
+    }
+    if (count)
+        put_row(out, head, widths);
+    for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
+        fill_cells(cells, &v);
+        put_row(out, cells, widths);
+    }
+    put_peer(out, document);
+    put_notes(out, document);
+}
+
+/* ---- tables for other programs ---- */
+
+static void put_value(struct phy_text *out, double value)
+{
+    if (!isnan(value))
+        phy_text_printf(out, "%.6g", value);
+}
+
+void phy_bench_put_csv(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_view v;
+    phy_text_put(out, "op,format,device,kernel,shape,x_rows,cold,median_us,q1_us,q3_us,gb_per_s,share_of_roofline,"
+                      "arithmetic_intensity,ratio_to_peer,threads\n");
+    for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
+        /* None of these texts has a comma or a quote: they are names of ours. */
+        phy_text_printf(out, "%s,%s,%s,%s,%s,", v.op, v.format, v.device, v.kernel, v.shape);
+        put_value(out, v.x_rows > 0 ? v.x_rows : NAN);
+        phy_text_put(out, v.cold ? ",true" : ",false");
+        const double values[] = {v.median_us, v.q1_us,     v.q3_us,         v.gb_per_s,
+                                 v.share,     v.intensity, v.ratio_to_peer, v.threads};
+        for (size_t n = 0; n < sizeof values / sizeof *values; n++) {
+            phy_text_put(out, ",");
+            put_value(out, values[n]);
+        }
+        phy_text_put(out, "\n");
+    }
+}
+
+void phy_bench_put_markdown(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_view v;
+    char cells[COLUMNS][CELL];
+    struct phy_text devices = {0};
+    put_devices(&devices, document);
+    for (const char *line = devices.data; line && *line;) {
+        size_t bytes = strcspn(line, "\n");
+        phy_text_put(out, "- ");
+        phy_text_bytes(out, line, bytes + 1);
+        line += bytes + 1;
+    }
+    phy_text_free(&devices);
+    phy_text_put(out, "\n|");
+    for (int i = 0; i < COLUMNS; i++)
+        phy_text_printf(out, " %s |", titles[i]);
+    phy_text_put(out, "\n|---|---|---|---|---|---:|---|---:|---:|---:|---:|---|\n");
+    for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
+        fill_cells(cells, &v);
+        phy_text_put(out, "|");
+        for (int n = 0; n < COLUMNS; n++)
+            phy_text_printf(out, " %s |", cells[n]);
+        phy_text_put(out, "\n");
+    }
+    phy_text_put(out, "\n");
+    put_notes(out, document);
+}
+
+void phy_bench_put_junit(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_view v;
+    const cJSON *item;
+    size_t results = 0, skipped = 0, failed = 0;
+    while (phy_bench_view(document, results, &v))
+        results++;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "skipped")) skipped++;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed")) failed++;
+    phy_text_printf(out,
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"physarium bench\" tests=\"%zu\" "
+                    "failures=\"%zu\" skipped=\"%zu\">\n",
+                    results + skipped + failed, failed, skipped);
+    for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
+        phy_text_printf(out, "  <testcase classname=\"%s.%s\" name=\"%s %s %s %.0f %s\" time=\"", v.device, v.op,
+                        v.format, v.kernel, v.shape, v.x_rows, v.cold ? "cold" : "warm");
+        phy_text_decimal(out, v.median_us * 1e-6, 9);
+        phy_text_put(out, "\"/>\n");
+    }
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "skipped"))
+    {
+        phy_text_printf(out, "  <testcase classname=\"%s.%s\" name=\"%s %s\"><skipped message=\"",
+                        text_of(item, "device"), text_of(item, "op"), text_of(item, "format"), text_of(item, "shape"));
+        phy_text_html_name(out, text_of(item, "reason"), PHY_NAME_LINE);
+        phy_text_put(out, "\"/></testcase>\n");
+    }
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
+    {
+        phy_text_put(out, "  <testcase classname=\"");
+        phy_text_html_name(out, text_of(item, "device"), PHY_NAME_LINE);
+        phy_text_put(out, "\" name=\"device\"><failure message=\"");
+        phy_text_html_name(out, text_of(item, "reason"), PHY_NAME_LINE);
+        phy_text_put(out, "\"/></testcase>\n");
+    }
+    phy_text_put(out, "</testsuite>\n");
+}

@@ -1,0 +1,1 @@
+phy_script_test(cli.bench_measures_and_compares bash ${CMAKE_CURRENT_LIST_DIR}/bench_measures_and_compares.sh)

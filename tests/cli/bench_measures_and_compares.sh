@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# physarium bench: a quick look without a driver within 20 seconds, files in every form, nothing of this machine's names in
+# them, compare's exit codes, wrong usage.
+set -euo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failures=0
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+# expect CODE COMMAND...
+expect() {
+    local wanted=$1 code=0
+    shift
+    "$@" >out 2>err || code=$?
+    if [[ $code != "$wanted" ]]; then
+        complain "exit $code, expected $wanted: $*"
+        cat err
+    fi
+}
+
+export VK_DRIVER_FILES=/nonexistent VK_ICD_FILENAMES=/nonexistent
+begin=$SECONDS
+expect 0 "$PHYSARIUM" bench --quick --budget 6 --quiet
+((SECONDS - begin <= 20)) || complain "--quick took $((SECONDS - begin)) s"
+grep -q '^ffn ' out || complain "no ffn in the table"
+grep -q '^cpu:.* read .* GB/s' out || complain "no roofline in the table"
+[[ -s bench.json ]] || complain "no bench.json"
+[[ $(ls) == $'bench.json\nerr\nout' ]] || complain "left behind: $(ls)"
+grep -q '"vulkan_note"' bench.json || complain "no word of the missing driver"
+for name in "$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)" "$work" "$PHY_SOURCE"; do
+    if ((${#name} > 3)) && grep -qF "$name" bench.json; then complain "bench.json holds $name"; fi
+done
+
+expect 0 "$PHYSARIUM" bench ffn --device cpu:ref --format bf16,q4_k --shape 256x512 --rows 3 --cold --threads 1 --budget 2 \
+    --quiet --json -o a.json --csv a.csv --markdown a.md --html a.html --junit a.xml
+cmp -s out a.json || complain "--json is not the file"
+for key in op format device kernel shape x_rows cold median_us q1_us q3_us gb_per_s share_of_roofline arithmetic_intensity; do
+    grep -q "\"$key\":" a.json || complain "no $key"
+done
+grep -q '^ffn,bf16,cpu:ref,fused,256x512,3,true,' a.csv || complain "no such row in the CSV"
+grep -q '| 256x512 |' a.md || complain "no such row in the Markdown"
+grep -q '<circle class=cold' a.html || complain "no point in the page"
+if grep -qE '(src|href)="?http|<script' a.html; then complain "the page fetches something"; fi
+grep -q '<testcase classname="cpu:ref.ffn"' a.xml || complain "no test case"
+
+expect 0 "$PHYSARIUM" bench surgery --device cpu --quick --budget 3 --quiet -o s.json
+grep -q '^surgery .* cp -r ' out || complain "no cp beside surgery"
+expect 0 "$PHYSARIUM" bench copy --device cpu --quick --budget 3 --quiet -o c.json
+grep -q '^copy .* file:synced ' out || complain "no copied file"
+[[ -z $(find . -name 'bench-*') ]] || complain "left behind: $(find . -name 'bench-*')"
+
+expect 0 "$PHYSARIUM" bench compare a.json a.json
+sed -E 's/"median_us":\s*([0-9.e+]+)/"median_us": 1e9/' a.json | sed -E 's/"samples_us":\s*\[[^]]*\]/"samples_us": []/' |
+    sed -E 's/"q[13]_us":\s*([0-9.e+]+)/"q0": 0/' >slow.json
+expect 8 "$PHYSARIUM" bench compare a.json slow.json --threshold 1.5
+expect 0 "$PHYSARIUM" bench compare slow.json a.json
+sed 's/"schema":\s*1/"schema": 99/' a.json >other.json
+expect 5 "$PHYSARIUM" bench compare a.json other.json
+expect 3 "$PHYSARIUM" bench compare a.json absent.json
+expect 2 "$PHYSARIUM" bench compare a.json
+expect 2 "$PHYSARIUM" bench nothing
+expect 2 "$PHYSARIUM" bench ffn --format q5_x --device cpu --quick --budget 1 --quiet -o x.json
+expect 7 "$PHYSARIUM" bench flow --device vulkan:0,cpu --quick --budget 2 --quiet -o v.json
+grep -q '^FAILED vulkan:0' out || complain "the missing device is not told"
+grep -q '^flow ' out || complain "the other device's results are lost"
+exit $((failures > 0))

@@ -1,0 +1,1 @@
+phy_test(bench SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_bench.c)
