@@ -336,8 +336,12 @@ enum phy_status phy_audit_lock(const struct phy_audit *audit, const char *direct
 {
     const struct phy_audit_record *r = &audit->record;
     size_t bytes = strlen(directory) + strlen(r->model_name) + 32;
-    for (size_t i = 0; !loosen && i < r->run_count; i++) {
-        if (!r->runs[i].passed)
+    for (size_t i = 0; i < r->run_count; i++) {
+        if (r->runs[i].broken)
+            return phy_fail(audit->host, PHY_ERR_MISMATCH,
+                            "%s on %s is broken, not inexact: no bound can be set from it", r->runs[i].path,
+                            r->runs[i].device);
+        if (!loosen && !r->runs[i].passed)
             return phy_fail(audit->host, PHY_ERR_MISMATCH,
                             "%s on %s failed: bounds only get tighter; --loosen REASON takes what was measured",
                             r->runs[i].path, r->runs[i].device);
