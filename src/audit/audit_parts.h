@@ -43,6 +43,7 @@ enum phy_status phy_audit_prompts(struct phy_audit *audit);
 struct phy_audit_case {
     const char *scheme; /* "donor": the model's own matrices */
     const char *path;
+    bool again; /* the same kernels on the same values as another storage: left out of --all unless it is named */
 };
 /* Those that params ask for, in order of schemes; ends with path NULL. */
 struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char *scheme);

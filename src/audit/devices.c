@@ -6,6 +6,8 @@
 #include "audit/audit_parts.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "device/device_set.h"
+#include "vk/vk_backend.h"
 
 const struct phy_activation_variant *phy_audit_activation(const char *device)
 {
@@ -59,11 +61,32 @@ static enum phy_status take(struct phy_audit *audit, const struct phy_device_lis
     return PHY_OK;
 }
 
+/* What Vulkan devices run, if one is audited. */
+static enum phy_status take_shaders(struct phy_audit *audit)
+{
+    struct phy_audit_record *r = &audit->record;
+    const char *name;
+    uint64_t digest;
+    bool vulkan = false;
+    for (size_t i = 0; i < r->device_count; i++)
+        vulkan |= r->devices[i].kind == PHY_DEVICE_VULKAN;
+    for (size_t i = 0; vulkan && phy_vk_shader(i, &name, &digest); i++) {
+        struct phy_audit_module *grown = phy_realloc(r->modules, r->module_count + 1, sizeof *grown);
+        if (!grown)
+            return phy_fail_memory(audit->host, "a list", sizeof *grown);
+        r->modules = grown;
+        grown[r->module_count].digest = digest;
+        snprintf(grown[r->module_count++].name, sizeof grown->name, "%s", name);
+    }
+    return PHY_OK;
+}
+
 enum phy_status phy_audit_devices(struct phy_audit *audit)
 {
     struct phy_device_list list;
-    enum phy_status status = phy_devices_list(&list, audit->host);
     const char *spec = audit->params.device ? audit->params.device : "all";
+    const bool vulkan = strstr(spec, "vulkan") || strstr(spec, "all");
+    enum phy_status status = phy_devices_list_kinds(&list, vulkan, audit->host);
     for (const char *at = spec; status == PHY_OK && *at; at += *at == ',') {
         size_t bytes = strcspn(at, ",");
         if (bytes == 3 && memcmp(at, "all", 3) == 0) {
@@ -82,5 +105,5 @@ enum phy_status phy_audit_devices(struct phy_audit *audit)
     if (status == PHY_OK && !audit->record.device_count)
         status = phy_fail(audit->host, PHY_ERR_USAGE, "--device names no device");
     phy_device_list_free(&list);
-    return status;
+    return status == PHY_OK ? take_shaders(audit) : status;
 }

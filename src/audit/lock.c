@@ -150,7 +150,9 @@ static enum phy_status put(struct phy_bounds *bounds, const struct phy_audit *au
         bounds->items = grown;
         old = &grown[bounds->count++];
         *old = m->bound;
-        old->set_by = describe(&audit->record, m, NULL);
+        struct phy_audit_limits defaults;
+        phy_bounds_default(old->bucket, old->path, &defaults);
+        old->set_by = describe(&audit->record, m, tighter(&defaults, now) ? loosen : NULL);
         return old->set_by ? PHY_OK : phy_fail_memory(audit->host, "bounds", 1);
     }
     bool looser = loosen && tighter(&old->limits, now);
@@ -325,6 +327,10 @@ static enum phy_status lock_in(const struct phy_audit *audit, const char *direct
     if (status == PHY_OK)
         status = write_bounds(&bounds, path, audit->host);
     phy_bounds_free(&bounds);
+    if (status == PHY_OK && !audit->record.passed) {
+        phy_note(audit->host, "%s: bounds were loosened; the reports are locked by a run that meets them", directory);
+        return PHY_OK;
+    }
     snprintf(path, bytes, "%s/INDEX.md", directory);
     if (status == PHY_OK)
         status = write_index(audit, path);
@@ -336,8 +342,12 @@ enum phy_status phy_audit_lock(const struct phy_audit *audit, const char *direct
 {
     const struct phy_audit_record *r = &audit->record;
     size_t bytes = strlen(directory) + strlen(r->model_name) + 32;
-    for (size_t i = 0; !loosen && i < r->run_count; i++) {
-        if (!r->runs[i].passed)
+    for (size_t i = 0; i < r->run_count; i++) {
+        if (r->runs[i].broken)
+            return phy_fail(audit->host, PHY_ERR_MISMATCH,
+                            "%s on %s is broken, not inexact: no bound can be set from it", r->runs[i].path,
+                            r->runs[i].device);
+        if (!loosen && !r->runs[i].passed)
             return phy_fail(audit->host, PHY_ERR_MISMATCH,
                             "%s on %s failed: bounds only get tighter; --loosen REASON takes what was measured",
                             r->runs[i].path, r->runs[i].device);

@@ -248,6 +248,7 @@ void phy_measuring_judge(struct phy_measuring *m)
     const struct phy_audit_record *r = &m->audit->record;
     struct phy_audit_run *run = m->run;
     const struct phy_audit_limits *l = &run->limits;
+    run->broken = run->causes.count > 0;
     /* The error of the kernel alone is the plainer cause. Distances are worthless beside a NaN. */
     if (!m->not_finite && m->decoded)
         judge_pair(m, true, l->decoded_one_minus_cos, l->decoded_rel_l2);

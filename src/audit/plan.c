@@ -12,32 +12,32 @@ const char *const phy_audit_schemes[] = {"f32", "f16", "q8_0",    "q6_k",  "q4_0
 
 /* Which paths are made of which storage. */
 static const struct phy_audit_case cases[] = {
-    {"donor", "exact"},
-    {"donor", "full_mmap"},
-    {"donor", "interleaved"},
-    {"donor", "sparse"},
-    {"f32", "exact"},
-    {"f32", "full_mmap"},
-    {"f32", "interleaved"},
-    {"f32", "sparse"},
-    {"f16", "exact"},
-    {"f16", "full_mmap"},
-    {"f16", "interleaved"},
-    {"f16", "sparse"},
-    {"bf16", "exact"},
-    {"bf16", "full_mmap"},
-    {"bf16", "interleaved"},
-    {"bf16", "sparse"},
-    {"q8_0", "interleaved_q8_0"},
-    {"q6_k", "interleaved_q6_K"},
-    {"q4_0", "interleaved_q4_0"},
-    {"q4_k", "interleaved_q4k:dequant"},
-    {"q4_k", "interleaved_q4k:fused"},
-    {"q4_k", "interleaved_q4k:int8"},
-    {"fp8", "fp8_storage"},
-    {"fp4", "fp4_storage:sparse"},
-    {"fp4_all", "fp4_storage:sparse"},
-    {"mxfp4", "mxfp4_storage"},
+    {"donor", "exact", true},
+    {"donor", "full_mmap", false},
+    {"donor", "interleaved", false},
+    {"donor", "sparse", false},
+    {"f32", "exact", false},
+    {"f32", "full_mmap", false},
+    {"f32", "interleaved", false},
+    {"f32", "sparse", true},
+    {"f16", "exact", true},
+    {"f16", "full_mmap", false},
+    {"f16", "interleaved", false},
+    {"f16", "sparse", false},
+    {"bf16", "exact", false},
+    {"bf16", "full_mmap", false},
+    {"bf16", "interleaved", false},
+    {"bf16", "sparse", false},
+    {"q8_0", "interleaved_q8_0", false},
+    {"q6_k", "interleaved_q6_K", false},
+    {"q4_0", "interleaved_q4_0", false},
+    {"q4_k", "interleaved_q4k:dequant", false},
+    {"q4_k", "interleaved_q4k:fused", false},
+    {"q4_k", "interleaved_q4k:int8", false},
+    {"fp8", "fp8_storage", false},
+    {"fp4", "fp4_storage:sparse", false},
+    {"fp4_all", "fp4_storage:sparse", false},
+    {"mxfp4", "mxfp4_storage", false},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -58,6 +58,8 @@ struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char
     struct phy_audit_case *out = phy_zalloc(CASES + 1, sizeof *out);
     size_t count = 0;
     for (size_t i = 0; out && i < CASES; i++) {
+        if (audit->params.all && !audit->params.paths && cases[i].again)
+            continue;
         if (strcmp(cases[i].scheme, scheme) == 0 && is_listed(audit->params.paths, cases[i].path))
             out[count++] = cases[i];
     }
@@ -65,7 +67,7 @@ struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char
     const char *const *names = phy_ffn_path_names();
     for (size_t i = 0; out && !count && !known && audit->params.paths && names[i] && count < CASES; i++) {
         if (is_listed(audit->params.paths, names[i]))
-            out[count++] = (struct phy_audit_case){scheme, names[i]};
+            out[count++] = (struct phy_audit_case){scheme, names[i], false};
     }
     return out;
 }

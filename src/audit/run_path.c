@@ -47,6 +47,7 @@ enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *schem
     struct phy_audit_run *run = begin_run(audit, scheme, path, device);
     if (!run)
         return phy_fail_memory(audit->host, "a run", sizeof *run);
+    run->broken = true;
     phy_audit_add_cause(&run->causes, "%s", cause);
     return PHY_OK;
 }
@@ -181,6 +182,7 @@ static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *ru
     struct phy_measuring measuring = {0};
     enum phy_status status = phy_ffn_create(&ffn, audit->model, &params);
     if (status != PHY_OK) {
+        run->broken = true;
         take_line(run, held, "the path could not be made", status);
         return status == PHY_ERR_INTERRUPTED ? status : PHY_OK;
     }

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "device/device_set.h"
 #include "kernels/flow_self_test.h"
 #include "physarium/device.h"
 #include "vk/vk_backend.h"
@@ -72,21 +73,26 @@ static enum phy_status fill(struct phy_device_list *list, size_t cpu_count, cons
     return PHY_OK;
 }
 
-enum phy_status phy_devices_list(struct phy_device_list *out, const struct phy_host *host)
+enum phy_status phy_devices_list_kinds(struct phy_device_list *out, bool with_vulkan, const struct phy_host *host)
 {
     *out = (struct phy_device_list){0};
     static_assert(sizeof out->vulkan_note >= PHY_VK_NOTE_BYTES, "it fits");
-    size_t cpu_count = 0, vulkan_count;
+    size_t cpu_count = 0, vulkan_count = 0;
     while (phy_flow_variants[cpu_count].name)
         cpu_count++;
-    struct phy_device_info *vulkan;
-    enum phy_status status = phy_vk_list(&vulkan, &vulkan_count, out->vulkan_note, host);
+    struct phy_device_info *vulkan = NULL;
+    enum phy_status status = with_vulkan ? phy_vk_list(&vulkan, &vulkan_count, out->vulkan_note, host) : PHY_OK;
     if (status == PHY_OK)
         status = fill(out, cpu_count, vulkan, vulkan_count, host);
     phy_free(vulkan);
     if (status)
         phy_device_list_free(out);
     return status;
+}
+
+enum phy_status phy_devices_list(struct phy_device_list *out, const struct phy_host *host)
+{
+    return phy_devices_list_kinds(out, true, host);
 }
 
 void phy_device_list_free(struct phy_device_list *list)

@@ -4,6 +4,7 @@
 #define PHY_DEVICE_DEVICE_SET_H
 
 #include "backend/backend.h"
+#include "physarium/device.h"
 
 struct phy_device_set {
     struct phy_backend **backends;
@@ -23,6 +24,9 @@ void phy_device_set_close(struct phy_device_set *set);
 
 /* The index in phy_vk_list of the device that "vulkan", "vulkan:N" or "vulkan:NAME" names. */
 enum phy_status phy_device_find_vulkan(uint32_t *out, const char *spec, const struct phy_host *host);
+
+/* phy_devices_list, or its CPU forms alone: opening Vulkan drivers takes a while. */
+enum phy_status phy_devices_list_kinds(struct phy_device_list *out, bool with_vulkan, const struct phy_host *host);
 
 struct phy_matmul_backend;
 struct phy_pool;

@@ -92,8 +92,10 @@ static bool add_devices(cJSON *root, const struct phy_audit_record *r)
     }
     cJSON *modules = phy_json_array(root, "shaders");
     for (size_t i = 0; done && i < r->module_count; i++) {
-        cJSON *item = phy_json_item(modules);
-        done = phy_json_string(item, "name", r->modules[i].name) && phy_json_hash(item, "xxh3", r->modules[i].xxh3);
+        cJSON *item = cJSON_CreateObject();
+        done = add_line(modules, item,
+                        phy_json_string(item, "name", r->modules[i].name) &&
+                            phy_json_hash(item, "digest", r->modules[i].digest));
     }
     cJSON *rest = phy_json_object(root, "rest");
     return done && modules && phy_json_string(rest, "dual", r->rest) && phy_json_string(rest, "driven", r->driven_rest);

@@ -72,6 +72,7 @@ struct phy_audit_run {
     bool has_output_xxh3;
     struct phy_audit_limits limits;
     bool passed;
+    bool broken; /* it failed by more than a bound: dispatch, NaN, an error; no bound may be set from it */
     struct phy_audit_causes causes; /* of a failure, the first is the plainest */
     double seconds;
 };
@@ -108,7 +109,7 @@ struct phy_audit_oracle {
 
 struct phy_audit_module {
     char name[PHY_AUDIT_NAME];
-    uint64_t xxh3;
+    uint64_t digest;
 };
 
 struct phy_audit_record {

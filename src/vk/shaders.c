@@ -56,6 +56,16 @@ uint64_t phy_vk_spirv_digest(void)
     return digest;
 }
 
+bool phy_vk_shader(size_t index, const char **name, uint64_t *digest)
+{
+    if (index >= sizeof modules / sizeof *modules)
+        return false;
+    *name = modules[index].name;
+    *digest = phy_vk_digest(VK_DIGEST_START, modules[index].begin,
+                            (size_t)((const char *)modules[index].end - (const char *)modules[index].begin));
+    return true;
+}
+
 struct vk_spirv phy_vk_spirv_named(const char *name)
 {
     size_t i = 0;

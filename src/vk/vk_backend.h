@@ -45,6 +45,9 @@ bool phy_vk_validation_available(void);
 /* Messages of the validation layer so far in this process: each was logged as an error. */
 unsigned phy_vk_validation_messages(void);
 
+/* Shader `index` of products, as the build made it: its name and a digest of its SPIR-V. False: there are no more. */
+bool phy_vk_shader(size_t index, const char **name, uint64_t *digest);
+
 /* Test seam: the submission after `after` more successful ones, and every later one in the process, reports a lost
  * device; UINT64_MAX turns it off. */
 void phy_vk_lose_device_after(uint64_t after);
