@@ -61,7 +61,9 @@ static enum phy_status measure_files(struct phy_bench_worker *w, struct file_cas
     phy_bench_say(w, "copying files");
     double share = phy_bench_share(w, 1);
     enum phy_status status = phy_bench_measure(
-        cases, 2, &(struct phy_bench_plan){.budget_s = share < 20 ? share : 20, .rounds = 9, .host = w->host});
+        cases, 2,
+        &(struct phy_bench_plan){
+            .budget_s = share < 20 ? share : 20, .rounds = 9, .host = w->host, .beat = phy_bench_beat, .beat_user = w});
     for (int i = 0; i < 2 && status == PHY_OK; i++) {
         struct phy_bench_row row = {.op = "copy",
                                     .kernel = i ? "file:synced" : "file",

@@ -89,9 +89,13 @@ static enum phy_status measure(struct phy_bench_worker *w, const struct phy_benc
     enum phy_status status = run(r, 0);
     bool clocked = status == PHY_OK && r->device_ns > 0;
     if (status == PHY_OK)
-        status = phy_bench_measure(
-            c, clocked ? 2 : 1,
-            &(struct phy_bench_plan){.budget_s = budget_s, .rounds = 15, .sample_s = 0.01, .host = w->host});
+        status = phy_bench_measure(c, clocked ? 2 : 1,
+                                   &(struct phy_bench_plan){.budget_s = budget_s,
+                                                            .rounds = 15,
+                                                            .sample_s = 0.01,
+                                                            .host = w->host,
+                                                            .beat = phy_bench_beat,
+                                                            .beat_user = w});
     double weights = (double)r->rows * (double)r->cols * r->threads;
     struct phy_bench_row row = {
         .op = f->op,

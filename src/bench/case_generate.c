@@ -47,8 +47,12 @@ static enum phy_status measure(struct phy_bench_worker *w, struct phy_model *mod
     }
     phy_bench_say(w, "generate");
     if (status == PHY_OK)
-        status = phy_bench_measure(
-            cases, 2, &(struct phy_bench_plan){.budget_s = phy_bench_share(w, 1), .rounds = 21, .host = w->host});
+        status = phy_bench_measure(cases, 2,
+                                   &(struct phy_bench_plan){.budget_s = phy_bench_share(w, 1),
+                                                            .rounds = 21,
+                                                            .host = w->host,
+                                                            .beat = phy_bench_beat,
+                                                            .beat_user = w});
     for (int i = 0; i < 2 && status == PHY_OK; i++) {
         struct phy_bench_row row = {
             .op = "generate",

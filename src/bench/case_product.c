@@ -34,7 +34,8 @@ struct run {
     struct phy_bench_shape shape;
     bool ffn;
     float *x, *gate, *up, *y;
-    char form[64]; /* of the kernel that ran since this was cleared */
+    char form[64];                            /* of the kernel that ran since this was cleared */
+    char deferred[PHY_WEIGHT_TYPE_COUNT * 8]; /* formats that did not fit beside the others, with commas */
 };
 
 struct product_case {
@@ -239,7 +240,8 @@ static enum phy_status measure_group(struct phy_bench_worker *w, const struct ph
         }
     }
     enum phy_status status = PHY_OK;
-    const struct phy_bench_plan plan = {.budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host};
+    const struct phy_bench_plan plan = {
+        .budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host, .beat = phy_bench_beat, .beat_user = w};
     if (n)
         status = phy_bench_measure(cases, n, &plan);
     for (size_t i = 0; i < n && status == PHY_OK; i++)
@@ -274,7 +276,36 @@ static void run_close(struct run *r)
     phy_free(r->y);
 }
 
-/* All banks to the device at once. What it cannot hold is skipped. */
+static void defer(struct run *r, const char *format)
+{
+    size_t used = strlen(r->deferred);
+    snprintf(r->deferred + used, sizeof r->deferred - used, "%s%s", used ? "," : "", format);
+}
+
+/* Not all fit at once: as many as do, the others have their turn later. One that does not fit alone is skipped. */
+static enum phy_status load_some(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
+                                 const char *shape)
+{
+    bool any = false;
+    for (size_t b = 0; b < r->bank_count; b++) {
+        struct bank *bank = &r->banks[b];
+        const char *format = phy_bench_type_name(bank->type);
+        phy_bench_say(w, "%s %s %s: weights to the device", q->op, format, shape);
+        enum phy_status status =
+            r->backend->ops->load(r->backend, bank->pointers, bank->copies * (size_t)matrix_count(r));
+        bank->usable = status == PHY_OK;
+        if (status && status != PHY_ERR_MEMORY && status != PHY_ERR_LIMIT)
+            return status;
+        if (status && any)
+            defer(r, format);
+        else if (status)
+            phy_bench_skip(w, q->op, format, shape, "the device cannot hold it");
+        any = any || bank->usable;
+    }
+    return PHY_OK;
+}
+
+/* All banks to the device at once, if it holds them. */
 static enum phy_status load_all(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
                                 const char *shape)
 {
@@ -293,12 +324,9 @@ static enum phy_status load_all(struct phy_bench_worker *w, const struct phy_ben
     phy_bench_say(w, "%s %s: weights to the device", q->op, shape);
     enum phy_status status = r->backend->ops->load(r->backend, all, count);
     phy_free(all);
-    for (size_t b = 0; b < r->bank_count; b++) {
+    for (size_t b = 0; b < r->bank_count; b++)
         r->banks[b].usable = status == PHY_OK;
-        if (status == PHY_ERR_MEMORY || status == PHY_ERR_LIMIT)
-            phy_bench_skip(w, q->op, phy_bench_type_name(r->banks[b].type), shape, "the device cannot hold it");
-    }
-    return status == PHY_ERR_MEMORY || status == PHY_ERR_LIMIT ? PHY_OK : status;
+    return status == PHY_ERR_MEMORY || status == PHY_ERR_LIMIT ? load_some(w, q, r, shape) : status;
 }
 
 /* The types of `formats` that the device offers, in memory and on the device. */
@@ -323,7 +351,10 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
         struct bank *bank = &r->banks[r->bank_count];
         if ((available && used + bytes * (w->is_cpu ? 1 : 2) > available) ||
             !bank_make(r, bank, type, q->cold ? 2 * w->cache_bytes : 0)) {
-            phy_bench_skip(w, q->op, name, shape, "too little memory for it");
+            if (r->bank_count)
+                defer(r, name);
+            else
+                phy_bench_skip(w, q->op, name, shape, "too little memory for it");
             continue;
         }
         r->bank_count++;
@@ -333,9 +364,10 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
 }
 
 static enum phy_status run_shape(struct phy_bench_worker *w, const struct phy_bench_products *q,
-                                 struct phy_bench_shape shape, double budget_s)
+                                 struct phy_bench_shape shape, double budget_s, char *deferred)
 {
     struct run r = {.shape = shape, .ffn = q->ffn, .pool = w->pool};
+    *deferred = 0;
     size_t most = 1, groups = q->x_row_count * ((size_t)q->cold + (size_t)q->warm);
     for (size_t i = 0; i < q->x_row_count; i++)
         most = q->x_rows[i] > most ? q->x_rows[i] : most;
@@ -363,7 +395,23 @@ static enum phy_status run_shape(struct phy_bench_worker *w, const struct phy_be
                 status = measure_group(w, q, &r, q->x_rows[i], cold, budget_s / (double)groups);
         }
     }
+    memcpy(deferred, r.deferred, sizeof r.deferred);
     run_close(&r);
+    return status;
+}
+
+/* Formats that memory does not hold together take turns. */
+static enum phy_status run_formats(struct phy_bench_worker *w, const struct phy_bench_products *q,
+                                   struct phy_bench_shape shape, double budget_s)
+{
+    struct phy_bench_products rest = *q;
+    char lists[2][sizeof((struct run *)NULL)->deferred];
+    enum phy_status status = run_shape(w, q, shape, budget_s, lists[0]);
+    /* Each turn has a format less, or more. */
+    for (int turn = 0; status == PHY_OK && lists[turn % 2][0]; turn++) {
+        rest.formats = lists[turn % 2];
+        status = run_shape(w, &rest, shape, budget_s / 2, lists[(turn + 1) % 2]);
+    }
     return status;
 }
 
@@ -372,7 +420,7 @@ enum phy_status phy_bench_products_run(struct phy_bench_worker *w, const struct 
     enum phy_status status = PHY_OK;
     for (size_t i = 0; i < q->shape_count && status == PHY_OK; i++) {
         double left = phy_bench_share(w, q->shape_count - i), own = q->budget_s / (double)q->shape_count;
-        status = run_shape(w, q, q->shapes[i], own < left ? own : left);
+        status = run_formats(w, q, q->shapes[i], own < left ? own : left);
     }
     return status;
 }

@@ -67,6 +67,8 @@ enum phy_status phy_bench_measure(struct phy_bench_case *cases, size_t count, co
     double start = phy_seconds_now();
     for (size_t i = 0; i < count; i++) {
         warm_up(&cases[i], plan->budget_s / (double)(2 * count));
+        if (plan->beat)
+            plan->beat(plan->beat_user);
         if (phy_cancelled(plan->host))
             return PHY_ERR_INTERRUPTED;
     }
@@ -78,6 +80,8 @@ enum phy_status phy_bench_measure(struct phy_bench_case *cases, size_t count, co
         for (size_t i = 0; i < count; i++) {
             if (cases[i].status == PHY_OK)
                 sample(&cases[i], plan->sample_s);
+            if (plan->beat)
+                plan->beat(plan->beat_user);
             if (phy_cancelled(plan->host))
                 return PHY_ERR_INTERRUPTED;
         }

@@ -36,6 +36,8 @@ struct phy_bench_plan {
     size_t rounds;   /* at most; 0: PHY_BENCH_MAX_ROUNDS */
     double sample_s; /* runs are repeated until a sample is as long as this */
     const struct phy_host *host;
+    void (*beat)(void *user); /* called between runs, so that who waits knows that there is life; or NULL */
+    void *beat_user;
 };
 
 /* Times `count` cases. PHY_ERR_INTERRUPTED when the host asks to stop; a case that fails says so in its status. */

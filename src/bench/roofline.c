@@ -149,8 +149,13 @@ static enum phy_status measure_points(struct phy_bench_worker *w, struct cpu_pro
         cases[count] = (struct phy_bench_case){.user = &probes[count], .run = run_cpu};
         r->points[count++] = (struct phy_bench_point){.bytes = whole};
     }
-    enum phy_status status = phy_bench_measure(
-        cases, count, &(struct phy_bench_plan){.budget_s = budget_s, .rounds = 15, .sample_s = 0.001, .host = w->host});
+    enum phy_status status = phy_bench_measure(cases, count,
+                                               &(struct phy_bench_plan){.budget_s = budget_s,
+                                                                        .rounds = 15,
+                                                                        .sample_s = 0.001,
+                                                                        .host = w->host,
+                                                                        .beat = phy_bench_beat,
+                                                                        .beat_user = w});
     for (size_t i = 0; i < count; i++)
         r->points[i].read = rate_of(&cases[i], (double)r->points[i].bytes);
     r->point_count = count;
@@ -179,7 +184,8 @@ static enum phy_status measure_cpu(struct phy_bench_worker *w, const struct phy_
         cases[i] = (struct phy_bench_case){.user = &probes[i], .run = run_cpu};
     }
     double budget = w->job.quick ? 0.5 : 2.0;
-    const struct phy_bench_plan plan = {.budget_s = budget, .rounds = 21, .sample_s = 0.002, .host = w->host};
+    const struct phy_bench_plan plan = {
+        .budget_s = budget, .rounds = 21, .sample_s = 0.002, .host = w->host, .beat = phy_bench_beat, .beat_user = w};
     enum phy_status status = phy_bench_measure(cases, CPU_KERNELS, &plan);
     const double threads = w->job.threads, rounds = (double)probes[0].rounds;
     r->read = rate_of(&cases[READ], (double)bytes);
@@ -295,9 +301,13 @@ static enum phy_status measure_vulkan(struct phy_bench_worker *w, struct phy_vk_
         if (kernel >= PHY_PROBE_F32)
             find_rounds(&probes[i]);
         phy_bench_say(w, "roofline %d of %d", i + 1, PHY_PROBE_KERNELS);
-        status = phy_bench_measure(
-            &cases[i], 1,
-            &(struct phy_bench_plan){.budget_s = budget, .rounds = 15, .sample_s = 0.002, .host = w->host});
+        status = phy_bench_measure(&cases[i], 1,
+                                   &(struct phy_bench_plan){.budget_s = budget,
+                                                            .rounds = 15,
+                                                            .sample_s = 0.002,
+                                                            .host = w->host,
+                                                            .beat = phy_bench_beat,
+                                                            .beat_user = w});
     }
     size_t which[3];
     r->read = faster(cases, PHY_PROBE_READ, bytes, &which[0]);
@@ -332,8 +342,13 @@ static enum phy_status measure_vulkan_points(struct phy_bench_worker *w, struct 
             if (!c)
                 return phy_fail_memory(w->host, "a case", sizeof *c);
             *c = (struct phy_bench_case){.user = &p, .run = run_vulkan, .device_ns = vulkan_ns};
-            status = phy_bench_measure(
-                c, 1, &(struct phy_bench_plan){.budget_s = 0.1, .rounds = 9, .sample_s = 0.001, .host = w->host});
+            status = phy_bench_measure(c, 1,
+                                       &(struct phy_bench_plan){.budget_s = 0.1,
+                                                                .rounds = 9,
+                                                                .sample_s = 0.001,
+                                                                .host = w->host,
+                                                                .beat = phy_bench_beat,
+                                                                .beat_user = w});
             double rate = rate_of(c, (double)bytes);
             best = rate > best ? rate : best;
             phy_free(c);

@@ -31,14 +31,24 @@ static void send(struct phy_bench_worker *w, cJSON *message)
 
 void phy_bench_say(struct phy_bench_worker *w, const char *format, ...)
 {
-    char text[200];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(w->said, sizeof w->said, format, args);
     va_end(args);
+    w->said_at = phy_seconds_now();
     cJSON *message = cJSON_CreateObject();
-    phy_json_string(message, "at", text);
+    phy_json_string(message, "at", w->said);
     send(w, message);
+}
+
+void phy_bench_beat(void *worker)
+{
+    struct phy_bench_worker *w = worker;
+    char text[sizeof w->said];
+    if (phy_seconds_now() - w->said_at < 1)
+        return;
+    memcpy(text, w->said, sizeof text);
+    phy_bench_say(w, "%s", text);
 }
 
 void phy_bench_skip(struct phy_bench_worker *w, const char *op, const char *format, const char *shape,

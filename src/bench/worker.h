@@ -46,7 +46,9 @@ struct phy_bench_worker {
     uint64_t cache_bytes; /* sets of twice as many are cold */
     struct phy_bench_roofline roofline;
     double deadline; /* phy_seconds_now at which the budget is spent */
-    bool measured;   /* this op has a result: a first one is measured whatever the budget */
+    double said_at;
+    char said[200];
+    bool measured; /* this op has a result: a first one is measured whatever the budget */
 };
 
 enum phy_status phy_bench_work(const struct phy_bench_job *job, phy_bench_emit *emit, void *user,
@@ -71,6 +73,7 @@ struct phy_bench_row {
 };
 
 /* Says what comes next; the parent's timeout begins anew. */
+void phy_bench_beat(void *worker); /* says again what was said last, once a second; a plan's beat */
 void phy_bench_say(struct phy_bench_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Emits the row and what was measured; a case that failed is emitted as skipped. */
 void phy_bench_report_case(struct phy_bench_worker *w, const struct phy_bench_row *row, struct phy_bench_case *c);

@@ -25,7 +25,10 @@ expect() {
 export VK_DRIVER_FILES=/nonexistent VK_ICD_FILENAMES=/nonexistent
 begin=$SECONDS
 expect 0 "$PHYSARIUM" bench --quick --budget 6 --quiet
-((SECONDS - begin <= 20)) || complain "--quick took $((SECONDS - begin)) s"
+# A machine that others keep busy says nothing about ours.
+if awk -v n="$(nproc)" '{ exit !($1 <= n) }' /proc/loadavg; then
+    ((SECONDS - begin <= 20)) || complain "--quick took $((SECONDS - begin)) s"
+fi
 grep -q '^ffn ' out || complain "no ffn in the table"
 grep -q '^cpu:.* read .* GB/s' out || complain "no roofline in the table"
 [[ -s bench.json ]] || complain "no bench.json"
