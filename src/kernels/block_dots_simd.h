@@ -137,9 +137,10 @@ INLINE void dot_part(enum phy_weight_type type, const uint8_t *block, size_t ele
 }
 
 /* `rows` rows of w (at most 4) times `count` rows of x (at most 4), (count, cols) from row to row: out[i * count + j].
- * Both are constants where this is inlined. */
+ * Both are constants where this is inlined. `ahead`: bytes from a row to the one that is wanted next, which is asked
+ * for as this one is read (as in matmul_simd.h); 0 where that is not known. */
 INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, size_t cols,
-                     const float *x, size_t count, float out[])
+                     size_t ahead, const float *x, size_t count, float out[])
 {
     const size_t elements = block_elements(type), bytes = block_bytes(type), whole = cols - cols % elements;
     vec sum[4 * 4];
@@ -157,6 +158,12 @@ INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
         for (size_t i = 0; i < rows * count; i++)
             part[i] = vec_zero();
         for (; k < end; k += elements) {
+            UNROLL
+            for (size_t i = 0; i < rows && ahead; i++) {
+                UNROLL
+                for (size_t b = 0; b < bytes; b += 64)
+                    __builtin_prefetch((const void *)((uintptr_t)w[i] + ahead + b), 0, 2);
+            }
             dot_blocks(type, w, rows, x + k, count, cols, part);
             UNROLL
             for (size_t i = 0; i < rows; i++)

@@ -12,11 +12,11 @@ INLINE void dots_typed(const struct phy_walk_matrix *matrix, enum phy_weight_typ
         UNROLL
         for (size_t f = 0; f < 4; f++)
             w[f] = first + features[i + f] * stride;
-        dot_rows(type, w, 4, matrix->cols, x, 1, out + i);
+        dot_rows(type, w, 4, matrix->cols, 0, x, 1, out + i);
     }
     for (; i < count; i++) {
         w[0] = first + features[i] * stride;
-        dot_rows(type, w, 1, matrix->cols, x, 1, out + i);
+        dot_rows(type, w, 1, matrix->cols, 0, x, 1, out + i);
     }
 }
 
