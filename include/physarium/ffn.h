@@ -128,6 +128,7 @@ struct phy_ffn_params {
     const char *device;     /* as in phy_model_params; NULL: "cpu" */
     uint64_t device_memory; /* bytes for matrices on a Vulkan device, later layers run on the CPU; 0: what it holds */
     uint32_t top_k;         /* sparse paths: features visited; 0: all */
+    bool tune;              /* as in phy_model_params */
     bool fallback_cpu;      /* a device that is lost, or multiplies wrongly, hands over to the CPU, with a warning */
     bool trust;             /* do not check that the store was made of this model's matrices */
 };

@@ -24,6 +24,7 @@ struct phy_model_params {
      */
     const char *device;
     uint32_t threads; /* 0: all processors */
+    bool tune;        /* a Vulkan device chooses its tiles by a short measured sweep; changes no bit */
     /* A path (physarium/ffn.h) will compute the FFN: its matrices are not copied to the device, and a session without
      * such a path is an error. */
     bool ffn_elsewhere;

@@ -371,7 +371,7 @@ static enum phy_status run_shape(struct phy_bench_worker *w, const struct phy_be
     size_t most = 1, groups = q->x_row_count * ((size_t)q->cold + (size_t)q->warm);
     for (size_t i = 0; i < q->x_row_count; i++)
         most = q->x_rows[i] > most ? q->x_rows[i] : most;
-    enum phy_status status = phy_matmul_backend_open(&r.backend, w->device, w->pool, w->host);
+    enum phy_status status = phy_matmul_backend_open(&r.backend, w->device, true, w->pool, w->host);
     if (status)
         return status;
     r.backend->ran = on_ran;

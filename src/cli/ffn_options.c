@@ -43,6 +43,7 @@ enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_m
                                 &(struct phy_model_params){.device = device,
                                                            .threads = threads,
                                                            .ffn_elsewhere = path,
+                                                           .tune = !o->no_tune,
                                                            .fallback_cpu = o->fallback != NULL,
                                                            .follow_symlinks = source->memory != NULL,
                                                            .host = host});
@@ -53,6 +54,7 @@ enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_m
                                                          .device = device,
                                                          .device_memory = o->device_memory,
                                                          .top_k = (uint32_t)o->features,
+                                                         .tune = !o->no_tune,
                                                          .fallback_cpu = o->fallback != NULL,
                                                          .trust = o->trust});
     if (status == PHY_OK)

@@ -12,7 +12,7 @@
 struct phy_ffn_options {
     const char *store, *path, *fallback;
     uint64_t features, device_memory;
-    bool trust;
+    bool trust, no_tune;
 };
 
 /* Rows of a command's table; `o` is a struct phy_ffn_options. */
@@ -22,6 +22,7 @@ struct phy_ffn_options {
         {.name = "--features", .kind = PHY_OPTION_U64, .target = &(o).features},                                       \
         {.name = "--device-memory", .kind = PHY_OPTION_BYTES, .target = &(o).device_memory},                           \
         {.name = "--fallback", .kind = PHY_OPTION_TEXT, .target = &(o).fallback},                                      \
+        {.name = "--no-tune", .kind = PHY_OPTION_FLAG, .target = &(o).no_tune},                                        \
     {                                                                                                                  \
         .name = "--trust", .kind = PHY_OPTION_FLAG, .target = &(o).trust                                               \
     }
@@ -33,6 +34,7 @@ struct phy_ffn_options {
     "      --features N      sparse paths: visit the N features of largest |act(gate x)| (default: all)\n"             \
     "      --device-memory BYTES  FFN layers beyond it run on the CPU: 8GB, 512MiB\n"                                  \
     "      --fallback cpu    a device that is lost hands over to the CPU\n"                                            \
+    "      --no-tune         take fixed tiles on a Vulkan device, measure none; no bit depends on it\n"                \
     "      --trust           do not check the store's digests, nor that it was made of this model\n"
 
 /* 0, or the exit code after a sentence about options that do not go together. */

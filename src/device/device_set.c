@@ -159,8 +159,8 @@ void phy_device_set_close(struct phy_device_set *set)
     *set = (struct phy_device_set){0};
 }
 
-enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const char *spec, struct phy_pool *pool,
-                                        const struct phy_host *host)
+enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const char *spec, bool tune,
+                                        struct phy_pool *pool, const struct phy_host *host)
 {
     *out = NULL;
     if (!spec || strcmp(spec, "cpu") == 0)
@@ -172,5 +172,6 @@ enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const c
                         spec);
     uint32_t index;
     enum phy_status status = phy_device_find_vulkan(&index, spec, host);
-    return status == PHY_OK ? phy_vk_matmul_create(out, index, NULL, host) : status;
+    return status == PHY_OK ? phy_vk_matmul_create(out, index, &(struct phy_vk_matmul_options){.tune = tune}, host)
+                            : status;
 }

@@ -32,8 +32,9 @@ struct phy_matmul_backend;
 struct phy_pool;
 
 /* Open one device for a model's products: "cpu", "cpu:ref", "cpu:avx2", "cpu:avx512", or a Vulkan device, named as
- * above; NULL is "cpu". The pool does the CPU's work: the caller's, it outlives the backend. Statuses as above. */
-enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const char *spec, struct phy_pool *pool,
-                                        const struct phy_host *host);
+ * above; NULL is "cpu". The pool does the CPU's work: the caller's, it outlives the backend. With `tune` a
+ * Vulkan device chooses its tiles by a short measured sweep, which changes no bit. Statuses as above. */
+enum phy_status phy_matmul_backend_open(struct phy_matmul_backend **out, const char *spec, bool tune,
+                                        struct phy_pool *pool, const struct phy_host *host);
 
 #endif

@@ -22,14 +22,14 @@ static enum phy_status reroute(struct path *path, uint32_t index, struct path_la
 {
     const struct phy_host *host = path->model->host;
     const char *name = path->seam->reroute(path->seam->user, index, (*layer)->rule->kind.name);
-    const struct path_rule *rule = name ? path_rule_named(name) : NULL;
+    const struct path_rule *rule = name ? phy_path_rule_named(name) : NULL;
     char reason[256];
     if (!rule || rule == (*layer)->rule)
         return PHY_OK;
     struct path_source source = path->sources[index];
-    if (!path_offers(rule, &source, path->device, reason, sizeof reason)) {
-        source = path_source_of(path->model, NULL, index);
-        if (!path_offers(rule, &source, path->device, reason, sizeof reason))
+    if (!phy_path_offers(rule, &source, path->device, reason, sizeof reason)) {
+        source = phy_path_source_of(path->model, NULL, index);
+        if (!phy_path_offers(rule, &source, path->device, reason, sizeof reason))
             return phy_fail(host, PHY_ERR_UNSUPPORTED, "%s", reason);
     }
     if (!path->rerouted)
@@ -39,11 +39,11 @@ static enum phy_status reroute(struct path *path, uint32_t index, struct path_la
     struct path_layer *other = &path->rerouted[index];
     enum phy_status status = PHY_OK;
     if (other->rule != rule) {
-        path_layer_free(other);
-        status = path_layer_make(other, rule, &source, path->model->pool, host);
+        phy_path_layer_free(other);
+        status = phy_path_layer_make(other, rule, &source, path->model->pool, host);
         other->on_cpu = (*layer)->on_cpu;
         if (status == PHY_OK)
-            status = path_load(path_backend(path, other), other, 1, host);
+            status = phy_path_load(phy_path_backend(path, other), other, 1, host);
     }
     *layer = other;
     return status;
@@ -60,12 +60,12 @@ static enum phy_status compute(struct path *path, uint32_t index, const float *x
         return status;
     path->trace.count = 0;
     path->trace.overflow = false;
-    struct phy_matmul_backend *backend = path_backend(path, layer);
+    struct phy_matmul_backend *backend = phy_path_backend(path, layer);
     *device = backend->name;
     const struct phy_path_seam *seam = path->seam;
     if (seam && seam->replace && seam->replace(seam->user, index, x, count, path->model->config.hidden_size, y))
         return PHY_OK;
-    return path_run(path, layer, index, backend, x, count, y);
+    return phy_path_run(path, layer, index, backend, x, count, y);
 }
 
 static enum phy_status forward(struct phy_ffn *ffn, uint32_t index, const float *x, size_t count, float *y)
@@ -74,7 +74,7 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t index, const float 
     struct phy_path_step step = {.layer = index, .count = count};
     assert(count <= PHY_FFN_MAX_COUNT);
     enum phy_status status = compute(path, index, x, count, y, &step.device);
-    if (status != PHY_OK && path_fall_back(path, &status))
+    if (status != PHY_OK && phy_path_fall_back(path, &status))
         status = compute(path, index, x, count, y, &step.device);
     if (status != PHY_OK)
         return status;
@@ -84,7 +84,7 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t index, const float 
     if (path->seam && path->seam->tamper)
         path->seam->tamper(path->seam->user, index, count, path->model->config.hidden_size, y);
     if (path->tracer) {
-        step.path = path_trace_read(&path->trace, step.kernels, sizeof step.kernels);
+        step.path = phy_path_trace_read(&path->trace, step.kernels, sizeof step.kernels);
         path->tracer(path->tracer_user, &step);
     }
     return PHY_OK;
@@ -97,9 +97,9 @@ static void destroy(struct phy_ffn *ffn)
     struct path *path = path_of(ffn);
     for (uint32_t i = 0; i < path->model->config.layer_count; i++) {
         if (path->layers)
-            path_layer_free(&path->layers[i]);
+            phy_path_layer_free(&path->layers[i]);
         if (path->rerouted)
-            path_layer_free(&path->rerouted[i]);
+            phy_path_layer_free(&path->rerouted[i]);
     }
     phy_matmul_backend_destroy(&path->device);
     phy_matmul_backend_destroy(&path->cpu);
@@ -128,13 +128,13 @@ static enum phy_status check_params(const struct phy_model *model, const struct 
                                     const struct path_rule **forced)
 {
     const uint32_t features = model->config.intermediate_size;
-    *forced = params->path ? path_rule_named(params->path) : NULL;
+    *forced = params->path ? phy_path_rule_named(params->path) : NULL;
     if (params->path && !*forced)
         return phy_fail(model->host, PHY_ERR_USAGE, "path \"%.64s\": there is none of that name", params->path);
     if (params->top_k > features)
         return phy_fail(model->host, PHY_ERR_USAGE, "%u features: a layer of %s has %u", params->top_k, model->label,
                         features);
-    return params->store ? path_check_store(model, params->store, params->trust) : PHY_OK;
+    return params->store ? phy_path_check_store(model, params->store, params->trust) : PHY_OK;
 }
 
 /* The path that it is called: the first stored layer's, or the first layer's. Others are worth a note. */
@@ -142,7 +142,7 @@ static void name_path(struct path *path)
 {
     const uint32_t count = path->model->config.layer_count;
     uint32_t first = 0, others = 0;
-    while (path->store && first < count - 1 && !path_is_stored(path->store, first))
+    while (path->store && first < count - 1 && !phy_path_is_stored(path->store, first))
         first++;
     path->rule = path->layers[first].rule;
     const struct path_rule *other = NULL;
@@ -162,14 +162,14 @@ static enum phy_status prepare(struct path *path, const struct phy_ffn_params *p
     const struct phy_host *host = path->model->host;
     if (!allocate(path))
         return phy_fail(host, PHY_ERR_MEMORY, "out of memory: a path's activations");
-    enum phy_status status = path_open_device(path, params->device);
+    enum phy_status status = phy_path_open_device(path, params->device, params->tune);
     if (status != PHY_OK)
         return status;
     if (params->device_memory && path->device_is_cpu)
         return phy_fail(host, PHY_ERR_USAGE, "device %s: it has no memory of its own to bound", path->device_name);
     for (uint32_t i = 0; i < path->model->config.layer_count; i++)
-        path->sources[i] = path_source_of(path->model, path->store, i);
-    status = path_place_layers(path, params->device_memory);
+        path->sources[i] = phy_path_source_of(path->model, path->store, i);
+    status = phy_path_place_layers(path, params->device_memory);
     if (status != PHY_OK)
         return status;
     name_path(path);
@@ -242,7 +242,7 @@ void phy_ffn_set_seam(struct phy_ffn *ffn, const struct phy_path_seam *seam)
 bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,
                       char *reason, size_t bytes)
 {
-    const struct path_rule *rule = path_rule_named(name);
+    const struct path_rule *rule = phy_path_rule_named(name);
     struct phy_held_log held;
     struct phy_matmul_backend *backend;
     if (!rule) {
@@ -250,15 +250,15 @@ bool phy_path_offered(const char *name, struct phy_model *model, const struct ph
         return false;
     }
     phy_held_log_init(&held, NULL, true);
-    if (phy_matmul_backend_open(&backend, device, model->pool, &held.host) != PHY_OK) {
+    if (phy_matmul_backend_open(&backend, device, false, model->pool, &held.host) != PHY_OK) {
         snprintf(reason, bytes, "%s", held.line);
         return false;
     }
     bool offered = true;
     for (uint32_t i = 0; i < model->config.layer_count && offered; i++) {
-        const struct path_source source = path_source_of(model, store, i);
-        offered = path_offers(rule, &source, backend, reason, bytes);
-        if (offered && store && !path_is_stored(store, i)) {
+        const struct path_source source = phy_path_source_of(model, store, i);
+        offered = phy_path_offers(rule, &source, backend, reason, bytes);
+        if (offered && store && !phy_path_is_stored(store, i)) {
             snprintf(reason, bytes, "%.200s: layer %u is not stored", phy_ffn_store_label(store), i);
             offered = false;
         }

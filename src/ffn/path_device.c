@@ -8,22 +8,22 @@
 #include "device/device_set.h"
 #include "ffn/path_parts.h"
 
-struct phy_matmul_backend *path_backend(const struct path *path, const struct path_layer *layer)
+struct phy_matmul_backend *phy_path_backend(const struct path *path, const struct path_layer *layer)
 {
     return layer->on_cpu ? path->cpu : path->device;
 }
 
 static void watch(struct path *path, struct phy_matmul_backend *backend)
 {
-    backend->ran = path_trace_ran;
+    backend->ran = phy_path_trace_ran;
     backend->ran_user = &path->trace;
 }
 
-enum phy_status path_open_device(struct path *path, const char *device)
+enum phy_status phy_path_open_device(struct path *path, const char *device, bool tune)
 {
     struct phy_model *model = path->model;
     phy_held_log_init(&path->held, model->host, false);
-    enum phy_status status = phy_matmul_backend_open(&path->device, device, model->pool, &path->held.host);
+    enum phy_status status = phy_matmul_backend_open(&path->device, device, tune, model->pool, &path->held.host);
     if (status != PHY_OK)
         return status;
     snprintf(path->device_name, sizeof path->device_name, "%s", path->device->name);
@@ -36,7 +36,7 @@ static enum phy_status open_cpu(struct path *path)
 {
     if (path->cpu)
         return PHY_OK;
-    enum phy_status status = phy_matmul_backend_open(&path->cpu, "cpu", path->model->pool, path->model->host);
+    enum phy_status status = phy_matmul_backend_open(&path->cpu, "cpu", false, path->model->pool, path->model->host);
     if (status == PHY_OK)
         watch(path, path->cpu);
     return status;
@@ -53,16 +53,16 @@ static enum phy_status route(const struct path *path, const struct phy_matmul_ba
     const struct path_source *source = &path->sources[index];
     const struct path_rule *forced = path->forced;
     char reason[384];
-    if (forced && path->store && !path_is_stored(path->store, index))
+    if (forced && path->store && !phy_path_is_stored(path->store, index))
         return phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: layer %u is not stored, and path %s asks for it",
                         phy_ffn_store_label(path->store), index, forced->kind.name);
-    *out = path_route(source, backend, path_mask(forced));
+    *out = phy_path_route(source, backend, phy_path_mask(forced));
     if (!*out && !forced)
         return phy_fail(host, PHY_ERR_UNSUPPORTED, "layer %u of %s: device %s offers no path for its formats", index,
                         source->label, backend->name);
     if (!forced || *out == forced)
         return PHY_OK;
-    if (path_offers(forced, source, backend, reason, sizeof reason))
+    if (phy_path_offers(forced, source, backend, reason, sizeof reason))
         snprintf(reason, sizeof reason, "path %s: the router took %s", forced->kind.name,
                  *out ? (*out)->kind.name : "none");
     return phy_fail(host, PHY_ERR_UNSUPPORTED, "layer %u: %s", index, reason);
@@ -76,21 +76,21 @@ static enum phy_status make(struct path *path, const struct phy_matmul_backend *
     enum phy_status status = route(path, backend, index, &rule);
     if (status != PHY_OK || rule == layer->rule)
         return status;
-    path_layer_free(layer);
-    return path_layer_make(layer, rule, &path->sources[index], path->model->pool, path->model->host);
+    phy_path_layer_free(layer);
+    return phy_path_layer_make(layer, rule, &path->sources[index], path->model->pool, path->model->host);
 }
 
 /* ---- loads ---- */
 
-enum phy_status path_load(struct phy_matmul_backend *backend, struct path_layer *layers, size_t count,
-                          const struct phy_host *host)
+enum phy_status phy_path_load(struct phy_matmul_backend *backend, struct path_layer *layers, size_t count,
+                              const struct phy_host *host)
 {
     struct phy_weights **matrices = phy_alloc(count, 3 * sizeof *matrices);
     if (!matrices)
         return phy_fail_memory(host, "a list of matrices", count * 3 * sizeof *matrices);
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
-        total += path_layer_matrices(&layers[i], matrices + total);
+        total += phy_path_layer_matrices(&layers[i], matrices + total);
     enum phy_status status = total ? backend->ops->load(backend, matrices, total) : PHY_OK;
     phy_free(matrices);
     return status;
@@ -105,8 +105,9 @@ static enum phy_status hand_to_cpu(struct path *path, uint32_t first)
         status = make(path, path->cpu, i);
         path->layers[i].on_cpu = true;
     }
-    return status == PHY_OK && first < count ? path_load(path->cpu, path->layers + first, count - first, path->held.to)
-                                             : status;
+    return status == PHY_OK && first < count
+               ? phy_path_load(path->cpu, path->layers + first, count - first, path->held.to)
+               : status;
 }
 
 /* The first `count` layers to the device, all at once; if it has no room, one by one until it is full. *loaded is what
@@ -114,13 +115,13 @@ static enum phy_status hand_to_cpu(struct path *path, uint32_t first)
 static enum phy_status load_device(struct path *path, uint32_t count, uint32_t *loaded)
 {
     *loaded = 0;
-    enum phy_status status = count ? path_load(path->device, path->layers, count, path->held.to) : PHY_OK;
+    enum phy_status status = count ? phy_path_load(path->device, path->layers, count, path->held.to) : PHY_OK;
     if (status == PHY_OK)
         *loaded = count;
     if (status != PHY_ERR_MEMORY || path->device_is_cpu)
         return status;
     for (status = PHY_OK; *loaded < count && status == PHY_OK; *loaded += status == PHY_OK)
-        status = path_load(path->device, path->layers + *loaded, 1, path->held.to);
+        status = phy_path_load(path->device, path->layers + *loaded, 1, path->held.to);
     return status;
 }
 
@@ -133,7 +134,7 @@ static enum phy_status load_layers(struct path *path, uint32_t count)
     enum phy_status status = load_device(path, count, &loaded);
     path->held.hold = path->fallback_cpu && !path->device_is_cpu;
     if (status == PHY_ERR_DEVICE && path->held.hold)
-        return path_fall_back(path, &status) ? PHY_OK : status;
+        return phy_path_fall_back(path, &status) ? PHY_OK : status;
     if (status != PHY_OK && (status != PHY_ERR_MEMORY || path->device_is_cpu))
         return phy_held_log_release(&path->held, status);
     if (status == PHY_ERR_MEMORY)
@@ -143,7 +144,7 @@ static enum phy_status load_layers(struct path *path, uint32_t count)
     return hand_to_cpu(path, loaded);
 }
 
-enum phy_status path_place_layers(struct path *path, uint64_t device_memory)
+enum phy_status phy_path_place_layers(struct path *path, uint64_t device_memory)
 {
     const uint32_t count = path->model->config.layer_count;
     uint64_t bytes = 0;
@@ -151,7 +152,7 @@ enum phy_status path_place_layers(struct path *path, uint64_t device_memory)
     enum phy_status status = PHY_OK;
     for (; fitting < count && status == PHY_OK; fitting++) {
         status = make(path, path->device, fitting);
-        bytes += path_layer_bytes(&path->layers[fitting]);
+        bytes += phy_path_layer_bytes(&path->layers[fitting]);
         if (device_memory && bytes > device_memory)
             break;
     }
@@ -163,7 +164,7 @@ enum phy_status path_place_layers(struct path *path, uint64_t device_memory)
     return load_layers(path, fitting);
 }
 
-bool path_fall_back(struct path *path, enum phy_status *status)
+bool phy_path_fall_back(struct path *path, enum phy_status *status)
 {
     if (!path->held.hold || *status != PHY_ERR_DEVICE) {
         phy_held_log_release(&path->held, *status);
@@ -175,7 +176,7 @@ bool path_fall_back(struct path *path, enum phy_status *status)
         return false;
     phy_warn(path->held.to, "%s; %s goes on with the FFN", path->held.line, path->cpu->name);
     for (uint32_t i = 0; path->rerouted && i < path->model->config.layer_count; i++)
-        path_layer_free(&path->rerouted[i]); /* made again, and loaded, when the seam asks */
+        phy_path_layer_free(&path->rerouted[i]); /* made again, and loaded, when the seam asks */
     *status = hand_to_cpu(path, 0);
     snprintf(path->device_name, sizeof path->device_name, "%s", path->cpu->name);
     return *status == PHY_OK;

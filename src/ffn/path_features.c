@@ -41,7 +41,7 @@ static float rank_of(float score)
     return score != score ? INFINITY : score;
 }
 
-void path_top_features(const float *score, size_t count, size_t k, uint32_t *out, float *scratch)
+void phy_path_top_features(const float *score, size_t count, size_t k, uint32_t *out, float *scratch)
 {
     if (k == 0)
         return;

@@ -45,7 +45,7 @@ static const struct path_rule rules[] = {
 };
 enum { RULES = sizeof rules / sizeof *rules };
 
-const struct path_rule *path_rule_named(const char *name)
+const struct path_rule *phy_path_rule_named(const char *name)
 {
     for (size_t i = 0; i < RULES; i++) {
         if (strcmp(rules[i].kind.name, name) == 0)
@@ -56,7 +56,7 @@ const struct path_rule *path_rule_named(const char *name)
 
 const struct phy_path_kind *phy_path_kind_named(const char *name)
 {
-    const struct path_rule *rule = path_rule_named(name);
+    const struct path_rule *rule = phy_path_rule_named(name);
     return rule ? &rule->kind : NULL;
 }
 
@@ -157,8 +157,8 @@ static bool device_fits(const struct path_rule *rule, const struct path_source *
     return true;
 }
 
-bool path_offers(const struct path_rule *rule, const struct path_source *source,
-                 const struct phy_matmul_backend *backend, char *reason, size_t bytes)
+bool phy_path_offers(const struct path_rule *rule, const struct path_source *source,
+                     const struct phy_matmul_backend *backend, char *reason, size_t bytes)
 {
     return formats_fit(rule, source, reason, bytes) && layout_fits(rule, source, reason, bytes) &&
            device_fits(rule, source, backend, reason, bytes);
@@ -166,7 +166,7 @@ bool path_offers(const struct path_rule *rule, const struct path_source *source,
 
 /* ---- the router ---- */
 
-uint64_t path_mask(const struct path_rule *forced)
+uint64_t phy_path_mask(const struct path_rule *forced)
 {
     uint64_t mask = 0;
     for (size_t i = 0; forced && i < RULES; i++) {
@@ -176,14 +176,14 @@ uint64_t path_mask(const struct path_rule *forced)
     return mask;
 }
 
-const struct path_rule *path_route(const struct path_source *source, const struct phy_matmul_backend *backend,
-                                   uint64_t mask)
+const struct path_rule *phy_path_route(const struct path_source *source, const struct phy_matmul_backend *backend,
+                                       uint64_t mask)
 {
     const struct path_rule *best = NULL;
     char reason[256];
     for (size_t i = 0; i < RULES; i++) {
         if (!(mask >> i & 1) && (!best || rules[i].quality < best->quality) &&
-            path_offers(&rules[i], source, backend, reason, sizeof reason))
+            phy_path_offers(&rules[i], source, backend, reason, sizeof reason))
             best = &rules[i];
     }
     return best;

@@ -169,8 +169,9 @@ static enum phy_status take_biases(struct path_layer *layer, const struct path_s
     return PHY_OK;
 }
 
-enum phy_status path_layer_make(struct path_layer *layer, const struct path_rule *rule,
-                                const struct path_source *source, struct phy_pool *pool, const struct phy_host *host)
+enum phy_status phy_path_layer_make(struct path_layer *layer, const struct path_rule *rule,
+                                    const struct path_source *source, struct phy_pool *pool,
+                                    const struct phy_host *host)
 {
     *layer = (struct path_layer){.rule = rule};
     enum phy_status status = take_gate_up(layer, source, pool, host);
@@ -179,11 +180,11 @@ enum phy_status path_layer_make(struct path_layer *layer, const struct path_rule
     if (status == PHY_OK)
         status = take_biases(layer, source, host);
     if (status != PHY_OK)
-        path_layer_free(layer);
+        phy_path_layer_free(layer);
     return status;
 }
 
-void path_layer_free(struct path_layer *layer)
+void phy_path_layer_free(struct path_layer *layer)
 {
     for (uint32_t i = 0; i < layer->owned_count; i++)
         phy_free(layer->owned[i]);
@@ -191,7 +192,7 @@ void path_layer_free(struct path_layer *layer)
     *layer = (struct path_layer){0};
 }
 
-size_t path_layer_matrices(struct path_layer *layer, struct phy_weights *out[3])
+size_t phy_path_layer_matrices(struct path_layer *layer, struct phy_weights *out[3])
 {
     size_t count = 0;
     struct phy_weights *all[] = {&layer->gate, &layer->up, &layer->gate_up, &layer->down};
@@ -202,7 +203,7 @@ size_t path_layer_matrices(struct path_layer *layer, struct phy_weights *out[3])
     return count;
 }
 
-uint64_t path_layer_bytes(const struct path_layer *layer)
+uint64_t phy_path_layer_bytes(const struct path_layer *layer)
 {
     const struct phy_weights *all[] = {&layer->gate, &layer->up, &layer->gate_up, &layer->down};
     uint64_t bytes = 0;

@@ -29,7 +29,7 @@ struct path_rule {
     uint32_t quality; /* the router takes the lowest that is offered */
 };
 
-const struct path_rule *path_rule_named(const char *name);
+const struct path_rule *phy_path_rule_named(const char *name);
 
 /* The matrices that a layer's path may be made of; data NULL where there is none. */
 struct path_source {
@@ -39,13 +39,13 @@ struct path_source {
 };
 
 /* Whether that path can be made of the source on the backend; false: why not. */
-bool path_offers(const struct path_rule *rule, const struct path_source *source,
-                 const struct phy_matmul_backend *backend, char *reason, size_t bytes);
+bool phy_path_offers(const struct path_rule *rule, const struct path_source *source,
+                     const struct phy_matmul_backend *backend, char *reason, size_t bytes);
 /* Hides what the router would take before `forced`; 0 for NULL. */
-uint64_t path_mask(const struct path_rule *forced);
+uint64_t phy_path_mask(const struct path_rule *forced);
 /* The best that is offered and not hidden, or NULL. */
-const struct path_rule *path_route(const struct path_source *source, const struct phy_matmul_backend *backend,
-                                   uint64_t mask);
+const struct path_rule *phy_path_route(const struct path_source *source, const struct phy_matmul_backend *backend,
+                                       uint64_t mask);
 
 /* ---- path_layer.c: the matrices of one layer ---- */
 
@@ -64,12 +64,13 @@ struct path_layer {
 
 /* Point at the source's matrices, or make what it lacks: rows in turn, down transposed, values widened.
  * PHY_ERR_MEMORY. */
-enum phy_status path_layer_make(struct path_layer *layer, const struct path_rule *rule,
-                                const struct path_source *source, struct phy_pool *pool, const struct phy_host *host);
-void path_layer_free(struct path_layer *layer);
+enum phy_status phy_path_layer_make(struct path_layer *layer, const struct path_rule *rule,
+                                    const struct path_source *source, struct phy_pool *pool,
+                                    const struct phy_host *host);
+void phy_path_layer_free(struct path_layer *layer);
 /* Its matrices, at most 3, for a backend's load; their number. */
-size_t path_layer_matrices(struct path_layer *layer, struct phy_weights *out[3]);
-uint64_t path_layer_bytes(const struct path_layer *layer);
+size_t phy_path_layer_matrices(struct path_layer *layer, struct phy_weights *out[3]);
+uint64_t phy_path_layer_bytes(const struct path_layer *layer);
 
 /* ---- path_trace.c: what ran ---- */
 
@@ -91,9 +92,9 @@ struct path_trace {
 };
 
 /* A phy_kernel_observer; user is a struct path_trace. */
-void path_trace_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form);
+void phy_path_trace_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form);
 /* Which row of the table the events amount to, or NULL; and their kernels as text. */
-const char *path_trace_read(const struct path_trace *trace, char *kernels, size_t bytes);
+const char *phy_path_trace_read(const struct path_trace *trace, char *kernels, size_t bytes);
 
 /* ---- path.c ---- */
 
@@ -122,35 +123,35 @@ struct path {
 /* ---- path_source.c: what a path may be made of ---- */
 
 /* The store's layer; the model's own matrices where there is no store, or it lacks the layer. */
-struct path_source path_source_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t index);
-bool path_is_stored(const struct phy_ffn_store *store, uint32_t index);
+struct path_source phy_path_source_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t index);
+bool phy_path_is_stored(const struct phy_ffn_store *store, uint32_t index);
 /* PHY_ERR_MISMATCH, logged, if the store's shape, or without `trust` the digests of the matrices that it was made of,
  * are not the model's. */
-enum phy_status path_check_store(const struct phy_model *model, const struct phy_ffn_store *store, bool trust);
+enum phy_status phy_path_check_store(const struct phy_model *model, const struct phy_ffn_store *store, bool trust);
 
 /* ---- path_device.c: which layer runs where ---- */
 
-enum phy_status path_open_device(struct path *path, const char *device);
+enum phy_status phy_path_open_device(struct path *path, const char *device, bool tune);
 /* Route, make and load every layer: those that fit in `device_memory` bytes (0: what the device holds) on the device,
  * the others on the CPU. */
-enum phy_status path_place_layers(struct path *path, uint64_t device_memory);
+enum phy_status phy_path_place_layers(struct path *path, uint64_t device_memory);
 /* After a failed call on the device: true if the CPU has taken over all layers, so that the call is worth trying again.
  * Else *status is the call's, logged. */
-bool path_fall_back(struct path *path, enum phy_status *status);
-struct phy_matmul_backend *path_backend(const struct path *path, const struct path_layer *layer);
-enum phy_status path_load(struct phy_matmul_backend *backend, struct path_layer *layers, size_t count,
-                          const struct phy_host *host);
+bool phy_path_fall_back(struct path *path, enum phy_status *status);
+struct phy_matmul_backend *phy_path_backend(const struct path *path, const struct path_layer *layer);
+enum phy_status phy_path_load(struct phy_matmul_backend *backend, struct path_layer *layers, size_t count,
+                              const struct phy_host *host);
 
 /* ---- path_run.c ---- */
 
 /* y = the layer's FFN of x on that backend. */
-enum phy_status path_run(struct path *path, struct path_layer *layer, uint32_t index,
-                         struct phy_matmul_backend *backend, const float *x, size_t count, float *y);
+enum phy_status phy_path_run(struct path *path, struct path_layer *layer, uint32_t index,
+                             struct phy_matmul_backend *backend, const float *x, size_t count, float *y);
 
 /* ---- path_features.c ---- */
 
 /* The k features of largest score, ties to the lower index, ascending, to out (k); NaN is larger than any number.
  * scratch (count); k <= count. */
-void path_top_features(const float *score, size_t count, size_t k, uint32_t *out, float *scratch);
+void phy_path_top_features(const float *score, size_t count, size_t k, uint32_t *out, float *scratch);
 
 #endif

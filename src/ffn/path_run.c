@@ -97,7 +97,7 @@ static enum phy_status run_dense(const struct run *r)
     if (status != PHY_OK)
         return status;
     phy_observe(path->base.observer, PHY_INPUT_DOWN, r->index, path->gate, r->count, width);
-    path->bytes_read += path_layer_bytes(l);
+    path->bytes_read += phy_path_layer_bytes(l);
     return PHY_OK;
 }
 
@@ -172,15 +172,15 @@ static enum phy_status run_listed(const struct run *r)
         if (k < width) {
             float *score = path->gate + row * width;
             score_row(path->model, score, path->pair, width);
-            path_top_features(score, width, k, path->features, path->pair);
+            phy_path_top_features(score, width, k, path->features, path->pair);
         }
         status = walk_row(r, row, OP_WALK_LISTED, k);
     }
     return status;
 }
 
-enum phy_status path_run(struct path *path, struct path_layer *layer, uint32_t index,
-                         struct phy_matmul_backend *backend, const float *x, size_t count, float *y)
+enum phy_status phy_path_run(struct path *path, struct path_layer *layer, uint32_t index,
+                             struct phy_matmul_backend *backend, const float *x, size_t count, float *y)
 {
     const struct run run = {path, layer, backend, index, x, count, y};
     switch (layer->rule->family) {

@@ -5,17 +5,17 @@
 #include "base/log.h"
 #include "ffn/path_parts.h"
 
-bool path_is_stored(const struct phy_ffn_store *store, uint32_t index)
+bool phy_path_is_stored(const struct phy_ffn_store *store, uint32_t index)
 {
     return store && phy_ffn_store_layer(store, index)->present;
 }
 
-struct path_source path_source_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t index)
+struct path_source phy_path_source_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t index)
 {
     const struct phy_layer *l = &model->layers[index];
     struct path_source source = {
         .gate_bias = l->gate_bias, .up_bias = l->up_bias, .down_bias = l->down_bias, .label = model->label};
-    if (!path_is_stored(store, index)) {
+    if (!phy_path_is_stored(store, index)) {
         source.gate = l->gate;
         source.up = l->up;
         source.down = l->down;
@@ -63,7 +63,7 @@ static void digest_task(void *user, size_t index, unsigned worker)
     const struct phy_weights *matrices[PER_LAYER] = {&l->gate, &l->up, &l->down};
     const struct phy_weights *w = matrices[index % PER_LAYER];
     (void)worker;
-    if (!path_is_stored(job->store, layer) || phy_cancelled(job->model->host))
+    if (!phy_path_is_stored(job->store, layer) || phy_cancelled(job->model->host))
         return;
     const struct phy_store_layer *stored = phy_ffn_store_layer(job->store, layer);
     const size_t bytes = w->rows * w->cols * phy_weight_float_bytes(w->type);
@@ -91,7 +91,7 @@ static enum phy_status check_digests(const struct phy_model *model, const struct
                     phy_ffn_store_label(store), first / PER_LAYER, names[first % PER_LAYER], model->label);
 }
 
-enum phy_status path_check_store(const struct phy_model *model, const struct phy_ffn_store *store, bool trust)
+enum phy_status phy_path_check_store(const struct phy_model *model, const struct phy_ffn_store *store, bool trust)
 {
     enum phy_status status = check_shape(model, store);
     return status == PHY_OK && !trust ? check_digests(model, store) : status;

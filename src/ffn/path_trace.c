@@ -5,7 +5,7 @@
 
 #include "ffn/path_parts.h"
 
-void path_trace_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
+void phy_path_trace_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
 {
     struct path_trace *trace = user;
     for (size_t i = 0; i < trace->count; i++) {
@@ -99,12 +99,12 @@ static void write_kernels(const struct path_trace *trace, char *out, size_t byte
     }
 }
 
-const char *path_trace_read(const struct path_trace *trace, char *kernels, size_t bytes)
+const char *phy_path_trace_read(const struct path_trace *trace, char *kernels, size_t bytes)
 {
     write_kernels(trace, kernels, bytes);
     const char *const *names = phy_ffn_path_names();
     for (size_t i = 0; names[i] && !trace->overflow; i++) {
-        if (amounts_to(trace, path_rule_named(names[i])))
+        if (amounts_to(trace, phy_path_rule_named(names[i])))
             return names[i];
     }
     return NULL;

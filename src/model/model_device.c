@@ -20,8 +20,8 @@ enum phy_status phy_model_open_device(struct phy_model *model, const struct phy_
     model->pool = phy_pool_create(threads);
     if (!model->pool)
         return phy_fail(model->host, PHY_ERR_MEMORY, "out of memory: %u threads", threads);
-    enum phy_status status =
-        phy_matmul_backend_open(&model->matmul, params ? params->device : NULL, model->pool, &model->held.host);
+    enum phy_status status = phy_matmul_backend_open(&model->matmul, params ? params->device : NULL,
+                                                     params && params->tune, model->pool, &model->held.host);
     if (status != PHY_OK)
         return status;
     snprintf(model->device_name, sizeof model->device_name, "%s", model->matmul->name);
@@ -44,7 +44,7 @@ static bool fall_back(struct phy_model *model, enum phy_status *status)
     }
     model->held.hold = false;
     struct phy_matmul_backend *cpu;
-    *status = phy_matmul_backend_open(&cpu, "cpu", model->pool, model->host);
+    *status = phy_matmul_backend_open(&cpu, "cpu", false, model->pool, model->host);
     if (*status != PHY_OK)
         return false;
     phy_warn(model->host, "%s; %s goes on with the model's products", model->held.line, cpu->name);

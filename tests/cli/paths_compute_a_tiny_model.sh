@@ -69,7 +69,7 @@ if cmp -s all few; then echo "--features 44 changed nothing"; exit 1; fi
 # Without a path's name the best that the store offers.
 [[ $("$PHYSARIUM" logits "$donor" --ids $ids --ffn q4_k -o logits --json | field ffn.path) == interleaved_q4k:fused ]]
 
-run=("$PHYSARIUM" logits "$donor" --ids $ids -o out)
+run=("$PHYSARIUM" logits "$donor" --ids "$ids" -o out)
 fails 2 "there is no path 'fastest'" "${run[@]}" --path fastest
 fails 2 "--features is for sparse paths" "${run[@]}" --features 4
 fails 2 "path full_mmap computes every feature" "${run[@]}" --path full_mmap --features 4

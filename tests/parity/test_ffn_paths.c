@@ -72,7 +72,7 @@ static float *decode(const struct phy_weights *w, bool transpose)
 
 static struct reference reference_of(const struct phy_model *model, const struct phy_ffn_store *store, uint32_t layer)
 {
-    const struct path_source s = path_source_of(model, store, layer);
+    const struct path_source s = phy_path_source_of(model, store, layer);
     const size_t width = model->config.intermediate_size, hidden = model->config.hidden_size;
     struct reference r = {width, hidden, model->config.activation, NULL, NULL, NULL};
     if (s.gate.data) {
@@ -324,7 +324,7 @@ static void largest_features(const struct reference *r, const float *x, size_t k
     float *score = malloc(r->width * sizeof *score), *scratch = malloc(r->width * sizeof *scratch);
     for (size_t i = 0; i < r->width; i++)
         score[i] = (float)fabs(act(r->activation, dot(r->gate + i * r->hidden, x, r->hidden)));
-    path_top_features(score, r->width, k, list, scratch);
+    phy_path_top_features(score, r->width, k, list, scratch);
     free(score);
     free(scratch);
 }

@@ -57,7 +57,8 @@ static struct path_source source(enum phy_weight_type gate, enum phy_weight_type
 
 static const char *taken(const struct path_source *s, const struct fake *device, const char *forced)
 {
-    const struct path_rule *rule = path_route(s, &device->base, path_mask(forced ? path_rule_named(forced) : NULL));
+    const struct path_rule *rule =
+        phy_path_route(s, &device->base, phy_path_mask(forced ? phy_path_rule_named(forced) : NULL));
     return rule ? rule->kind.name : "none";
 }
 
@@ -122,7 +123,7 @@ static void every_name_is_a_row_of_the_table(void **state)
     size_t count = 0;
     uint64_t masks = 0;
     for (; names[count]; count++) {
-        const struct path_rule *rule = path_rule_named(names[count]);
+        const struct path_rule *rule = phy_path_rule_named(names[count]);
         assert_non_null(rule);
         assert_string_equal(rule->kind.name, names[count]);
         assert_ptr_equal(phy_path_kind_named(names[count]), &rule->kind);
@@ -155,7 +156,7 @@ static void exactly_the_paths_of_a_layers_formats_are_offered(void **state)
         const struct path_source s = source(layers[i].gate, layers[i].up, layers[i].down, layers[i].layout);
         for (const char *const *name = phy_ffn_path_names(); *name; name++) {
             char reason[256] = "";
-            const bool offered = path_offers(path_rule_named(*name), &s, &device.base, reason, sizeof reason);
+            const bool offered = phy_path_offers(phy_path_rule_named(*name), &s, &device.base, reason, sizeof reason);
             if (offered != is_one_of(*name, layers[i].offered))
                 fail_msg("layer %zu: path %s is %soffered", i, *name, offered ? "" : "not ");
             assert_true(offered || strstr(reason, *name));
@@ -171,7 +172,7 @@ static void a_mask_makes_the_router_take_what_is_forced(void **state)
         const struct path_source s = source(layers[i].gate, layers[i].up, layers[i].down, layers[i].layout);
         for (const char *const *name = layers[i].offered; *name; name++)
             assert_string_equal(taken(&s, &device, *name), *name);
-        assert_null(path_route(&s, &device.base, UINT64_MAX));
+        assert_null(phy_path_route(&s, &device.base, UINT64_MAX));
     }
 }
 
@@ -183,20 +184,21 @@ static void what_a_device_has_no_kernel_for_is_not_taken(void **state)
     char reason[256];
     device.types[PHY_KERNEL_FUSED] &= ~(UINT32_C(1) << Q6_K);
     assert_string_equal(taken(&q4k, &device, NULL), "interleaved_q4k:int8");
-    assert_false(path_offers(path_rule_named("interleaved_q4k:fused"), &q4k, &device.base, reason, sizeof reason));
+    assert_false(
+        phy_path_offers(phy_path_rule_named("interleaved_q4k:fused"), &q4k, &device.base, reason, sizeof reason));
     assert_string_equal(reason, "path interleaved_q4k:fused: device fake:0 has no fused kernel for q6_K");
     device.types[PHY_KERNEL_INT8] = 0;
     assert_string_equal(taken(&q4k, &device, NULL), "interleaved_q4k:dequant");
     device.types[PHY_KERNEL_DEQUANT] = 0;
     assert_string_equal(taken(&q4k, &device, NULL), "none");
     device.types[PHY_KERNEL_WALK] = 0;
-    assert_false(path_offers(path_rule_named("exact"), &bf16, &device.base, reason, sizeof reason));
+    assert_false(phy_path_offers(phy_path_rule_named("exact"), &bf16, &device.base, reason, sizeof reason));
     assert_string_equal(reason, "path exact: device fake:0 has no walk kernel for f32");
     /* Scores are a product. */
     device = able();
     device.types[PHY_KERNEL_FUSED] = 0;
-    assert_false(path_offers(path_rule_named("sparse"), &bf16, &device.base, reason, sizeof reason));
-    assert_true(path_offers(path_rule_named("exact"), &bf16, &device.base, reason, sizeof reason));
+    assert_false(phy_path_offers(phy_path_rule_named("sparse"), &bf16, &device.base, reason, sizeof reason));
+    assert_true(phy_path_offers(phy_path_rule_named("exact"), &bf16, &device.base, reason, sizeof reason));
 }
 
 /* ---- features ---- */
@@ -232,7 +234,7 @@ static void check_top(const float *score, size_t count, size_t k)
         expected[i] = ranked[i].index;
     qsort(expected, k, sizeof *expected, by_index);
     got[k] = 0xDEADBEEF;
-    path_top_features(score, count, k, got, scratch);
+    phy_path_top_features(score, count, k, got, scratch);
     assert_memory_equal(got, expected, k * sizeof *got);
     assert_int_equal(got[k], 0xDEADBEEF);
 }
@@ -301,7 +303,7 @@ static struct path_trace events(size_t count, const struct path_event *list)
     struct path_trace trace = {0};
     for (size_t i = 0; i < count; i++) {
         trace.op = list[i].op;
-        path_trace_ran(&trace, list[i].kernel, list[i].type, list[i].form);
+        phy_path_trace_ran(&trace, list[i].kernel, list[i].type, list[i].form);
     }
     return trace;
 }
@@ -313,7 +315,7 @@ static char kernels[96];
 static const char *read_trace(const struct path_event *list, size_t bytes)
 {
     const struct path_trace trace = events(bytes / sizeof *list, list);
-    const char *path = path_trace_read(&trace, kernels, sizeof kernels);
+    const char *path = phy_path_trace_read(&trace, kernels, sizeof kernels);
     return path ? path : "none";
 }
 
@@ -321,7 +323,7 @@ static void a_trace_is_read_from_what_ran(void **state)
 {
     (void)state;
     const struct path_trace nothing = {0};
-    assert_null(path_trace_read(&nothing, kernels, sizeof kernels));
+    assert_null(phy_path_trace_read(&nothing, kernels, sizeof kernels));
     assert_string_equal(kernels, "");
     assert_string_equal(READ({OP_FFN, PHY_KERNEL_FUSED, BF16, "avx2"}), "full_mmap");
     assert_string_equal(READ({OP_FFN_PAIRED, PHY_KERNEL_FUSED, BF16, "avx2"}), "interleaved");
@@ -371,11 +373,11 @@ static void more_reports_than_a_path_makes_are_no_path(void **state)
                                         "j", "k", "l", "m", "n", "o", "p", "q"};
     struct path_trace trace = {.op = OP_FFN};
     for (size_t i = 0; i < 16; i++)
-        path_trace_ran(&trace, PHY_KERNEL_FUSED, BF16, forms[i]);
-    assert_string_equal(path_trace_read(&trace, kernels, sizeof kernels), "full_mmap");
+        phy_path_trace_ran(&trace, PHY_KERNEL_FUSED, BF16, forms[i]);
+    assert_string_equal(phy_path_trace_read(&trace, kernels, sizeof kernels), "full_mmap");
     assert_int_equal(strlen(kernels), sizeof kernels - 1);
-    path_trace_ran(&trace, PHY_KERNEL_FUSED, BF16, forms[16]);
-    assert_null(path_trace_read(&trace, kernels, sizeof kernels));
+    phy_path_trace_ran(&trace, PHY_KERNEL_FUSED, BF16, forms[16]);
+    assert_null(phy_path_trace_read(&trace, kernels, sizeof kernels));
 }
 
 /* ---- seams ---- */
@@ -525,7 +527,7 @@ static enum phy_status make_frail(struct phy_ffn *ffn, size_t room, unsigned cal
     path->device = &f->base;
     path->device_is_cpu = false;
     path->fallback_cpu = fallback;
-    return path_place_layers(path, memory);
+    return phy_path_place_layers(path, memory);
 }
 
 static void a_device_that_is_full_leaves_the_rest_to_the_cpu(void **state)

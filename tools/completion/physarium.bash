@@ -26,7 +26,7 @@ _physarium() {
 
     local common='--json --quiet --help'
     local targets='--include --exclude --layers'
-    local ffn='--ffn --path --features --device-memory --fallback --trust'
+    local ffn='--ffn --path --features --device-memory --fallback --no-tune --trust'
     local options=''
     case $command in
     '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit bench' ;;
