@@ -444,7 +444,7 @@ static void a_lost_device_hands_over_to_the_cpu_with_the_same_tokens(void **stat
     struct phy_host host = recording_host(&record);
     struct phy_model *model;
     /* Wherever: in the path, or in the model's own products, or in both. */
-    for (uint64_t after = 0; after < (reduced ? 2 : 20); after += reduced ? 1 : 3) {
+    for (uint64_t after = 0; after < (reduced ? 2 : 6); after++) {
         const struct phy_model_params params = {
             .device = devices[0], .threads = 2, .ffn_elsewhere = true, .fallback_cpu = true, .host = &host};
         const struct phy_ffn_params ffn_params = {.path = "full_mmap", .device = devices[0], .fallback_cpu = true};
