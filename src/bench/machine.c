@@ -44,7 +44,8 @@ uint64_t phy_machine_cache_bytes(bool *known)
         if (!read_small(path, text, sizeof text))
             continue;
         char *unit;
-        uint64_t bytes = strtoull(text, &unit, 10) << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0);
+        uint64_t bytes = strtoull(text, &unit, 10);
+        bytes <<= (*unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0);
         most = bytes > most ? bytes : most;
     }
     long said = most ? 0 : sysconf(_SC_LEVEL3_CACHE_SIZE);

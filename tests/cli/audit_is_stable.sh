@@ -56,7 +56,7 @@ expect_code 0 audit model --device cpu --bounds locked/bounds.json
 expect_code 0 audit model --device cpu --budget 1 --json --no-bounds
 grep -q '"estimated_seconds"' out || fail "the budget is not recorded"
 cp -r model pruned
-expect_code 0 audit model --against pruned -o against --no-bounds
+expect_code 0 audit model --against pruned --device cpu -o against --no-bounds
 grep -q '"verdict":[[:space:]]*"measured"' against/audit.json || fail "surgery is not measured"
 grep -q '"max_rel_l2":[[:space:]]*0,' against/audit.json || fail "a copy differs from its original"
 
