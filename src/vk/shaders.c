@@ -3,17 +3,9 @@
 #include <string.h>
 
 #include "matmul_modules.h"
+#include "vk/embed.h"
 #include "vk/vk.h"
 #include "vk/vk_cache.h"
-
-#define EMBED(symbol, file)                                                                                            \
-    __asm__(".section .rodata\n"                                                                                       \
-            ".balign 4\n"                                                                                              \
-            ".globl " #symbol "\n.hidden " #symbol "\n" #symbol ":\n"                                                  \
-            ".incbin \"" PHY_SPIRV_DIR "/" file "\"\n"                                                                 \
-            ".globl " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n"                                      \
-            ".previous\n");                                                                                            \
-    extern const uint32_t symbol[], symbol##_end[]
 
 EMBED(phy_spirv_flow_tile, "flow_tile.spv");
 EMBED(phy_spirv_rank_rows, "rank_rows.spv");

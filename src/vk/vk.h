@@ -128,8 +128,15 @@ struct vk_backend {
 /* A queue, slots and what the flow needs; no self-test. b is zeros but warn_only; close it in either case. */
 enum phy_status phy_vk_device_open(struct vk_backend *b, uint32_t index, const struct phy_vk_options *options,
                                    const struct phy_host *host);
+/* Sets b->queue_family: one that only computes, which leaves the graphics queue, and so the screen, alone, or else any
+ * that computes. clock_bits: its timestampValidBits. False: there is none. */
+bool phy_vk_find_queue_family(struct vk_backend *b, uint32_t *clock_bits);
 /* All but b itself. */
 void phy_vk_device_close(struct vk_backend *b);
+
+/* ---- vk_list.c ---- */
+
+bool phy_vk_has_extension(VkPhysicalDevice device, const char *name);
 
 /* ---- vk_buffer.c ---- */
 
@@ -188,6 +195,16 @@ enum phy_status phy_vk_submit(struct vk_backend *b, struct vk_slot *slot, const 
                               uint64_t *device_ns);
 
 /* ---- vk_flow.c ---- */
+
+static inline uint64_t vk_align_up(uint64_t bytes, uint64_t alignment)
+{
+    return (bytes + alignment - 1) / alignment * alignment;
+}
+
+/* `work` took device_ns, or, where that is 0, wall_seconds: let later dispatches of that kind take about a tenth of a
+ * second, so that no watchdog and no screen waits for them, but at most 4 times this one's work. */
+void phy_vk_learn_speed(struct vk_backend *b, atomic_uint_fast64_t *work_per_dispatch, double work, uint64_t device_ns,
+                        double wall_seconds);
 
 /* Buffers of at least these sizes; the host writes to staging, or to input where there is none. */
 enum phy_status phy_vk_slot_reserve(struct vk_backend *b, struct vk_slot *slot, uint64_t input_bytes,

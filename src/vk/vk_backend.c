@@ -65,8 +65,7 @@ static void destroy(struct phy_backend *backend)
 
 static const struct phy_backend_ops ops = {.flow = phy_vk_flow, .rank = phy_vk_rank, .destroy = destroy};
 
-/* A family that only computes leaves the graphics queue, and so the screen, alone. */
-static bool find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
+bool phy_vk_find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
 {
     VkQueueFamilyProperties families[32];
     uint32_t count = 32;
@@ -84,19 +83,6 @@ static bool find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
     return false;
 }
 
-static bool has_extension(const struct vk_backend *b, const char *name)
-{
-    VkExtensionProperties some[512];
-    uint32_t count = sizeof some / sizeof *some;
-    if (vkEnumerateDeviceExtensionProperties(b->physical, NULL, &count, some) < 0)
-        return false;
-    for (uint32_t i = 0; i < count; i++) {
-        if (strcmp(some[i].extensionName, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Integer dot products are used where they are: what they need to be asked for. */
 static void find_integer_dot(struct vk_backend *b)
 {
@@ -107,7 +93,7 @@ static void find_integer_dot(struct vk_backend *b)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = &property};
-    if (!has_extension(b, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+    if (!phy_vk_has_extension(b->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
         return;
     vkGetPhysicalDeviceFeatures2(b->physical, &features);
     vkGetPhysicalDeviceProperties2(b->physical, &properties);
@@ -127,7 +113,7 @@ static void find_subgroups(struct vk_backend *b)
                                                    .pNext = &control};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = &subgroup};
-    if (!has_extension(b, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+    if (!phy_vk_has_extension(b->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
         return;
     vkGetPhysicalDeviceFeatures2(b->physical, &features);
     vkGetPhysicalDeviceProperties2(b->physical, &properties);
@@ -142,7 +128,7 @@ static void find_subgroups(struct vk_backend *b)
 static enum phy_status open_queue(struct vk_backend *b)
 {
     uint32_t clock_bits = 0;
-    if (!find_queue_family(b, &clock_bits))
+    if (!phy_vk_find_queue_family(b, &clock_bits))
         return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s) has no compute queue", b->base.name,
                              b->base.description);
     const float priority = 1.0f;

@@ -2,15 +2,12 @@
 /* A region in pieces: upload, dispatch, take back one bit a weight. The codes change only after every piece came back.
  */
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/checked_math.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "vk/vk.h"
-
-/* A dispatch aims at this, so that no watchdog and no screen waits for it. */
-static const double dispatch_ns = 100e6;
 
 struct piece {
     uint64_t row, col; /* in the region */
@@ -18,18 +15,6 @@ struct piece {
     uint32_t row_words;
     uint64_t codes_bytes;
 };
-
-static uint64_t align_up(uint64_t bytes, uint64_t alignment)
-{
-    return (bytes + alignment - 1) / alignment * alignment;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Tiles that a piece may have: by time, by memory, by the device's limits. At least one. */
 static uint64_t tiles_in_piece(const struct vk_backend *b, const struct phy_flow_params *params, size_t code_bytes)
@@ -96,17 +81,16 @@ static struct phy_flow_push push_of(const struct piece *p, const struct phy_flow
     return push;
 }
 
-/* Let later pieces take about dispatch_ns, a few times more at most than this one. */
-static void learn_speed(struct vk_backend *b, const struct piece *p, const struct phy_flow_params *params,
-                        uint64_t device_ns, uint64_t wall_ns)
+void phy_vk_learn_speed(struct vk_backend *b, atomic_uint_fast64_t *work_per_dispatch, double work, uint64_t device_ns,
+                        double wall_seconds)
 {
-    double steps = (double)p->tiles * params->block * params->block * params->iterations;
-    double ns = (double)(device_ns ? device_ns : wall_ns);
-    double fit = steps * dispatch_ns / (ns > 1 ? ns : 1), largest = steps * 4;
-    double before = (double)atomic_load(&b->cell_steps_per_dispatch);
+    const double dispatch_ns = 100e6;
+    double ns = device_ns ? (double)device_ns : wall_seconds * 1e9;
+    double fit = work * dispatch_ns / (ns > 1 ? ns : 1), largest = work * 4;
+    double before = (double)atomic_load(work_per_dispatch);
     if (fit > largest)
         fit = largest > before ? largest : before;
-    atomic_store(&b->cell_steps_per_dispatch, (uint64_t)(fit < 1 ? 1 : fit));
+    atomic_store(work_per_dispatch, (uint64_t)(fit < 1 ? 1 : fit));
     atomic_fetch_add(&b->compute_ns, device_ns);
     atomic_fetch_add(&b->dispatches, 1);
 }
@@ -131,12 +115,12 @@ static struct vk_job job_of(const struct vk_backend *b, const struct phy_flow_re
     job.scales = job.codes;
     job.upload_bytes = p->codes_bytes;
     if (region->column_scale) {
-        job.scales = (struct vk_range){align_up(p->codes_bytes, alignment), (uint64_t)p->cols * 4};
+        job.scales = (struct vk_range){vk_align_up(p->codes_bytes, alignment), (uint64_t)p->cols * 4};
         job.upload_bytes = job.scales.offset + job.scales.bytes;
     }
     job.results = (struct vk_range){0, (uint64_t)p->tiles * PHY_FLOW_RESULT_WORDS * 4};
     uint64_t mask_bytes = (uint64_t)p->tiles * params->block * params->block / 8;
-    job.masks = (struct vk_range){align_up(job.results.bytes, alignment), mask_bytes};
+    job.masks = (struct vk_range){vk_align_up(job.results.bytes, alignment), mask_bytes};
     return job;
 }
 
@@ -190,11 +174,13 @@ static enum phy_status run_piece(struct vk_backend *b, struct vk_slot *slot, con
         return status;
     char *to = b->staging ? slot->staging.mapped : slot->input.mapped;
     upload(region, p, to, to + job.scales.offset);
-    uint64_t device_ns, start = now_ns();
+    uint64_t device_ns;
+    const double start = phy_seconds_now();
     status = phy_vk_submit(b, slot, &job, &device_ns);
     if (status)
         return status;
-    learn_speed(b, p, params, device_ns, now_ns() - start);
+    const double steps = (double)p->tiles * params->block * params->block * params->iterations;
+    phy_vk_learn_speed(b, &b->cell_steps_per_dispatch, steps, device_ns, phy_seconds_now() - start);
     *output_masks = (const uint32_t *)((const char *)slot->output.mapped + job.masks.offset);
     return take_back(b, slot, &job, p, params, region, masks);
 }

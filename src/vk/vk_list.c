@@ -48,7 +48,7 @@ static void copy_text(char *to, size_t bytes, const char *from)
     to[i] = 0;
 }
 
-static bool has_extension(VkPhysicalDevice device, const char *name)
+bool phy_vk_has_extension(VkPhysicalDevice device, const char *name)
 {
     uint32_t count = 0;
     bool found = false;
@@ -69,7 +69,8 @@ static void describe_driver(struct phy_device_info *info, VkPhysicalDevice devic
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
-    if (properties->apiVersion >= VK_API_VERSION_1_2 || has_extension(device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME))
+    if (properties->apiVersion >= VK_API_VERSION_1_2 ||
+        phy_vk_has_extension(device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME))
         subgroup.pNext = &driver;
     vkGetPhysicalDeviceProperties2(device, &all);
     info->subgroup_size = subgroup.subgroupSize;

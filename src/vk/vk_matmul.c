@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/checked_math.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "vk/vk_matmul_parts.h"
 
@@ -321,22 +321,15 @@ void phy_vk_matmul_take(const struct vk_matmul *m, uint64_t at, uint32_t stride,
         memcpy(to + n * width, from + n * stride, width * sizeof *to);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Run what was recorded; `products` multiplications say how many a dispatch may have. */
 enum phy_status phy_vk_matmul_run_timed(struct vk_matmul *m, uint64_t products)
 {
-    uint64_t start = now_ns();
+    const double start = phy_seconds_now();
     enum phy_status status = phy_vk_matmul_run(m);
-    uint64_t ns = now_ns() - start;
-    const uint64_t enough_ns = 2000000, dispatch_ns = 100000000; /* shorter runs measure the submission */
-    if (status == PHY_OK && ns >= enough_ns && !m->options.max_dispatch_products)
-        m->products_per_dispatch = (uint64_t)((double)products * (double)dispatch_ns / (double)ns) + 1;
+    const double seconds = phy_seconds_now() - start, enough = 2e-3,
+                 aim = 0.1; /* shorter runs measure the submission */
+    if (status == PHY_OK && seconds >= enough && !m->options.max_dispatch_products)
+        m->products_per_dispatch = (uint64_t)((double)products * aim / seconds) + 1;
     return status;
 }
 

@@ -9,16 +9,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shared/roofline.h"
+#include "vk/embed.h"
 #include "vk/vk.h"
-
-#define EMBED(symbol, file)                                                                                            \
-    __asm__(".section .rodata\n"                                                                                       \
-            ".balign 4\n"                                                                                              \
-            ".globl " #symbol "\n.hidden " #symbol "\n" #symbol ":\n"                                                  \
-            ".incbin \"" PHY_SPIRV_DIR "/" file "\"\n"                                                                 \
-            ".globl " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n"                                      \
-            ".previous\n");                                                                                            \
-    extern const uint32_t symbol[], symbol##_end[]
 
 EMBED(phy_spirv_roofline_memory, "roofline_memory.spv");
 EMBED(phy_spirv_roofline_f32, "roofline_f32.spv");
@@ -51,48 +43,15 @@ struct phy_vk_probe {
 
 /* ---- the device ---- */
 
-static bool has_extension(VkPhysicalDevice device, const char *name)
-{
-    uint32_t count = 0;
-    bool found = false;
-    if (vkEnumerateDeviceExtensionProperties(device, NULL, &count, NULL) < 0)
-        return false;
-    VkExtensionProperties *extensions = phy_alloc(count, sizeof *extensions);
-    if (extensions && vkEnumerateDeviceExtensionProperties(device, NULL, &count, extensions) >= 0) {
-        for (uint32_t i = 0; i < count && !found; i++)
-            found = strcmp(extensions[i].extensionName, name) == 0;
-    }
-    phy_free(extensions);
-    return found;
-}
-
-static bool find_queue_family(struct phy_vk_probe *p)
-{
-    VkQueueFamilyProperties families[32];
-    uint32_t count = 32;
-    vkGetPhysicalDeviceQueueFamilyProperties(p->b.physical, &count, families);
-    for (uint32_t graphics = 0; graphics < 2; graphics++) {
-        for (uint32_t i = 0; i < count; i++) {
-            VkQueueFlags flags = families[i].queueFlags;
-            if ((flags & VK_QUEUE_COMPUTE_BIT) && (graphics || !(flags & VK_QUEUE_GRAPHICS_BIT))) {
-                p->b.queue_family = i;
-                p->info.clock_bits = families[i].timestampValidBits;
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* With float16 arithmetic and packed dot products where it has them. */
 static enum phy_status open_device(struct phy_vk_probe *p)
 {
     struct vk_backend *b = &p->b;
-    if (!find_queue_family(p))
+    if (!phy_vk_find_queue_family(b, &p->info.clock_bits))
         return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s) has no compute queue", b->base.name,
                              b->base.description);
-    bool small = has_extension(b->physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
-    bool dot = has_extension(b->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    bool small = phy_vk_has_extension(b->physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
+    bool dot = phy_vk_has_extension(b->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     VkPhysicalDeviceShaderFloat16Int8Features small_features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES};
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot_features = {

@@ -8,9 +8,6 @@
 #include "base/clock.h"
 #include "vk/vk.h"
 
-/* A dispatch aims at this, so that no watchdog and no screen waits for it. */
-static const double dispatch_seconds = 0.1;
-
 enum { MAX_INVOCATIONS = 256 };
 
 static enum phy_status pipeline(struct vk_backend *b, const struct phy_rank_params *params,
@@ -50,11 +47,6 @@ struct layout {
     struct phy_rank_push push;
 };
 
-static uint64_t align_up(uint64_t bytes, uint64_t alignment)
-{
-    return (bytes + alignment - 1) / alignment * alignment;
-}
-
 static struct layout layout_of(const struct vk_backend *b, const struct phy_rank_params *params,
                                const struct phy_rank_rows *rows, uint64_t count)
 {
@@ -63,7 +55,7 @@ static struct layout layout_of(const struct vk_backend *b, const struct phy_rank
                        .row_words = (uint32_t)phy_ceil_div(cols * phy_float_bytes(rows->type), 4),
                        .mask_words = (uint32_t)phy_ceil_div(cols, 32)};
     l.codes_bytes = count * l.row_words * 4;
-    l.values_at = align_up(l.codes_bytes, b->properties.limits.minStorageBufferOffsetAlignment);
+    l.values_at = vk_align_up(l.codes_bytes, b->properties.limits.minStorageBufferOffsetAlignment);
     const uint64_t inverse_at = rows->column_factor ? cols : 0, ria = params->score == PHY_RANK_RIA;
     const uint64_t row_inverse_at = inverse_at + ria * cols, scores_at = row_inverse_at + ria * count;
     l.value_words = scores_at + count * cols;
@@ -147,18 +139,6 @@ static enum phy_status take_back(struct vk_backend *b, const struct vk_slot *slo
     return PHY_OK;
 }
 
-static void learn_speed(struct vk_backend *b, uint64_t cells, uint64_t device_ns, double wall_seconds)
-{
-    double seconds = device_ns ? (double)device_ns * 1e-9 : wall_seconds;
-    double fit = (double)cells * dispatch_seconds / (seconds > 1e-9 ? seconds : 1e-9), largest = (double)cells * 4;
-    double before = (double)atomic_load(&b->rank_cells_per_dispatch);
-    if (fit > largest)
-        fit = largest > before ? largest : before;
-    atomic_store(&b->rank_cells_per_dispatch, (uint64_t)(fit < 1 ? 1 : fit));
-    atomic_fetch_add(&b->compute_ns, device_ns);
-    atomic_fetch_add(&b->dispatches, 1);
-}
-
 static enum phy_status run_piece(struct vk_backend *b, struct vk_slot *slot, const struct phy_rank_params *params,
                                  const struct phy_rank_rows *rows, size_t first, uint64_t count, uint32_t *masks)
 {
@@ -171,7 +151,7 @@ static enum phy_status run_piece(struct vk_backend *b, struct vk_slot *slot, con
                          .scales = {l.values_at, l.value_words * 4},
                          .results = {0, (uint64_t)l.rows * PHY_FLOW_RESULT_WORDS * 4},
                          .upload_bytes = l.values_at + (uint64_t)l.push.scores_at * 4};
-    job.masks = (struct vk_range){align_up(job.results.bytes, alignment), (uint64_t)l.rows * l.mask_words * 4};
+    job.masks = (struct vk_range){vk_align_up(job.results.bytes, alignment), (uint64_t)l.rows * l.mask_words * 4};
     enum phy_status status = pipeline(b, params, rows, &job.pipeline);
     if (status == PHY_OK)
         status = phy_vk_slot_reserve(b, slot, l.values_at + l.value_words * 4, job.masks.offset + job.masks.bytes);
@@ -183,7 +163,8 @@ static enum phy_status run_piece(struct vk_backend *b, struct vk_slot *slot, con
     status = phy_vk_submit(b, slot, &job, &device_ns);
     if (status)
         return status;
-    learn_speed(b, count * rows->cols, device_ns, phy_seconds_now() - start);
+    phy_vk_learn_speed(b, &b->rank_cells_per_dispatch, (double)(count * rows->cols), device_ns,
+                       phy_seconds_now() - start);
     return take_back(b, slot, &job, rows, first, &l, masks);
 }
 
