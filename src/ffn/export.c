@@ -46,7 +46,7 @@ enum phy_status phy_export_sidecar(const struct phy_export *run, const char *nam
 
 /* A partial directory was there before us. An export leaves nothing to go on from; other commands do: their journals
  * say so. */
-enum phy_status phy_export_take_over(struct phy_export *run)
+static enum phy_status take_over(struct phy_export *run)
 {
     struct stat journal;
     if (fstat(run->output.journal_fd, &journal) != 0)
@@ -55,6 +55,26 @@ enum phy_status phy_export_take_over(struct phy_export *run)
         return phy_fail(run->host, PHY_ERR_USAGE, "%s holds unfinished work of another command; --force discards it",
                         run->output.partial_path);
     return phy_output_clear(&run->output);
+}
+
+enum phy_status phy_export_publish(struct phy_export *run, const struct phy_output_params *where,
+                                   enum phy_status (*make)(void *user), void *user)
+{
+    enum phy_status status = phy_output_check(&run->output, where);
+    if (status != PHY_OK)
+        return status;
+    status = phy_output_begin(&run->output);
+    if (status == PHY_OK && run->output.found_partial)
+        status = take_over(run);
+    const bool begun = status == PHY_OK;
+    if (status == PHY_OK)
+        status = make(user);
+    if (status == PHY_OK)
+        status = phy_output_publish(&run->output);
+    if (status != PHY_OK && begun)
+        phy_output_discard(&run->output);
+    phy_output_close(&run->output);
+    return status;
 }
 
 static enum phy_status check_options(struct phy_export *run)
@@ -89,18 +109,14 @@ static enum phy_status open_store(struct phy_export *run)
         return phy_fail(run->host, PHY_ERR_MISMATCH, "%s: made of another model than %s: their sizes differ",
                         store->label, run->donor.label);
     for (uint32_t layer = 0; layer < c->layer_count; layer++) {
-        for (int s = 0; store->layers[layer].present && s < PHY_FFN_SOURCE_COUNT; s++) {
-            struct phy_donor_tensor tensor;
-            uint64_t xxh3 = 0;
-            status = phy_donor_ffn(&run->donor, layer, (enum phy_ffn_source)s, &tensor);
-            if (status == PHY_OK)
-                status = phy_donor_digest_tensor(&run->donor, &tensor, &xxh3);
-            if (status != PHY_OK)
-                return status;
-            if (xxh3 != store->layers[layer].source_xxh3[s])
-                return phy_fail(run->host, PHY_ERR_MISMATCH, "%s: made of another model than %s: layer %u differs",
-                                store->label, run->donor.label, layer);
-        }
+        bool same = true;
+        if (store->layers[layer].present)
+            status = phy_donor_made_layer(&run->donor, store, layer, &same);
+        if (status != PHY_OK)
+            return status;
+        if (!same)
+            return phy_fail(run->host, PHY_ERR_MISMATCH, "%s: made of another model than %s: layer %u differs",
+                            store->label, run->donor.label, layer);
     }
     return PHY_OK;
 }

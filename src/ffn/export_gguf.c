@@ -37,6 +37,7 @@ struct writer {
     struct out_tensor *tensors;
     size_t count, capacity;
     uint64_t data_bytes, done_bytes;
+    struct phy_bytes header; /* all before the data */
     int fd;
     uint64_t data_at; /* where the data begin in the file */
     unsigned fallbacks;
@@ -328,8 +329,9 @@ static enum phy_status write_tensor(struct writer *w, const struct out_tensor *t
 
 /* ---- the file ---- */
 
-static enum phy_status make_header(struct writer *w, struct phy_bytes *header)
+static enum phy_status make_header(struct writer *w)
 {
+    struct phy_bytes *header = &w->header;
     struct phy_gguf_keys keys = {0};
     enum phy_status status = phy_export_keys(w->run, &keys);
     if (status == PHY_OK)
@@ -357,8 +359,9 @@ static enum phy_status make_header(struct writer *w, struct phy_bytes *header)
     return status;
 }
 
-static enum phy_status write_file(struct writer *w, const struct phy_bytes *header)
+static enum phy_status write_file(struct writer *w)
 {
+    const struct phy_bytes *header = &w->header;
     struct phy_export *run = w->run;
     enum phy_status status = phy_output_check_space(&run->output, header->bytes + w->data_bytes);
     if (status == PHY_OK)
@@ -396,49 +399,40 @@ static enum phy_status read_back(const struct writer *w)
     return status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED ? PHY_ERR_INTERNAL : status;
 }
 
-static enum phy_status publish(struct writer *w, const struct phy_bytes *header)
+static enum phy_status make_file(void *user)
+{
+    struct writer *w = user;
+    enum phy_status status = write_file(w);
+    return status == PHY_OK ? read_back(w) : status;
+}
+
+static enum phy_status publish(struct writer *w)
 {
     struct phy_export *run = w->run;
     const char *protect[2] = {run->params->donor, run->params->store};
-    enum phy_status status =
-        phy_output_check(&run->output, &(struct phy_output_params){.path = run->params->gguf,
-                                                                   .single_file = true,
-                                                                   .force = run->params->force,
-                                                                   .without_reports = true,
-                                                                   .file_ending = ".gguf",
-                                                                   .protect = protect,
-                                                                   .protect_count = run->params->store ? 2 : 1,
-                                                                   .host = run->host});
-    if (status != PHY_OK)
-        return status;
-    status = phy_output_begin(&run->output);
-    if (status == PHY_OK && run->output.found_partial)
-        status = phy_export_take_over(run);
-    const bool begun = status == PHY_OK;
-    if (status == PHY_OK)
-        status = write_file(w, header);
-    if (status == PHY_OK)
-        status = read_back(w);
-    if (status == PHY_OK)
-        status = phy_output_publish(&run->output);
-    if (status != PHY_OK && begun)
-        phy_output_discard(&run->output);
-    phy_output_close(&run->output);
-    return status;
+    return phy_export_publish(run,
+                              &(struct phy_output_params){.path = run->params->gguf,
+                                                          .single_file = true,
+                                                          .force = run->params->force,
+                                                          .without_reports = true,
+                                                          .file_ending = ".gguf",
+                                                          .protect = protect,
+                                                          .protect_count = run->params->store ? 2 : 1,
+                                                          .host = run->host},
+                              make_file, w);
 }
 
 enum phy_status phy_export_gguf(struct phy_export *run)
 {
     struct writer w = {.run = run, .fd = -1};
-    struct phy_bytes header = {0};
     enum phy_status status = plan(&w);
     if (status == PHY_OK)
-        status = make_header(&w, &header);
+        status = make_header(&w);
     if (status == PHY_OK)
-        status = publish(&w, &header);
+        status = publish(&w);
     for (size_t i = 0; i < w.count; i++)
         phy_free(w.tensors[i].made);
     phy_free(w.tensors);
-    phy_bytes_free(&header);
+    phy_bytes_free(&w.header);
     return status;
 }

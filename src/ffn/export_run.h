@@ -51,8 +51,11 @@ void phy_export_rope_divisors(const struct phy_model_config *config, float *out)
 enum phy_status phy_export_sidecar(const struct phy_export *run, const char *name, uint64_t most, char **text,
                                    size_t *bytes);
 
-/* Clear a partial directory that was found, unless another command's unfinished work is in it. */
-enum phy_status phy_export_take_over(struct phy_export *run);
+/* Make the output `where`: `make` writes it into run->output and reads it back, then it appears by one rename; of a
+ * failure nothing stays. A partial directory that is found is cleared, unless another command's unfinished work is in
+ * it. */
+enum phy_status phy_export_publish(struct phy_export *run, const struct phy_output_params *where,
+                                   enum phy_status (*make)(void *user), void *user);
 
 enum phy_status phy_export_gguf(struct phy_export *run);
 enum phy_status phy_export_vindex(struct phy_export *run);

@@ -333,34 +333,33 @@ static bool is_vindex(int dir_fd)
     return is;
 }
 
+struct vindex_making {
+    struct phy_export *run;
+    const struct vindex_form *form;
+};
+
+static enum phy_status make_files(void *user)
+{
+    const struct vindex_making *making = user;
+    enum phy_status status = write_all(making->run, making->form);
+    return status == PHY_OK ? read_back(making->run) : status;
+}
+
 enum phy_status phy_export_vindex(struct phy_export *run)
 {
-    const struct vindex_form *form;
+    struct vindex_making making = {.run = run};
     if (run->store)
         return phy_fail(run->host, PHY_ERR_UNSUPPORTED, "a vindex is written from the donor: give --scheme, no store");
-    enum phy_status status = choose_form(run, &form);
-    if (status == PHY_OK)
-        status = phy_output_check(&run->output, &(struct phy_output_params){.path = run->params->vindex,
-                                                                            .force = run->params->force,
-                                                                            .without_reports = true,
-                                                                            .may_replace = is_vindex,
-                                                                            .protect = &run->params->donor,
-                                                                            .protect_count = 1,
-                                                                            .host = run->host});
+    enum phy_status status = choose_form(run, &making.form);
     if (status != PHY_OK)
         return status;
-    status = phy_output_begin(&run->output);
-    if (status == PHY_OK && run->output.found_partial)
-        status = phy_export_take_over(run);
-    const bool begun = status == PHY_OK;
-    if (status == PHY_OK)
-        status = write_all(run, form);
-    if (status == PHY_OK)
-        status = read_back(run);
-    if (status == PHY_OK)
-        status = phy_output_publish(&run->output);
-    if (status != PHY_OK && begun)
-        phy_output_discard(&run->output);
-    phy_output_close(&run->output);
-    return status;
+    return phy_export_publish(run,
+                              &(struct phy_output_params){.path = run->params->vindex,
+                                                          .force = run->params->force,
+                                                          .without_reports = true,
+                                                          .may_replace = is_vindex,
+                                                          .protect = &run->params->donor,
+                                                          .protect_count = 1,
+                                                          .host = run->host},
+                              make_files, &making);
 }

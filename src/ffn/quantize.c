@@ -158,19 +158,9 @@ static enum phy_status is_same(const struct phy_quantize *run, const struct phy_
             store->hidden == c->hidden_size && store->intermediate == c->intermediate_size &&
             strcmp(store->model_type, c->model_type) == 0 &&
             store->stored_layers == run->layer_last - run->layer_first + 1;
-    for (uint32_t layer = run->layer_first; *same && layer <= run->layer_last; layer++) {
-        for (int s = 0; *same && s < PHY_FFN_SOURCE_COUNT; s++) {
-            struct phy_donor_tensor tensor;
-            uint64_t xxh3 = 0;
-            status = phy_donor_ffn(&run->donor, layer, (enum phy_ffn_source)s, &tensor);
-            if (status == PHY_OK)
-                status = phy_donor_digest_tensor(&run->donor, &tensor, &xxh3);
-            if (status != PHY_OK)
-                return status;
-            *same = store->layers[layer].present && store->layers[layer].source_xxh3[s] == xxh3;
-        }
-    }
-    return PHY_OK;
+    for (uint32_t layer = run->layer_first; *same && layer <= run->layer_last && status == PHY_OK; layer++)
+        status = phy_donor_made_layer(&run->donor, store, layer, same);
+    return status;
 }
 
 static enum phy_status check_finished(const struct phy_quantize *run, bool *finished)

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "ffn/store_parts.h"
 
 /* ---- opening ---- */
 
@@ -152,6 +153,23 @@ enum phy_status phy_donor_digest_tensor(const struct phy_donor *donor, const str
     XXH3_freeState(state);
     phy_free(piece);
     return status;
+}
+
+enum phy_status phy_donor_made_layer(const struct phy_donor *donor, const struct phy_ffn_store *store, uint32_t layer,
+                                     bool *made)
+{
+    *made = store->layers[layer].present;
+    for (int s = 0; *made && s < PHY_FFN_SOURCE_COUNT; s++) {
+        struct phy_donor_tensor tensor;
+        uint64_t xxh3 = 0;
+        enum phy_status status = phy_donor_ffn(donor, layer, (enum phy_ffn_source)s, &tensor);
+        if (status == PHY_OK)
+            status = phy_donor_digest_tensor(donor, &tensor, &xxh3);
+        if (status != PHY_OK)
+            return status;
+        *made = store->layers[layer].source_xxh3[s] == xxh3;
+    }
+    return PHY_OK;
 }
 
 void phy_donor_widen(float *to, const uint8_t *from, enum phy_weight_type type, size_t count)

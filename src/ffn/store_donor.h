@@ -17,6 +17,8 @@ struct phy_donor_tensor {
     uint64_t rows, cols;       /* a vector: 1 row */
 };
 
+struct phy_ffn_store;
+
 struct phy_donor {
     const struct phy_host *host;
     const char *label; /* the path as given */
@@ -46,6 +48,10 @@ enum phy_status phy_donor_ffn(const struct phy_donor *donor, uint32_t layer, enu
 /* XXH3-64 of a tensor's bytes. */
 enum phy_status phy_donor_digest_tensor(const struct phy_donor *donor, const struct phy_donor_tensor *tensor,
                                         uint64_t *xxh3);
+
+/* Whether the store holds that layer, made of this donor's tensors: by their digests. */
+enum phy_status phy_donor_made_layer(const struct phy_donor *donor, const struct phy_ffn_store *store, uint32_t layer,
+                                     bool *made);
 
 /* `count` stored values to floats. */
 void phy_donor_widen(float *to, const uint8_t *from, enum phy_weight_type type, size_t count);
