@@ -5,28 +5,55 @@
 
 #include "kernels/vec_math.h"
 
-/* SiLU(z) = z / (1 + e^-z), and tanh-GELU is x SiLU(2y)/(2y) with y = sqrt(2/pi)(x + 0.044715 x^3), because
- * (1 + tanh y) / 2 = 1 / (1 + e^-2y). */
-INLINE vec act(enum phy_activation activation, vec x)
+/* e^-2y = high + low with 2y = 2 sqrt(2/pi) (x + 0.044715 x^3), which is taken in pairs of floats, as e^2y's relative
+ * error is 2y's absolute one. Beyond 12 it is as good as 0 or infinity. */
+INLINE void gelu_exp(vec x, vec *high, vec *low)
 {
-    vec exponent = x;
-    if (activation == PHY_ACT_GELU_TANH) {
-        vec cubic = vec_fma(vec_mul(vec_mul(x, x), x), vec_set1(0.044715f), x);
-        exponent = vec_mul(cubic, vec_set1(1.5957691216057308f)); /* 2 sqrt(2/pi) */
-    }
-    return vec_div(x, vec_add(vec_set1(1.0f), vec_exp(vec_sub(vec_zero(), exponent))));
+    const float scale = 1.5957691f, scale_rest = -4.534068e-8f, cubic = 0.044715f, cubic_rest = 1.5461445e-9f;
+    x = vec_min(vec_max(x, vec_set1(-12.0f)), vec_set1(12.0f));
+    const vec square = vec_mul(x, x), square_rest = vec_fma(x, x, vec_sub(vec_zero(), square));
+    const vec factor = vec_fma(square, vec_set1(cubic), vec_set1(1.0f));
+    vec factor_rest = vec_fma(square, vec_set1(cubic), vec_sub(vec_set1(1.0f), factor));
+    factor_rest = vec_fma(square_rest, vec_set1(cubic), vec_fma(square, vec_set1(cubic_rest), factor_rest));
+    const vec scaled = vec_mul(x, vec_set1(-scale));
+    const vec scaled_rest =
+        vec_fma(x, vec_set1(-scale_rest), vec_fma(x, vec_set1(-scale), vec_sub(vec_zero(), scaled)));
+    const vec exponent = vec_mul(scaled, factor);
+    vec rest = vec_fma(scaled, factor, vec_sub(vec_zero(), exponent));
+    rest = vec_fma(scaled, factor_rest, vec_fma(scaled_rest, factor, rest));
+    vec_exp_pair(exponent, high, low);
+    *low = vec_fma(*high, rest, *low);
+}
+
+/* act(x) u. SiLU(x) = x / (1 + e^-x), and tanh-GELU is x / (1 + e^-2y) with y = sqrt(2/pi)(x + 0.044715 x^3), because
+ * (1 + tanh y) / 2 = 1 / (1 + e^-2y). Denominator and quotient are pairs of floats: one rounding is left, of the
+ * result.
+ */
+INLINE vec gated(enum phy_activation activation, vec x, vec u)
+{
+    const vec one = vec_set1(1.0f);
+    vec high, low;
+    if (activation == PHY_ACT_GELU_TANH)
+        gelu_exp(x, &high, &low);
+    else
+        vec_exp_pair(vec_sub(vec_zero(), x), &high, &low);
+    const vec d = vec_add(one, high), of_high = vec_sub(d, one);
+    const vec rest = vec_add(vec_add(vec_sub(one, vec_sub(d, of_high)), vec_sub(high, of_high)), low);
+    const vec inverse = vec_div(one, d), minus = vec_mul(x, vec_sub(vec_zero(), inverse));
+    const vec error = vec_fma(minus, rest, vec_fma(minus, d, x)); /* of the quotient -minus, times d */
+    return vec_fma(vec_sub(vec_zero(), minus), u, vec_mul(vec_mul(error, inverse), u));
 }
 
 INLINE void gate_typed(enum phy_activation activation, float *gate, const float *up, size_t count)
 {
     size_t i = 0;
     for (; i + LANES <= count; i += LANES)
-        vec_store(gate + i, vec_mul(act(activation, vec_load(gate + i)), vec_load(up + i)));
+        vec_store(gate + i, gated(activation, vec_load(gate + i), vec_load(up + i)));
     if (i < count) {
         float g[LANES] = {0}, u[LANES] = {0};
         memcpy(g, gate + i, (count - i) * sizeof *g);
         memcpy(u, up + i, (count - i) * sizeof *u);
-        vec_store(g, vec_mul(act(activation, vec_load(g)), vec_load(u)));
+        vec_store(g, gated(activation, vec_load(g), vec_load(u)));
         memcpy(gate + i, g, (count - i) * sizeof *g);
     }
 }

@@ -92,8 +92,8 @@ INLINE void unpack_cols(enum phy_weight_type type, const uint8_t *block, size_t 
     }
 }
 
-/* Columns of one chain of additions in each lane: as long as in matmul's panel, so that both families err alike. */
-enum { CHAIN_COLS = 256 * LANES };
+/* Columns of one chain of additions in each lane, in whole blocks. */
+enum { CHAIN_COLS = 16 * LANES > MAX_BLOCK_ELEMENTS ? 16 * LANES : MAX_BLOCK_ELEMENTS };
 
 /* A block of each of `rows` rows times `count` rows of x; the sums go on in part. */
 INLINE void dot_blocks(enum phy_weight_type type, const uint8_t *const w[], size_t rows, const float *x, size_t count,
@@ -143,14 +143,14 @@ INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
                      size_t ahead, const float *x, size_t count, float out[])
 {
     const size_t elements = block_elements(type), bytes = block_bytes(type), whole = cols - cols % elements;
-    vec sum[4 * 4];
+    vec sum[4 * 4], lost[4 * 4];
     const uint8_t *w[4];
     UNROLL
     for (size_t i = 0; i < rows; i++)
         w[i] = rows_of_w[i];
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
-        sum[i] = vec_zero();
+        sum[i] = lost[i] = vec_zero();
     for (size_t k = 0; k < whole;) {
         const size_t end = whole - k > CHAIN_COLS ? k + CHAIN_COLS : whole;
         vec part[4 * 4];
@@ -171,8 +171,11 @@ INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
         }
         UNROLL
         for (size_t i = 0; i < rows * count; i++)
-            sum[i] = vec_add(sum[i], part[i]);
+            vec_add_kahan(&sum[i], &lost[i], part[i]);
     }
+    UNROLL
+    for (size_t i = 0; i < rows * count; i++)
+        sum[i] = vec_sub(sum[i], lost[i]);
     for (size_t i = 0; whole < cols && i < rows; i++)
         dot_part(type, w[i], cols - whole, x + whole, count, cols, sum + i * count);
     UNROLL

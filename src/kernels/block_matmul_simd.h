@@ -52,27 +52,34 @@ void FORM(phy_block_matvec)(const struct phy_matmul *product, size_t row_begin, 
 #undef MATVEC
 }
 
+/* Columns of a panel that are decoded before they are turned. */
+enum { PACK_COLS = 256 };
+
 /* panel[k][UNIT_ROWS] = decoded w[r + i][k0 + k]; rows past the end are zero. k0 begins a block. */
 INLINE void pack_panel(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t rows, size_t k0,
                        size_t cols, float *panel)
 {
     const size_t stride = row_stride(type, product->cols);
-    const uint8_t *w = (const uint8_t *)product->w + r * stride + k0 / block_elements(type) * block_bytes(type);
-    for (size_t i = 0; i < UNIT_ROWS; i += LANES) {
-        float values[LANES][PHY_MATMUL_PANEL_COLS + LANES]; /* a pitch that does not map rows to the same cache set */
-        for (size_t l = 0; l < LANES; l++) {
-            if (i + l < rows)
-                unpack_cols(type, w + (i + l) * stride, cols, values[l]);
-            else
-                memset(values[l], 0, cols * sizeof(float));
-        }
-        for (size_t k = 0; k < cols; k += LANES) {
-            vec lanes[LANES];
-            for (size_t l = 0; l < LANES; l++)
-                lanes[l] = vec_load(values[l] + k);
-            vec_transpose(lanes);
-            for (size_t l = 0; l < LANES && k + l < cols; l++)
-                vec_store(panel + (k + l) * UNIT_ROWS + i, lanes[l]);
+    for (size_t from = 0; from < cols; from += PACK_COLS, panel += PACK_COLS * UNIT_ROWS) {
+        const size_t many = cols - from < PACK_COLS ? cols - from : PACK_COLS;
+        const uint8_t *w =
+            (const uint8_t *)product->w + r * stride + (k0 + from) / block_elements(type) * block_bytes(type);
+        for (size_t i = 0; i < UNIT_ROWS; i += LANES) {
+            float values[LANES][PACK_COLS + LANES]; /* a pitch that does not map rows to the same cache set */
+            for (size_t l = 0; l < LANES; l++) {
+                if (i + l < rows)
+                    unpack_cols(type, w + (i + l) * stride, many, values[l]);
+                else
+                    memset(values[l], 0, many * sizeof(float));
+            }
+            for (size_t k = 0; k < many; k += LANES) {
+                vec lanes[LANES];
+                for (size_t l = 0; l < LANES; l++)
+                    lanes[l] = vec_load(values[l] + k);
+                vec_transpose(lanes);
+                for (size_t l = 0; l < LANES && k + l < many; l++)
+                    vec_store(panel + (k + l) * UNIT_ROWS + i, lanes[l]);
+            }
         }
     }
 }

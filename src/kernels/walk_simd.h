@@ -28,14 +28,28 @@ void FORM(phy_walk_dots)(const struct phy_walk_matrix *matrix, const uint32_t *f
 #undef DOTS
 }
 
-/* Features of one chain of additions, and columns that are added up at a time, in a part of the first-level cache. */
-enum { CHAIN_FEATURES = 256, STRIP_COLS = 4096 };
-/* Rows that are added while a part of the sums is in registers; fewer where a block is long and has many scales. */
+/* Columns that are added up at a time, in a part of the first-level cache. */
+enum { STRIP_COLS = 2048 };
+/* Features of one chain of additions: rows that are read side by side; fewer where a block is long and has many
+ * scales. The chains are added up by Kahan's method, as in matmul_tile.h. */
 enum { MOST_ADDED = 8, ADDED_OF_LONG_BLOCKS = 4 };
 
-/* sum[0 .. cols - 1] += a[f] * row f, for `rows` rows in order; w begin blocks. */
+/* What the chains of each column so far add up to is sum - lost. */
+struct strip {
+    float sum[STRIP_COLS + LANES], lost[STRIP_COLS + LANES]; /* a whole vector may begin at the last column */
+};
+
+INLINE void add_to_strip(struct strip *strip, size_t col, vec chain)
+{
+    vec sum = vec_load(strip->sum + col), lost = vec_load(strip->lost + col);
+    vec_add_kahan(&sum, &lost, chain);
+    vec_store(strip->sum + col, sum);
+    vec_store(strip->lost + col, lost);
+}
+
+/* strip += a[f] * row f, for `rows` rows in order; w begin blocks. */
 INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, const float *a,
-                     size_t cols, float *sum)
+                     size_t cols, struct strip *strip)
 {
     const size_t elements = block_elements(type), bytes = block_bytes(type);
     size_t at = 0;
@@ -46,29 +60,29 @@ INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
             load_scales(type, rows_of_w[f] + at, &s[f]);
         UNROLL
         for (size_t g = 0; g < elements / GROUP; g++) {
-            vec part[GROUP_VECS];
+            vec chain[GROUP_VECS];
             UNROLL
             for (size_t v = 0; v < GROUP_VECS; v++)
-                part[v] = vec_load(sum + c + g * GROUP + v * LANES);
+                chain[v] = vec_zero();
             UNROLL
             for (size_t f = 0; f < rows; f++) {
                 vec w[GROUP_VECS];
                 unpack(type, rows_of_w[f] + at, &s[f], g, w);
                 UNROLL
                 for (size_t v = 0; v < GROUP_VECS; v++)
-                    part[v] = vec_fma(w[v], vec_set1(a[f]), part[v]);
+                    chain[v] = vec_fma(w[v], vec_set1(a[f]), chain[v]);
             }
             UNROLL
             for (size_t v = 0; v < GROUP_VECS; v++)
-                vec_store(sum + c + g * GROUP + v * LANES, part[v]);
+                add_to_strip(strip, c + g * GROUP + v * LANES, chain[v]);
         }
     }
     const size_t left = cols % elements;
     for (size_t f = 0; left && f < rows; f++) {
-        float values[MAX_BLOCK_ELEMENTS], *last = sum + cols - left;
+        float values[MAX_BLOCK_ELEMENTS];
         unpack_part(type, rows_of_w[f] + at, left, values);
-        for (size_t k = 0; k < left; k += LANES) /* the strip has room for a whole vector */
-            vec_store(last + k, vec_fma(vec_load(values + k), vec_set1(a[f]), vec_load(last + k)));
+        for (size_t k = 0; k < left; k += LANES)
+            add_to_strip(strip, cols - left + k, vec_mul(vec_load(values + k), vec_set1(a[f])));
     }
 }
 
@@ -79,26 +93,23 @@ INLINE void add_strip(const struct phy_walk_matrix *matrix, enum phy_weight_type
     const size_t stride = row_stride(type, matrix->cols);
     const size_t added = block_elements(type) == GROUP ? MOST_ADDED : ADDED_OF_LONG_BLOCKS;
     const uint8_t *first = (const uint8_t *)matrix->w + col / block_elements(type) * block_bytes(type);
-    memset(y, 0, cols * sizeof *y);
-    for (size_t begin = 0; begin < count; begin += CHAIN_FEATURES) {
-        const size_t end = count - begin < CHAIN_FEATURES ? count : begin + CHAIN_FEATURES;
-        float sum[STRIP_COLS + LANES];
-        const uint8_t *w[MOST_ADDED];
-        memset(sum, 0, (cols + LANES) * sizeof *sum);
-        size_t i = begin;
-        for (; i + added <= end; i += added) {
-            UNROLL
-            for (size_t f = 0; f < added; f++)
-                w[f] = first + features[i + f] * stride;
-            add_rows(type, w, added, a + i, cols, sum);
-        }
-        for (; i < end; i++) {
-            w[0] = first + features[i] * stride;
-            add_rows(type, w, 1, a + i, cols, sum);
-        }
-        for (size_t c = 0; c < cols; c++)
-            y[c] += sum[c];
+    const uint8_t *w[MOST_ADDED];
+    struct strip strip;
+    memset(strip.sum, 0, (cols + LANES) * sizeof *strip.sum);
+    memset(strip.lost, 0, (cols + LANES) * sizeof *strip.lost);
+    size_t i = 0;
+    for (; i + added <= count; i += added) {
+        UNROLL
+        for (size_t f = 0; f < added; f++)
+            w[f] = first + features[i + f] * stride;
+        add_rows(type, w, added, a + i, cols, &strip);
     }
+    for (; i < count; i++) {
+        w[0] = first + features[i] * stride;
+        add_rows(type, w, 1, a + i, cols, &strip);
+    }
+    for (size_t c = 0; c < cols; c++)
+        y[c] = strip.sum[c] - strip.lost[c];
 }
 
 void FORM(phy_walk_add)(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a, size_t count,
