@@ -90,7 +90,13 @@ void FORM(phy_attention)(const struct phy_attention *attention)
     for (; j < positions; j++)
         scores[j] = dot(attention->q, attention->k + j * dim, dim);
     float largest = scores[0];
-    for (j = 1; j < positions; j++)
+    if (positions >= LANES) {
+        vec most = vec_load(scores);
+        for (j = LANES; j + LANES <= positions; j += LANES)
+            most = vec_max(most, vec_load(scores + j));
+        largest = vec_largest(most);
+    }
+    for (j = positions - positions % LANES; j < positions; j++)
         largest = scores[j] > largest ? scores[j] : largest;
     float inverse = 1.0f / softmax(scores, positions, attention->scale, largest * attention->scale);
     size_t d = 0;
@@ -218,13 +224,14 @@ INLINE void weigh_scores(struct block *b, size_t query)
         memset(scores, 0, KEYS * sizeof *scores);
         return;
     }
-    float largest = b->largest[query];
-    for (size_t j = from; j < to; j++)
-        largest = scores[j] * b->a->scale > largest ? scores[j] * b->a->scale : largest;
     for (size_t j = 0; j < from; j++)
         scores[j] = scores[from];
     for (size_t j = to; j < KEYS; j++)
         scores[j] = scores[from];
+    vec most = vec_load(scores);
+    for (size_t j = LANES; j < KEYS; j += LANES)
+        most = vec_max(most, vec_load(scores + j));
+    const float here = vec_largest(most) * b->a->scale, largest = here > b->largest[query] ? here : b->largest[query];
     vec shift = vec_set1(-largest), scales = vec_set1(b->a->scale);
     for (size_t j = 0; j < KEYS; j += LANES)
         vec_store(scores + j, vec_exp(vec_fma(vec_load(scores + j), scales, shift)));

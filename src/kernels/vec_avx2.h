@@ -33,6 +33,13 @@ static inline float vec_sum(vec v)
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
+static inline float vec_largest(vec v)
+{
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+
 /* 2^n of an integral vector, n in -126 .. 127 */
 static inline vec vec_pow2(vec n)
 {

@@ -23,6 +23,7 @@ enum { LANES = 16 };
 #define vec_max(a, b) _mm512_max_ps(a, b)
 #define vec_min(a, b) _mm512_min_ps(a, b)
 #define vec_sum(v) _mm512_reduce_add_ps(v)
+#define vec_largest(v) _mm512_reduce_max_ps(v)
 #define vec_and(a, b) _mm512_and_ps(a, b)
 #define vec_abs_mask() _mm512_castsi512_ps(_mm512_set1_epi32(0x7FFFFFFF))
 #define vec_round(v) _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
