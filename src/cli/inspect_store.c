@@ -83,12 +83,11 @@ static void print_table(const struct phy_ffn_store *store, const struct phy_ffn_
            info->bytes ? 2 * (double)weights / (double)info->bytes : 0, info->digest);
 }
 
-enum phy_status phy_inspect_store(const char *path, bool trust, bool json, const struct phy_host *host)
+enum phy_status phy_inspect_store(const char *path, const struct phy_ffn_store_params *params, bool json)
 {
     struct phy_ffn_store *store;
     struct phy_ffn_store_info info;
-    enum phy_status status =
-        phy_ffn_store_open(&store, path, &(struct phy_ffn_store_params){.trust = trust, .host = host});
+    enum phy_status status = phy_ffn_store_open(&store, path, params);
     if (status != PHY_OK)
         return status;
     phy_ffn_store_describe(store, &info);

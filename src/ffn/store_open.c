@@ -285,8 +285,13 @@ enum phy_status phy_ffn_store_open(struct phy_ffn_store **out, const char *direc
         snprintf(store->digest, sizeof store->digest, "%016llx%016llx", (unsigned long long)digest.high64,
                  (unsigned long long)digest.low64);
         const bool trust = params && params->trust;
-        status = phy_is_vindex_index(text, bytes) ? phy_vindex_open(store, dir_fd, text, bytes, trust)
-                                                  : open_ours(store, dir_fd, text, bytes, trust);
+        const enum phy_q6k_order order = params ? params->q6k_order : PHY_Q6K_TOLD_BY_CODES;
+        if (phy_is_vindex_index(text, bytes))
+            status = phy_vindex_open(store, dir_fd, text, bytes, trust, order);
+        else if (order != PHY_Q6K_TOLD_BY_CODES)
+            status = phy_fail(host, PHY_ERR_USAGE, "%s: no vindex: the order of Q6_K values is known", label);
+        else
+            status = open_ours(store, dir_fd, text, bytes, trust);
     }
     phy_free(text);
     if (dir_fd >= 0)

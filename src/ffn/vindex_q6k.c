@@ -40,7 +40,7 @@ enum phy_q6k_order phy_q6k_order_of(const uint8_t *blocks, size_t count)
     for (size_t b = 0; b < count && seen < GROUPS; b++) {
         const uint8_t *block = blocks + b * BLOCK;
         const bool zero = (phy_load_u16(block + 208) & 0x7FFF) == 0;
-        for (unsigned g = 0; g < 16 && !zero; g++) {
+        for (unsigned g = 0; g < 16 && !zero && seen < GROUPS; g++) {
             if (block[SCALES_AT + g] == 0)
                 continue;
             seen++;
@@ -51,7 +51,7 @@ enum phy_q6k_order phy_q6k_order_of(const uint8_t *blocks, size_t count)
     const bool is_ggml = (double)ggml > 0.95 * (double)seen, is_pairs = (double)pairs > 0.95 * (double)seen;
     if (seen == 0)
         return PHY_Q6K_GGML; /* zeros in any order */
-    return is_ggml == is_pairs ? PHY_Q6K_UNKNOWN : is_ggml ? PHY_Q6K_GGML : PHY_Q6K_PAIRS;
+    return is_ggml == is_pairs ? PHY_Q6K_TOLD_BY_CODES : is_ggml ? PHY_Q6K_GGML : PHY_Q6K_PAIRS;
 }
 
 void phy_q6k_reorder(const uint8_t *from, size_t count, uint8_t *to)

@@ -39,15 +39,21 @@ static void export_vindex(const char *donor, const char *scheme)
 }
 
 /* Open "store", which must be refused with `status` and a sentence that holds `fact`. */
-static void refused(const char *what, enum phy_status status, const char *fact)
+static void refused_in_order(const char *what, enum phy_q6k_order order, enum phy_status status, const char *fact)
 {
     struct log_record record;
     struct phy_host host = recording_host(&record);
     struct phy_ffn_store *store;
-    enum phy_status got = phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.host = &host});
+    enum phy_status got =
+        phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.q6k_order = order, .host = &host});
     assert_null(store);
     if (got != status || record.errors != 1 || !strstr(record.error, fact))
         fail_msg("%s: status %d, %u errors: %s", what, (int)got, record.errors, record.error);
+}
+
+static void refused(const char *what, enum phy_status status, const char *fact)
+{
+    refused_in_order(what, PHY_Q6K_TOLD_BY_CODES, status, fact);
 }
 
 static void change(const char *path, const char *old, const char *new)
@@ -263,8 +269,81 @@ static void q6k_blocks_are_read_in_whichever_order_they_lie(void **state)
     check_ggml_order();
     write_file("store/interleaved_kquant.bin", q4, bytes);
     write_q6k_down(in_turn);
-    refused("both", PHY_ERR_FORMAT, "in an order that cannot be told");
+    refused("both", PHY_ERR_FORMAT,
+            "interleaved_kquant.bin: layer 0 down: its Q6_K blocks do not tell in which order their values lie: say "
+            "--q6k-order pairs or --q6k-order ggml");
     free(q4);
+}
+
+/* Blocks whose codes tell nothing, read as either order says; blocks that do tell are believed less than the caller. */
+static void the_order_that_is_asked_for_is_taken(void **state)
+{
+    static const struct {
+        void (*write)(const uint8_t *from, uint8_t *to);
+        enum phy_q6k_order order;
+        bool swapped; /* what is read is what was written, with pairs taken apart */
+    } cases[] = {{in_turn, PHY_Q6K_GGML, false},
+                 {in_turn, PHY_Q6K_PAIRS, true},
+                 {to_pairs, PHY_Q6K_GGML, false},
+                 {as_it_is, PHY_Q6K_PAIRS, true}};
+    (void)state;
+    make_wide_donor();
+    export_vindex("donor", "q4_k");
+    size_t bytes;
+    char *q4 = read_whole("store/interleaved_kquant.bin", &bytes);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct phy_ffn_store *store;
+        size_t all;
+        write_file("store/interleaved_kquant.bin", q4, bytes);
+        write_q6k_down(cases[i].write);
+        assert_int_equal(
+            phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.q6k_order = cases[i].order}), PHY_OK);
+        char *data = read_whole("store/interleaved_kquant.bin", &all);
+        const uint8_t *down = phy_ffn_store_layer(store, 0)->down.data, *written = (uint8_t *)data + 2 * Q4_BYTES;
+        for (size_t b = 0; b < Q6_BYTES; b += Q6K) {
+            uint8_t back[Q6K];
+            to_pairs(down + b, back);
+            assert_memory_equal(cases[i].swapped ? back : down + b, written + b, Q6K);
+        }
+        free(data);
+        phy_ffn_store_close(&store);
+    }
+    free(q4);
+}
+
+/* The share is that of exactly 4,096 groups: what follows changes nothing, the last of them decides. */
+static void the_first_4096_groups_tell_the_order(void **state)
+{
+    enum { BLOCKS = 257, GROUPS_A_BLOCK = 16, LEAST_IN_ORDER = 3892 }; /* 0.95 * 4096 = 3891.2 */
+    uint8_t *blocks = calloc(BLOCKS, Q6K);
+    (void)state;
+    for (unsigned in_order = LEAST_IN_ORDER - 1; in_order <= LEAST_IN_ORDER; in_order++) {
+        memset(blocks, 0, BLOCKS * Q6K);
+        for (unsigned b = 0; b < BLOCKS; b++) {
+            uint8_t *block = blocks + b * Q6K;
+            memset(block + 192, 1, 16);
+            block[209] = 0x3C;
+            /* Codes of 32, and in the groups that are in ggml's order one of 63. */
+            memset(block + 128, 0xAA, 64);
+            for (unsigned g = 0; g < GROUPS_A_BLOCK; g++) {
+                if (b * GROUPS_A_BLOCK + g >= in_order)
+                    continue;
+                const unsigned n = 16 * g;
+                block[64 * (n / 128) + n % 64] |= (uint8_t)(n % 128 > 63 ? 0xF0 : 0x0F);
+                block[128 + 32 * (n / 128) + n % 32] |= (uint8_t)(3u << 2 * (n % 128 / 32));
+            }
+        }
+        assert_int_equal(phy_q6k_order_of(blocks, BLOCKS),
+                         in_order == LEAST_IN_ORDER ? PHY_Q6K_GGML : PHY_Q6K_TOLD_BY_CODES);
+    }
+    free(blocks);
+}
+
+static void an_order_is_asked_of_a_vindex_only(void **state)
+{
+    (void)state;
+    make_store(tiny_path("llama3", NULL), "store", "q8_0", NULL, 1);
+    refused_in_order("a store", PHY_Q6K_PAIRS, PHY_ERR_USAGE, "store: no vindex");
 }
 
 static void older_names_are_read_with_their_own_manifest(void **state)
@@ -449,6 +528,9 @@ int main(void)
         TEST(interleaved_files_are_not_row_interleaved),
         TEST(gates_of_16_bits_are_read_by_their_type),
         TEST(q6k_blocks_are_read_in_whichever_order_they_lie),
+        TEST(the_order_that_is_asked_for_is_taken),
+        TEST(the_first_4096_groups_tell_the_order),
+        TEST(an_order_is_asked_of_a_vindex_only),
         TEST(older_names_are_read_with_their_own_manifest),
         TEST(damaged_indexes_are_refused),
         TEST(damaged_manifests_are_refused),

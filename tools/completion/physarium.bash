@@ -26,11 +26,11 @@ _physarium() {
 
     local common='--json --quiet --help'
     local targets='--include --exclude --layers'
-    local ffn='--ffn --path --features --device-memory --fallback --no-tune --trust'
+    local ffn='--ffn --path --features --device-memory --fallback --no-tune --trust --q6k-order'
     local options=''
     case $command in
     '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit bench' ;;
-    inspect) options="--follow-symlinks --trust $common" ;;
+    inspect) options="--follow-symlinks --trust --q6k-order $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
         options="--output --device --threads --memory --method --pattern --eval --gain --beta --iterations --block --sparsity --calibration"
@@ -48,7 +48,7 @@ _physarium() {
     eval) options="--text --ids --baseline --ctx --stride --html --device --threads $ffn $common" ;;
     calibrate) options="--text --ids --output --alpha --ctx --device --threads $common" ;;
     audit)
-        options="--all --ffn --paths --device --against --prompts --budget --cache --bounds --no-bounds --oracle --no-oracle"
+        options="--all --ffn --q6k-order --paths --device --against --prompts --budget --cache --bounds --no-bounds --oracle --no-oracle"
         options+=" --output --html --junit --lock --loosen --worst --threads $common"
         ;;
     bench)
@@ -84,6 +84,7 @@ _physarium() {
         fi
         return
         ;;
+    --q6k-order) mapfile -t COMPREPLY < <(compgen -W 'pairs ggml' -- "$current") && return ;;
     --fallback) mapfile -t COMPREPLY < <(compgen -W cpu -- "$current") && return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
     --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4' -- "$current") && return ;;
