@@ -102,8 +102,11 @@ struct phy_export_params {
     const char *gguf;   /* file to make; or NULL */
     const char *vindex; /* directory to make; one of the two */
     uint32_t threads;   /* 0: all processors */
-    bool force;         /* replace what is there, if it is of the same kind */
-    bool trust;         /* do not read the store to check its digests */
+    /* Of a vindex from a q4_k store: down as the store's Q6_K blocks, their values in this order. Not said: down is
+     * encoded as Q4_K, which means the same to every reader. */
+    enum phy_q6k_order q6k_order;
+    bool force; /* replace what is there, if it is of the same kind */
+    bool trust; /* do not read the store to check its digests */
     const struct phy_host *host;
 };
 

@@ -18,7 +18,8 @@ enum phy_status phy_vindex_open(struct phy_ffn_store *store, int dir_fd, char *t
  * The order in which it does for more than 0.95 of the first 4,096 groups whose scale is not 0;
  * PHY_Q6K_TOLD_BY_CODES where that holds for neither or for both, and nothing is told. */
 enum phy_q6k_order phy_q6k_order_of(const uint8_t *blocks, size_t count);
-/* Blocks of pairs to blocks of ggml's order. */
+/* Blocks of pairs to blocks of ggml's order, and back. */
 void phy_q6k_reorder(const uint8_t *from, size_t count, uint8_t *to);
+void phy_q6k_reorder_to_pairs(const uint8_t *from, size_t count, uint8_t *to);
 
 #endif

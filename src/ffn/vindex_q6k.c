@@ -66,3 +66,16 @@ void phy_q6k_reorder(const uint8_t *from, size_t count, uint8_t *to)
         }
     }
 }
+
+void phy_q6k_reorder_to_pairs(const uint8_t *from, size_t count, uint8_t *to)
+{
+    for (size_t b = 0; b < count; b++, from += BLOCK, to += BLOCK) {
+        memset(to, 0, SCALES_AT);
+        memcpy(to + SCALES_AT, from + SCALES_AT, BLOCK - SCALES_AT);
+        for (unsigned n = 0; n < ELEMENTS; n++) {
+            const unsigned q = ggml_code(from, n);
+            to[n / 2] |= (uint8_t)((q & 15) << 4 * (n % 2));
+            to[QH_AT + n / 4] |= (uint8_t)(q >> 4 << 2 * (n % 4));
+        }
+    }
+}

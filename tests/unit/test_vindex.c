@@ -504,6 +504,144 @@ static void what_a_vindex_cannot_hold_is_not_exported(void **state)
     assert_int_equal(phy_export_run(&params, NULL), PHY_OK);
 }
 
+/* ---- out of a store ---- */
+
+static enum phy_status export_store(const char *donor, const char *from, enum phy_q6k_order order,
+                                    struct log_record *record, struct phy_export_result *result)
+{
+    struct phy_host host = recording_host(record);
+    struct phy_export_params params = {
+        .donor = donor, .store = from, .vindex = "store", .q6k_order = order, .threads = 1, .host = &host};
+    return phy_export_run(&params, result);
+}
+
+static struct phy_ffn_store *open_in_order(enum phy_q6k_order order)
+{
+    struct phy_ffn_store *store;
+    assert_int_equal(phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.q6k_order = order}), PHY_OK);
+    return store;
+}
+
+/* A matrix of both, value for value. */
+static void check_values(const struct phy_weights *a, const struct phy_weights *b)
+{
+    assert_non_null(a->data);
+    assert_non_null(b->data);
+    assert_int_equal(a->rows, b->rows);
+    assert_int_equal(a->cols, b->cols);
+    float *x = malloc(a->cols * sizeof *x), *y = malloc(a->cols * sizeof *y);
+    for (size_t r = 0; r < a->rows; r++) {
+        phy_store_decode_rows(a, r, r + 1, x);
+        phy_store_decode_rows(b, r, r + 1, y);
+        assert_memory_equal(x, y, a->cols * sizeof *x);
+    }
+    free(x);
+    free(y);
+}
+
+static void stores_of_floats_keep_every_value_in_any_layout(void **state)
+{
+    static const char *const schemes[] = {"f32", "f16", "bf16"}, *const layouts[] = {"split", "interleaved",
+                                                                                     "by_feature"};
+    (void)state;
+    for (size_t i = 0; i < 9; i++) {
+        char donor[PATH_MAX];
+        struct log_record record;
+        struct phy_export_result result;
+        snprintf(donor, sizeof donor, "%s", tiny_path("llama3", NULL));
+        make_store(donor, "from", schemes[i / 3], layouts[i % 3], 1);
+        make_store(donor, "plain", schemes[i / 3], "by_feature", 1);
+        if (export_store(donor, "from", PHY_Q6K_TOLD_BY_CODES, &record, &result) != PHY_OK)
+            fail_msg("%s %s: %s", schemes[i / 3], layouts[i % 3], record.error);
+        struct phy_ffn_store *plain = open_store("plain"), *store = open_store("store");
+        for (uint32_t layer = 0; layer < 2; layer++) {
+            const struct phy_store_layer *a = phy_ffn_store_layer(plain, layer), *b = phy_ffn_store_layer(store, layer);
+            assert_int_equal(b->gate.type, i / 3 == 1 ? PHY_WEIGHT_F16 : PHY_WEIGHT_F32);
+            check_values(&a->gate, &b->gate);
+            check_values(&a->up, &b->up);
+            check_values(&a->down_by_feature, &b->down_by_feature);
+        }
+        /* f32: all but a down that was turned; f16: its gates. */
+        assert_int_equal(result.copied_count, i / 3 == 0 ? (i % 3 == 2 ? 6 : 4) : i / 3 == 1 ? 2 : 0);
+        phy_ffn_store_close(&plain);
+        phy_ffn_store_close(&store);
+        assert_int_equal(system("rm -r store plain from"), 0);
+    }
+}
+
+static void blocks_of_a_store_are_copied(void **state)
+{
+    static const struct {
+        const char *scheme, *layout;
+        enum phy_q6k_order order;
+        unsigned copied;
+    } cases[] = {{"q4_k", NULL, PHY_Q6K_TOLD_BY_CODES, 4},
+                 {"q4_k", "by_feature", PHY_Q6K_TOLD_BY_CODES, 4},
+                 {"q4_k", NULL, PHY_Q6K_GGML, 6},
+                 {"q4_k", "split", PHY_Q6K_PAIRS, 4},
+                 {"fp4", NULL, PHY_Q6K_TOLD_BY_CODES, 4}};
+    (void)state;
+    make_wide_donor();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct log_record record;
+        struct phy_export_result result;
+        make_store("donor", "from", cases[i].scheme, cases[i].layout, 1);
+        if (export_store("donor", "from", cases[i].order, &record, &result) != PHY_OK)
+            fail_msg("%s: %s", cases[i].scheme, record.error);
+        assert_int_equal(result.copied_count, cases[i].copied);
+        struct phy_ffn_store *store = open_in_order(cases[i].order), *from = open_store("from");
+        const struct phy_store_layer *a = phy_ffn_store_layer(from, 1), *b = phy_ffn_store_layer(store, 1);
+        if (cases[i].order)
+            check_values(&a->down, &b->down);
+        if (a->gate.data)
+            check_values(&a->gate, &b->gate);
+        if (a->down_by_feature.data && b->down_by_feature.data)
+            check_values(&a->down_by_feature, &b->down_by_feature);
+        phy_ffn_store_close(&from);
+        phy_ffn_store_close(&store);
+        if (!cases[i].order)
+            check_whole("donor", "store"); /* gate and up as encoded from the donor, down too */
+        assert_int_equal(system("rm -r store from"), 0);
+    }
+}
+
+static void stores_that_no_vindex_holds_are_refused(void **state)
+{
+    static const struct {
+        const char *scheme, *layout;
+        enum phy_q6k_order order;
+        enum phy_status status;
+        const char *fact;
+    } cases[] = {
+        {"q8_0", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme q8_0: a vindex holds stores of f32, f16, bf16, q4_k and fp4"},
+        {"q6_k", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme q6_k"},
+        {"fp8", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme fp8"},
+        {"fp4_all", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme fp4_all"},
+        {"mxfp4", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme mxfp4"},
+        {"fp4", "split", 0, PHY_ERR_UNSUPPORTED, "layout split: a vindex has down_by_feature in vindex_fp8"},
+        {"q4_k", "by_feature", PHY_Q6K_GGML, PHY_ERR_UNSUPPORTED, "layout by_feature: a vindex has down in q6_K"},
+        {"f32", NULL, PHY_Q6K_GGML, PHY_ERR_USAGE, "an order of Q6_K is of a vindex from a q4_k store"},
+    };
+    struct log_record record;
+    (void)state;
+    make_wide_donor();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        make_store("donor", "from", cases[i].scheme, cases[i].layout, 1);
+        assert_int_equal(export_store("donor", "from", cases[i].order, &record, NULL), cases[i].status);
+        if (!strstr(record.error, cases[i].fact))
+            fail_msg("%s: %s", cases[i].fact, record.error);
+        assert_int_equal(access("store", F_OK), -1);
+        assert_int_equal(system("rm -r from"), 0);
+    }
+    assert_int_equal(quantize_with(
+                         (struct phy_quantize_params){
+                             .donor = "donor", .output = "from", .scheme = "f32", .has_layers = true, .threads = 1},
+                         &record, &(struct phy_quantize_result){0}),
+                     PHY_OK);
+    assert_int_equal(export_store("donor", "from", 0, &record, NULL), PHY_ERR_UNSUPPORTED);
+    assert_non_null(strstr(record.error, "from: lacks layer 1: a vindex holds every layer"));
+}
+
 static void sums_are_those_of_the_standard(void **state)
 {
     (void)state;
@@ -536,6 +674,9 @@ int main(void)
         TEST(damaged_manifests_are_refused),
         TEST(damaged_fp4_is_refused),
         TEST(what_a_vindex_cannot_hold_is_not_exported),
+        TEST(stores_of_floats_keep_every_value_in_any_layout),
+        TEST(blocks_of_a_store_are_copied),
+        TEST(stores_that_no_vindex_holds_are_refused),
         TEST(sums_are_those_of_the_standard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,7 @@ _physarium() {
         ;;
     logits) options="--ids --output --device --threads $ffn $common" ;;
     quantize) options="--output --scheme --layout --layers --threads --resume --force $common" ;;
-    export) options="--gguf --vindex --ffn --scheme --threads --trust --force $common" ;;
+    export) options="--gguf --vindex --ffn --scheme --q6k-order --threads --trust --force $common" ;;
     esac
 
     case $previous in
