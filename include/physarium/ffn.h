@@ -61,6 +61,7 @@ struct phy_ffn_matrix_info {
     const char *format; /* as docs/quant.md names it: "q4_K", "vindex_fp4" */
     const char *file;
     uint64_t rows, cols, offset, bytes;
+    uint64_t values; /* weights that are stored: all but a bitmap's zeros */
 };
 PHY_API size_t phy_ffn_store_matrix_count(const struct phy_ffn_store *store);
 PHY_API void phy_ffn_store_matrix(const struct phy_ffn_store *store, size_t index, struct phy_ffn_matrix_info *out);

@@ -57,6 +57,10 @@ static enum phy_status run_gate(struct cpu_matmul *cpu, const struct phy_ffn_pro
             phy_cpu_reserve(cpu, &cpu->pairs, phy_pool_threads(cpu->pool) * product->count, 2 * share * sizeof(float));
     if (status == PHY_OK)
         status = phy_cpu_prepare(cpu, product->kernel, product->x, product->count, first->cols, &input);
+    if (status == PHY_OK)
+        status = phy_cpu_prepare_weights(cpu, first, &input);
+    if (status == PHY_OK && !product->gate_up)
+        status = phy_cpu_prepare_weights(cpu, product->up, &input);
     if (status != PHY_OK)
         return status;
     phy_cpu_ran(cpu, product->kernel, first->type);
@@ -80,6 +84,8 @@ enum phy_status phy_cpu_ffn(struct phy_matmul_backend *backend, const struct phy
         status = run_gate(cpu, product, down->cols, gated);
     if (status == PHY_OK)
         status = phy_cpu_prepare(cpu, product->kernel, gated, product->count, down->cols, &input);
+    if (status == PHY_OK)
+        status = phy_cpu_prepare_weights(cpu, down, &input);
     if (status == PHY_OK)
         phy_cpu_multiply(cpu, down, &input, NULL, product->y);
     return status;

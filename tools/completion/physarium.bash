@@ -78,7 +78,7 @@ _physarium() {
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --path)
         mapfile -t COMPREPLY < <(compgen -W 'exact full_mmap interleaved sparse interleaved_q8_0 interleaved_q6_K interleaved_q4_0
-            interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8 fp8_storage fp4_storage:sparse mxfp4_storage' -- "$current")
+            interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8 fp8_storage fp4_storage:sparse mxfp4_storage bitmap' -- "$current")
         if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
             COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
         fi
@@ -87,7 +87,7 @@ _physarium() {
     --q6k-order) mapfile -t COMPREPLY < <(compgen -W 'pairs ggml' -- "$current") && return ;;
     --fallback) mapfile -t COMPREPLY < <(compgen -W cpu -- "$current") && return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
-    --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4' -- "$current") && return ;;
+    --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4 bitmap' -- "$current") && return ;;
     --layout) mapfile -t COMPREPLY < <(compgen -W 'split interleaved by_feature' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
