@@ -387,8 +387,11 @@ static bool take_layers(struct reader *r)
         !store->hidden)
         return refuse(r, PHY_ERR_FORMAT, "\"scheme\", \"layout\" and \"model\" must come before \"layers\"");
     if (!phy_store_layout_allowed(store->known, store->layout))
-        return refuse(r, PHY_ERR_FORMAT, "scheme %s does not come in layout %s", store->known->name,
-                      phy_store_layout_name(store->layout));
+        return refuse(r, PHY_ERR_FORMAT,
+                      phy_weight_is_bitmap(store->known->types[PHY_FFN_GATE])
+                          ? "scheme %s has rows of no fixed length: its layout is split"
+                          : "scheme %s has gate and up of two formats, layout interleaved has one",
+                      store->known->name);
     store->layers = phy_zalloc(store->layer_count, sizeof *store->layers);
     if (!store->layers) {
         r->status = phy_fail_memory(store->host, "the layers", store->layer_count * sizeof *store->layers);

@@ -26,8 +26,8 @@ enum phy_weight_type {
     PHY_WEIGHT_FP4, /* vindex_fp4 */
     PHY_WEIGHT_MXFP4,
     PHY_WEIGHT_TYPE_COUNT,
-    /* Floats of which the zeros are left out (quant/bitmap.h): rows of no fixed length, so that nothing below that takes
-     * a row knows them. They stand behind the count of those that it does know. */
+    /* Floats of which the zeros are left out (quant/bitmap.h): rows of no fixed length, so that nothing below that
+     * takes a row knows them. They stand behind the count of those that it does know. */
     PHY_WEIGHT_BITMAP_BF16 = PHY_WEIGHT_TYPE_COUNT,
     PHY_WEIGHT_BITMAP_F16,
     PHY_WEIGHT_BITMAP_F32,
@@ -55,7 +55,8 @@ static inline enum phy_weight_type phy_weight_bitmap_of(enum phy_weight_type val
     return (enum phy_weight_type)(value - PHY_WEIGHT_BF16 + PHY_WEIGHT_BITMAP_BF16);
 }
 
-/* Its row in phy_quant_formats; of a bitmap one with a name and nothing to decode with: name, elements and bytes of a block, decoder, encoder. */
+/* Its row in phy_quant_formats; of a bitmap one with a name and nothing to decode with: name, elements and bytes of a
+ * block, decoder, encoder. */
 const struct phy_quant_format *phy_weight_format(enum phy_weight_type type);
 /* By that name ("q4_K", "vindex_fp4"); false if weights are not multiplied in it. */
 bool phy_weight_type_named(const char *name, enum phy_weight_type *type);
