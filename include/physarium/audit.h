@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ffn.h"
 #include "host.h"
 #include "status.h"
 
@@ -18,18 +19,19 @@ extern "C" {
 struct phy_audit;
 
 struct phy_audit_params {
-    const char *donor;       /* a model directory */
-    const char *against;     /* a pruned copy of it: tell surgery's effect instead of auditing paths; or NULL */
-    const char *store;       /* only this FFN store; NULL: the model's own matrices, and with `all` every scheme */
-    const char *paths;       /* "a,b:c"; NULL: all that fit */
-    const char *device;      /* "cpu:avx2,vulkan:0", "all"; NULL: "all" */
-    bool all;                /* make the stores of all schemes in `cache` */
-    const char *cache;       /* NULL: $XDG_CACHE_HOME/physarium/stores, or ~/.cache/physarium/stores */
-    const char *prompts;     /* a file of more prompts, one a line; or NULL */
-    const char *oracle;      /* a file of stored logits, or a directory of such files; or NULL */
-    const char *bounds;      /* bounds.json; NULL: every path has its bucket's default */
-    uint64_t budget_seconds; /* trim prompts, layers and positions to about this; 0: everything */
-    uint32_t threads;        /* 0: all processors */
+    const char *donor;            /* a model directory */
+    const char *against;          /* a pruned copy of it: tell surgery's effect instead of auditing paths; or NULL */
+    const char *store;            /* only this FFN store; NULL: the model's own matrices, and with `all` every scheme */
+    enum phy_q6k_order q6k_order; /* of a vindex that `store` names */
+    const char *paths;            /* "a,b:c"; NULL: all that fit */
+    const char *device;           /* "cpu:avx2,vulkan:0", "all"; NULL: "all" */
+    bool all;                     /* make the stores of all schemes in `cache` */
+    const char *cache;            /* NULL: $XDG_CACHE_HOME/physarium/stores, or ~/.cache/physarium/stores */
+    const char *prompts;          /* a file of more prompts, one a line; or NULL */
+    const char *oracle;           /* a file of stored logits, or a directory of such files; or NULL */
+    const char *bounds;           /* bounds.json; NULL: every path has its bucket's default */
+    uint64_t budget_seconds;      /* trim prompts, layers and positions to about this; 0: everything */
+    uint32_t threads;             /* 0: all processors */
     const struct phy_host *host;
 };
 

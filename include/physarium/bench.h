@@ -20,6 +20,7 @@ struct phy_bench_params {
     const char *formats; /* "bf16,q4_k" or "all" */
     const char *shapes;  /* "3584x18944": hidden x intermediate of an ffn, rows x columns else */
     const char *rows;    /* "1,8,512": rows of x */
+    const char *top_k;   /* "25%,512": of an ffn its sparse path, too, with so many features */
     const char *input;   /* surgery: checkpoint directory; generate: model directory */
     const char *scratch; /* directory for files that are measured; NULL: the current one */
     const char *peer;    /* table of another program's times, to be joined (docs/bench.md) */

@@ -20,9 +20,17 @@ extern "C" {
  * docs/ffn-store.md), or a vindex directory. */
 struct phy_ffn_store;
 
+/* The order of the values in a vindex' Q6_K blocks, which nothing in the directory says. */
+enum phy_q6k_order {
+    PHY_Q6K_TOLD_BY_CODES, /* found out from where the largest codes lie; refused where that does not tell */
+    PHY_Q6K_PAIRS,
+    PHY_Q6K_GGML
+};
+
 struct phy_ffn_store_params {
-    bool trust;                  /* do not read the data to check its digests */
-    const struct phy_host *host; /* may be NULL; must outlive the store */
+    bool trust;                   /* do not read the data to check its digests */
+    enum phy_q6k_order q6k_order; /* of a vindex; a store of ours has ggml's, and any other wish is PHY_ERR_USAGE */
+    const struct phy_host *host;  /* may be NULL; must outlive the store */
 };
 
 struct phy_ffn_store_info {
@@ -35,6 +43,7 @@ struct phy_ffn_store_info {
 };
 
 /* Open and check a store. On success *out is the caller's: phy_ffn_store_close(&store), after what uses it.
+ *   PHY_ERR_USAGE        an order of Q6_K for what is no vindex
  *   PHY_ERR_IO           absent or unreadable
  *   PHY_ERR_FORMAT       a rule is broken, a digest differs: the log names file, matrix and fact
  *   PHY_ERR_UNSUPPORTED  a schema version or a format that we do not read
@@ -52,6 +61,7 @@ struct phy_ffn_matrix_info {
     const char *format; /* as docs/quant.md names it: "q4_K", "vindex_fp4" */
     const char *file;
     uint64_t rows, cols, offset, bytes;
+    uint64_t values; /* weights that are stored: all but a bitmap's zeros */
 };
 PHY_API size_t phy_ffn_store_matrix_count(const struct phy_ffn_store *store);
 PHY_API void phy_ffn_store_matrix(const struct phy_ffn_store *store, size_t index, struct phy_ffn_matrix_info *out);
@@ -93,8 +103,11 @@ struct phy_export_params {
     const char *gguf;   /* file to make; or NULL */
     const char *vindex; /* directory to make; one of the two */
     uint32_t threads;   /* 0: all processors */
-    bool force;         /* replace what is there, if it is of the same kind */
-    bool trust;         /* do not read the store to check its digests */
+    /* Of a vindex from a q4_k store: down as the store's Q6_K blocks, their values in this order. Not said: down is
+     * encoded as Q4_K, which means the same to every reader. */
+    enum phy_q6k_order q6k_order;
+    bool force; /* replace what is there, if it is of the same kind */
+    bool trust; /* do not read the store to check its digests */
     const struct phy_host *host;
 };
 

@@ -191,7 +191,7 @@ static enum phy_status run_paths(struct phy_audit *audit)
     struct phy_ffn_store *store = NULL;
     enum phy_status status = PHY_OK;
     if (audit->params.store) {
-        status = phy_audit_open_store(audit->params.store, &store, reason);
+        status = phy_audit_open_store(audit->params.store, audit->params.q6k_order, &store, reason);
         if (status != PHY_OK && status != PHY_ERR_FORMAT)
             return phy_fail(audit->host, status, "%s", reason);
         if (status != PHY_OK)

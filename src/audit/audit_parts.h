@@ -126,7 +126,8 @@ struct phy_audit_run *phy_audit_new_run(struct phy_audit *audit);
  * (PHY_AUDIT_SENTENCE) and *out NULL.  PHY_ERR_INTERRUPTED, PHY_ERR_MEMORY */
 enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *scheme, struct phy_ffn_store **out,
                                        char *reason);
-enum phy_status phy_audit_open_store(const char *directory, struct phy_ffn_store **out, char *reason);
+enum phy_status phy_audit_open_store(const char *directory, enum phy_q6k_order q6k_order, struct phy_ffn_store **out,
+                                     char *reason);
 /* XXH3-64 of all weight bytes, 16 hex digits. */
 enum phy_status phy_audit_weight_digest(const struct phy_checkpoint *checkpoint, char *digest, size_t bytes,
                                         const struct phy_host *host);

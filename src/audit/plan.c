@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-const char *const phy_audit_schemes[] = {"f32", "f16", "q8_0",    "q6_k",  "q4_0", "q4_k",
-                                         "fp8", "fp4", "fp4_all", "mxfp4", NULL};
+const char *const phy_audit_schemes[] = {"f32", "f16", "q8_0",    "q6_k",  "q4_0",   "q4_k",
+                                         "fp8", "fp4", "fp4_all", "mxfp4", "bitmap", NULL};
 
 /* Which paths are made of which storage. */
 static const struct phy_audit_case cases[] = {
@@ -38,6 +38,7 @@ static const struct phy_audit_case cases[] = {
     {"fp4", "fp4_storage:sparse", false},
     {"fp4_all", "fp4_storage:sparse", false},
     {"mxfp4", "mxfp4_storage", false},
+    {"bitmap", "bitmap", false},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

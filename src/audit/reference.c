@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "ffn/store.h"
 
 /* Rows of a task; and the fixed shares in which columns of a by-feature matrix are summed, so that the order of
  * additions does not depend on the number of threads. */
@@ -54,6 +55,12 @@ static const double *take_row(const struct job *job, const struct phy_weights *w
     }
     float *decoded = job->decoded + (size_t)worker * job->width;
     size_t bytes;
+    if (phy_weight_is_bitmap(w->type)) {
+        phy_store_decode_rows(w, row, row + 1, decoded);
+        for (size_t i = 0; i < w->cols; i++)
+            to[i] = (double)decoded[i];
+        return to;
+    }
     phy_weight_row_bytes(w->type, w->cols, &bytes);
     const uint8_t *from = (const uint8_t *)w->data + row * bytes;
     if (w->type == PHY_WEIGHT_F32)

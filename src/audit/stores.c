@@ -75,12 +75,14 @@ static void take_reason(char *reason, const struct phy_held_log *held, enum phy_
     snprintf(reason, PHY_AUDIT_SENTENCE, "%.500s", *held->line ? held->line : phy_status_name(status));
 }
 
-enum phy_status phy_audit_open_store(const char *directory, struct phy_ffn_store **out, char *reason)
+enum phy_status phy_audit_open_store(const char *directory, enum phy_q6k_order q6k_order, struct phy_ffn_store **out,
+                                     char *reason)
 {
     struct phy_held_log held;
     phy_held_log_init(&held, NULL, true);
     /* Digests are checked: a flipped bit is found here, with file and matrix. */
-    enum phy_status status = phy_ffn_store_open(out, directory, &(struct phy_ffn_store_params){.host = &held.host});
+    enum phy_status status =
+        phy_ffn_store_open(out, directory, &(struct phy_ffn_store_params){.q6k_order = q6k_order, .host = &held.host});
     if (status != PHY_OK)
         take_reason(reason, &held, status);
     return status;
@@ -118,6 +120,6 @@ enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *sche
     if (stat(directory, &found) != 0)
         status = make_store(audit, scheme, directory, reason);
     if (status == PHY_OK)
-        status = phy_audit_open_store(directory, out, reason);
+        status = phy_audit_open_store(directory, PHY_Q6K_TOLD_BY_CODES, out, reason);
     return status == PHY_ERR_INTERRUPTED || status == PHY_ERR_MEMORY ? status : PHY_OK;
 }

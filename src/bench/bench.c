@@ -182,6 +182,11 @@ static enum phy_status check(const struct phy_bench_params *p)
         status = phy_bench_parse_shapes(p->shapes, shapes, &count, p->host);
     if (status == PHY_OK && p->rows)
         status = phy_bench_parse_numbers(p->rows, rows, &count, p->host);
+    struct phy_bench_top_k top_k[PHY_BENCH_MAX_TOP_K];
+    if (p->top_k && (!p->op || strcmp(p->op, "ffn") != 0))
+        return phy_fail(p->host, PHY_ERR_USAGE, "--top-k is of bench ffn: the features of its sparse path");
+    if (status == PHY_OK && p->top_k)
+        status = phy_bench_parse_top_k(p->top_k, top_k, &count, p->host);
     if (status == PHY_OK && (p->budget_s < 0 || p->timeout_s < 0))
         status = phy_fail(p->host, PHY_ERR_USAGE, "seconds are more than 0");
     return status;
@@ -195,6 +200,7 @@ static struct phy_bench_job job_of(const struct phy_bench_params *p, uint32_t th
         .formats = (char *)p->formats,
         .shapes = (char *)p->shapes,
         .rows = (char *)p->rows,
+        .top_k = (char *)p->top_k,
         .donor = (char *)p->input,
         .scratch = (char *)p->scratch,
         .threads = threads,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products and whole FFNs of stored matrices, for each type and kernel that the device offers. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,13 +10,15 @@
 #include "bench/matrices.h"
 #include "bench/worker.h"
 #include "device/device_set.h"
+#include "ffn/path_parts.h"
 
-enum { MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_TYPE_COUNT };
+/* gate, up, down, and for walks down by feature. */
+enum { MATRICES = 4, DENSE_MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_TYPE_COUNT };
 
 static const char *const kernel_names[] = {
     [PHY_KERNEL_FUSED] = "fused", [PHY_KERNEL_DEQUANT] = "dequant", [PHY_KERNEL_INT8] = "int8"};
 
-/* The matrices of one type: gate, up and down, or one alone; as many copies as the caches can't hold. */
+/* The matrices of one type: those of an ffn, or one alone; as many copies as the caches can't hold. */
 struct bank {
     enum phy_weight_type type;
     bool usable;
@@ -32,8 +35,10 @@ struct run {
     struct bank banks[MAX_FORMATS];
     size_t bank_count;
     struct phy_bench_shape shape;
-    bool ffn;
+    bool ffn, walks;
     float *x, *gate, *up, *y;
+    float *score;                             /* (2, intermediate): of walks */
+    uint32_t *features;                       /* (intermediate) */
     char form[64];                            /* of the kernel that ran since this was cleared */
     char deferred[PHY_WEIGHT_TYPE_COUNT * 8]; /* formats that did not fit beside the others, with commas */
 };
@@ -42,6 +47,8 @@ struct product_case {
     struct run *run;
     const struct bank *bank;
     enum phy_product_kernel kernel;
+    const struct phy_bench_top_k *top_k; /* of a walk; NULL: dense */
+    bool scored;                         /* its features are found, and not known before */
     size_t count;
     bool cold, named;
     char form[64]; /* of its kernel, as the backend told in its first run */
@@ -59,7 +66,7 @@ static void on_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_t
 
 static size_t matrix_rows(const struct run *r, int matrix)
 {
-    return !r->ffn ? r->shape.rows : matrix == 2 ? r->shape.rows : r->shape.cols;
+    return !r->ffn || matrix == 2 ? r->shape.rows : r->shape.cols;
 }
 
 static size_t matrix_cols(const struct run *r, int matrix)
@@ -69,7 +76,7 @@ static size_t matrix_cols(const struct run *r, int matrix)
 
 static int matrix_count(const struct run *r)
 {
-    return r->ffn ? MATRICES : 1;
+    return r->walks ? MATRICES : r->ffn ? DENSE_MATRICES : 1;
 }
 
 static void bank_free(struct bank *bank)
@@ -153,10 +160,59 @@ static enum phy_status run_steps(const struct product_case *p, const struct phy_
     return r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count);
 }
 
+/* Features of a walk. */
+static size_t feature_count(const struct product_case *p)
+{
+    const size_t all = p->run->shape.cols, share = p->top_k->percent ? all * p->top_k->value / 100 : p->top_k->value;
+    return share < 1 ? 1 : share < all ? share : all;
+}
+
+/* The features of the largest |act(gate x)| of a row, as src/ffn/path_run.c finds them. */
+static void choose_features(struct run *r, const float *gate, size_t count)
+{
+    const size_t width = r->shape.cols;
+    for (size_t i = 0; i < width; i++)
+        r->score[width + i] = 1;
+    memcpy(r->score, gate, width * sizeof *gate);
+    r->activation->gate(PHY_ACT_SILU, r->score, r->score + width, width);
+    for (size_t i = 0; i < width; i++)
+        r->score[i] = fabsf(r->score[i]);
+    phy_path_top_features(r->score, width, count, r->features, r->score + width);
+}
+
+/* Every row of x walks on its own. Features that are not found are spread evenly. */
+static enum phy_status run_walk(const struct product_case *p, const struct phy_weights *set)
+{
+    struct run *r = p->run;
+    const size_t width = r->shape.cols, count = feature_count(p);
+    const bool scored = p->scored && count < width;
+    const struct phy_product scores = {&set[0], r->gate, NULL, PHY_KERNEL_FUSED};
+    enum phy_status status = scored ? r->backend->ops->multiply(r->backend, &scores, 1, r->x, p->count) : PHY_OK;
+    for (size_t i = 0; i < count && !scored; i++)
+        r->features[i] = (uint32_t)(i * width / count);
+    for (size_t n = 0; n < p->count && status == PHY_OK; n++) {
+        if (scored)
+            choose_features(r, r->gate + n * width, count);
+        const struct phy_walk_product product = {.gate = &set[0],
+                                                 .up = &set[1],
+                                                 .down = &set[3],
+                                                 .gate_dots = scored ? r->gate + n * width : NULL,
+                                                 .activation = PHY_ACT_SILU,
+                                                 .features = r->features,
+                                                 .feature_count = count,
+                                                 .x = r->x + n * r->shape.rows,
+                                                 .y = r->y + n * r->shape.rows};
+        status = r->backend->ops->walk(r->backend, &product);
+    }
+    return status;
+}
+
 static enum phy_status run_once(const struct product_case *p, uint64_t turn)
 {
     struct run *r = p->run;
     const struct phy_weights *set = p->bank->weights + (p->cold ? turn % p->bank->copies : 0) * MATRICES;
+    if (p->top_k)
+        return run_walk(p, set);
     if (!r->ffn) {
         const struct phy_product product = {set, r->y, NULL, p->kernel};
         return r->backend->ops->multiply(r->backend, &product, 1, r->x, p->count);
@@ -186,6 +242,15 @@ static enum phy_status run_case(void *user, uint64_t turn)
     return status;
 }
 
+/* Of a matrix, what a case reads: a walk its features, and scores all of gate before. */
+static double share_read(const struct product_case *p, int matrix)
+{
+    if (!p->top_k)
+        return matrix < DENSE_MATRICES;
+    const double listed = (double)feature_count(p) / (double)p->run->shape.cols;
+    return matrix == 2 ? 0 : matrix == 0 && p->scored ? 1 : listed;
+}
+
 static void report(struct phy_bench_worker *w, const struct phy_bench_products *q, struct product_case *p,
                    struct phy_bench_case *c)
 {
@@ -193,13 +258,18 @@ static void report(struct phy_bench_worker *w, const struct phy_bench_products *
     char kernel[96];
     /* The device's name says the form already where it is the CPU's. */
     bool said = !p->form[0] || strstr(w->device, p->form) != NULL;
-    snprintf(kernel, sizeof kernel, "%s%s%s", kernel_names[p->kernel], said ? "" : ":", said ? "" : p->form);
-    double weights = (double)matrix_count(r) * r->shape.rows * r->shape.cols;
-    double set = 0;
+    if (p->top_k)
+        snprintf(kernel, sizeof kernel, "%s %u%s", p->scored ? "sparse" : "walk", p->top_k->value,
+                 p->top_k->percent ? "%" : "");
+    else
+        snprintf(kernel, sizeof kernel, "%s%s%s", kernel_names[p->kernel], said ? "" : ":", said ? "" : p->form);
+    double weights = 0, set = 0;
     for (int i = 0; i < matrix_count(r); i++) {
         size_t row_bytes = 0;
+        const double share = share_read(p, i);
         phy_weight_row_bytes(p->bank->type, matrix_cols(r, i), &row_bytes);
-        set += (double)row_bytes * (double)matrix_rows(r, i);
+        set += share * (double)row_bytes * (double)matrix_rows(r, i);
+        weights += share * r->shape.rows * r->shape.cols;
     }
     /* Activations are read and written once: x and y; an ffn's in between stay in the caches or the device. */
     double activations = (double)p->count * 4 * ((double)r->shape.rows + (r->ffn ? r->shape.rows : r->shape.cols));
@@ -220,32 +290,54 @@ static void report(struct phy_bench_worker *w, const struct phy_bench_products *
     phy_bench_report_case(w, &row, c);
 }
 
+enum { MAX_CASES = MAX_FORMATS * (KERNELS + 2 * PHY_BENCH_MAX_TOP_K) };
+
+/* What a bank is multiplied by: each kernel, then the walks. Returns how many cases. */
+static size_t list_cases(const struct phy_bench_products *q, struct run *r, const struct bank *bank, size_t count,
+                         bool cold, struct product_case *out)
+{
+    const struct product_case one = {.run = r, .bank = bank, .count = count, .cold = cold};
+    size_t n = 0;
+    for (int k = 0; k < KERNELS; k++) {
+        if (!r->backend->ops->offers(r->backend, (enum phy_product_kernel)k, bank->type))
+            continue;
+        out[n] = one;
+        out[n++].kernel = (enum phy_product_kernel)k;
+    }
+    for (size_t t = 0; t < q->top_k_count && r->backend->ops->walk; t++) {
+        if (!r->backend->ops->offers(r->backend, PHY_KERNEL_WALK, bank->type))
+            continue;
+        for (int scored = 0; scored < 2; scored++) {
+            out[n] = one;
+            out[n].kernel = PHY_KERNEL_WALK;
+            out[n].top_k = &q->top_k[t];
+            out[n++].scored = scored;
+        }
+    }
+    return n;
+}
+
 /* All types and kernels of one shape, number of rows and temperature, in turns. */
 static enum phy_status measure_group(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
                                      size_t count, bool cold, double budget_s)
 {
-    struct product_case products[MAX_FORMATS * KERNELS];
-    struct phy_bench_case *cases = phy_zalloc(MAX_FORMATS * KERNELS, sizeof *cases);
-    if (!cases)
-        return phy_fail_memory(w->host, "cases", sizeof *cases);
+    struct product_case *products = phy_zalloc(MAX_CASES, sizeof *products);
+    struct phy_bench_case *cases = phy_zalloc(MAX_CASES, sizeof *cases);
+    enum phy_status status = products && cases ? PHY_OK : phy_fail_memory(w->host, "cases", sizeof *cases);
     size_t n = 0;
-    for (size_t b = 0; b < r->bank_count; b++) {
-        for (int k = 0; k < KERNELS && r->banks[b].usable; k++) {
-            if (!r->backend->ops->offers(r->backend, (enum phy_product_kernel)k, r->banks[b].type))
-                continue;
-            products[n] = (struct product_case){
-                .run = r, .bank = &r->banks[b], .kernel = (enum phy_product_kernel)k, .count = count, .cold = cold};
-            cases[n] = (struct phy_bench_case){.user = &products[n], .run = run_case};
-            n++;
-        }
+    for (size_t b = 0; b < r->bank_count && status == PHY_OK; b++) {
+        if (r->banks[b].usable)
+            n += list_cases(q, r, &r->banks[b], count, cold, products + n);
     }
-    enum phy_status status = PHY_OK;
+    for (size_t i = 0; i < n; i++)
+        cases[i] = (struct phy_bench_case){.user = &products[i], .run = run_case};
     const struct phy_bench_plan plan = {
         .budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host, .beat = phy_bench_beat, .beat_user = w};
     if (n)
         status = phy_bench_measure(cases, n, &plan);
     for (size_t i = 0; i < n && status == PHY_OK; i++)
         report(w, q, &products[i], &cases[i]);
+    phy_free(products);
     phy_free(cases);
     return status;
 }
@@ -257,7 +349,9 @@ static bool reserve_activations(struct run *r, size_t count)
     r->gate = phy_alloc(all, sizeof(float));
     r->up = phy_alloc(all, sizeof(float));
     r->y = phy_alloc(all, sizeof(float));
-    if (!r->x || !r->gate || !r->up || !r->y)
+    r->score = phy_alloc(wide, 2 * sizeof(float));
+    r->features = phy_alloc(wide, sizeof *r->features);
+    if (!r->x || !r->gate || !r->up || !r->y || !r->score || !r->features)
         return false;
     uint64_t state = 7;
     for (size_t i = 0; i < all; i++)
@@ -274,6 +368,8 @@ static void run_close(struct run *r)
     phy_free(r->gate);
     phy_free(r->up);
     phy_free(r->y);
+    phy_free(r->score);
+    phy_free(r->features);
 }
 
 static void defer(struct run *r, const char *format)
@@ -366,7 +462,7 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
 static enum phy_status run_shape(struct phy_bench_worker *w, const struct phy_bench_products *q,
                                  struct phy_bench_shape shape, double budget_s, char *deferred)
 {
-    struct run r = {.shape = shape, .ffn = q->ffn, .pool = w->pool};
+    struct run r = {.shape = shape, .ffn = q->ffn, .walks = q->top_k_count > 0, .pool = w->pool};
     *deferred = 0;
     size_t most = 1, groups = q->x_row_count * ((size_t)q->cold + (size_t)q->warm);
     for (size_t i = 0; i < q->x_row_count; i++)
@@ -432,6 +528,7 @@ enum phy_status phy_bench_run_products(struct phy_bench_worker *w, bool ffn)
     struct phy_bench_shape shapes[PHY_BENCH_MAX_LIST];
     uint32_t rows[PHY_BENCH_MAX_LIST];
     const bool look = strcmp(job->op, "look") == 0;
+    struct phy_bench_top_k top_k[PHY_BENCH_MAX_TOP_K];
     struct phy_bench_products q = {.op = ffn ? "ffn" : "matmul", .ffn = ffn, .cold = job->cold, .warm = job->warm};
     const char *default_shapes = job->quick ? "640x2048" : look ? "2560x10240" : "640x2048,2560x10240,3584x18944";
     const char *default_rows = job->quick ? "1,8" : look ? "1,8" : "1,8,64,512";
@@ -440,10 +537,13 @@ enum phy_status phy_bench_run_products(struct phy_bench_worker *w, bool ffn)
         phy_bench_parse_shapes(job->shapes ? job->shapes : default_shapes, shapes, &q.shape_count, w->host);
     if (status == PHY_OK)
         status = phy_bench_parse_numbers(job->rows ? job->rows : default_rows, rows, &q.x_row_count, w->host);
+    if (status == PHY_OK && ffn && job->top_k)
+        status = phy_bench_parse_top_k(job->top_k, top_k, &q.top_k_count, w->host);
     if (status)
         return status;
     q.shapes = shapes;
     q.x_rows = rows;
+    q.top_k = top_k;
     q.budget_s = phy_bench_share(w, 1);
     return phy_bench_products_run(w, &q);
 }

@@ -17,7 +17,7 @@ static const struct member {
     {"op", offsetof(struct phy_bench_job, op)},           {"device", offsetof(struct phy_bench_job, device)},
     {"formats", offsetof(struct phy_bench_job, formats)}, {"shapes", offsetof(struct phy_bench_job, shapes)},
     {"rows", offsetof(struct phy_bench_job, rows)},       {"donor", offsetof(struct phy_bench_job, donor)},
-    {"scratch", offsetof(struct phy_bench_job, scratch)},
+    {"scratch", offsetof(struct phy_bench_job, scratch)}, {"top_k", offsetof(struct phy_bench_job, top_k)},
 };
 enum { TEXTS = sizeof texts / sizeof *texts };
 
@@ -116,6 +116,26 @@ enum phy_status phy_bench_parse_numbers(const char *text, uint32_t *numbers, siz
     }
     return phy_fail(host, PHY_ERR_USAGE, "numbers of rows are such as 1,8,512, at most %d, not '%.64s'",
                     PHY_BENCH_MAX_LIST, text);
+}
+
+enum phy_status phy_bench_parse_top_k(const char *text, struct phy_bench_top_k *out, size_t *count,
+                                      const struct phy_host *host)
+{
+    const char *at = text;
+    for (*count = 0; *count < PHY_BENCH_MAX_TOP_K; at++) {
+        struct phy_bench_top_k *k = &out[*count];
+        if (!take_number(&at, PHY_BENCH_MAX_SIDE, &k->value))
+            break;
+        k->percent = *at == '%';
+        at += k->percent;
+        if ((k->percent && k->value > 100) || (*at && *at != ','))
+            break;
+        ++*count;
+        if (!*at)
+            return PHY_OK;
+    }
+    return phy_fail(host, PHY_ERR_USAGE, "numbers of features are such as 25%%,512, at most %d, not '%.64s'",
+                    PHY_BENCH_MAX_TOP_K, text);
 }
 
 bool phy_bench_list_name(const char *list, size_t index, char out[32])

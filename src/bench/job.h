@@ -14,6 +14,7 @@ struct phy_bench_job {
     char *device;  /* one: "cpu:avx512", "vulkan:0" */
     char *formats; /* with commas; NULL: the op's own */
     char *shapes, *rows;
+    char *top_k;   /* of an ffn: features of walks */
     char *donor;   /* checkpoint or model directory; or NULL */
     char *scratch; /* directory for files that a measurement writes */
     uint32_t threads;
@@ -40,6 +41,15 @@ enum phy_status phy_bench_parse_shapes(const char *text, struct phy_bench_shape 
                                        const struct phy_host *host);
 enum phy_status phy_bench_parse_numbers(const char *text, uint32_t *numbers, size_t *count,
                                         const struct phy_host *host);
+/* Features of a walk: so many, or that share of all. */
+struct phy_bench_top_k {
+    uint32_t value;
+    bool percent;
+};
+enum { PHY_BENCH_MAX_TOP_K = 8 };
+/* "25%,512,100%". */
+enum phy_status phy_bench_parse_top_k(const char *text, struct phy_bench_top_k *out, size_t *count,
+                                      const struct phy_host *host);
 /* The index-th name of a list with commas, lower case, to out; false when there are not so many. */
 bool phy_bench_list_name(const char *list, size_t index, char out[32]);
 

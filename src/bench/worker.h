@@ -112,6 +112,8 @@ struct phy_bench_products {
     size_t shape_count;
     const uint32_t *x_rows;
     size_t x_row_count;
+    const struct phy_bench_top_k *top_k; /* of an ffn: walks, too */
+    size_t top_k_count;
     bool cold, warm;
     double budget_s;
 };

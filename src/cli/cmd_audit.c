@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "ffn_options.h"
 #include "physarium/audit.h"
 
 #ifndef PHY_AUDIT_DATA
@@ -15,7 +16,7 @@
 
 struct audit_options {
     struct phy_audit_params params;
-    const char *output, *junit, *html, *lock, *loosen;
+    const char *output, *junit, *html, *lock, *loosen, *q6k_order;
     bool no_bounds, no_oracle;
 };
 
@@ -100,8 +101,13 @@ static int show(const char *file, uint64_t worst, const struct phy_common_option
     return phy_finish_stdout(phy_status_exit_code(status));
 }
 
-static int check_audit(const struct audit_options *o, size_t positional, uint64_t threads)
+static int check_audit(struct audit_options *o, size_t positional, uint64_t threads)
 {
+    const int code = phy_parse_q6k_order("audit", o->q6k_order, &o->params.q6k_order);
+    if (code)
+        return code;
+    if (o->q6k_order && !o->params.store)
+        return phy_usage_error("audit", "--q6k-order is about a vindex: --ffn names one");
     if (positional != 1)
         return phy_usage_error("audit", "needs one model directory");
     if (threads > 4096)
@@ -130,6 +136,7 @@ static int run(int argc, char **argv)
     const struct phy_option options[] = {
         {.name = "--all", .kind = PHY_OPTION_FLAG, .target = &o.params.all},
         {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &o.params.store},
+        {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &o.q6k_order},
         {.name = "--paths", .kind = PHY_OPTION_TEXT, .target = &o.params.paths},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.params.device},
         {.name = "--against", .kind = PHY_OPTION_TEXT, .target = &o.params.against},
@@ -181,6 +188,7 @@ const struct phy_command cmd_audit = {
         "\n"
         "      --all             also the paths of stores in every scheme, which are made once in a cache\n"
         "      --ffn STORE       the paths of this store only\n"
+        "      --q6k-order ORDER  of a vindex whose Q6_K blocks do not tell it: pairs or ggml\n"
         "      --paths LIST      only these, with commas between\n"
         "      --device SPEC     cpu:ref, cpu:avx2, cpu:avx512, vulkan:N, vulkan:NAME, with commas between, or all\n"
         "                        (default: all)\n"

@@ -101,6 +101,7 @@ static int run(int argc, char **argv)
         {.name = "--format", .kind = PHY_OPTION_TEXT, .target = &o.params.formats},
         {.name = "--shape", .kind = PHY_OPTION_TEXT, .target = &o.params.shapes},
         {.name = "--rows", .kind = PHY_OPTION_TEXT, .target = &o.params.rows},
+        {.name = "--top-k", .kind = PHY_OPTION_TEXT, .target = &o.params.top_k},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
         {.name = "--cold", .kind = PHY_OPTION_FLAG, .target = &o.params.cold},
         {.name = "--warm", .kind = PHY_OPTION_FLAG, .target = &o.params.warm},
@@ -156,6 +157,7 @@ const struct phy_command cmd_bench = {
         "      --format LIST     of weights: bf16,q4_k ... (default: all that the device offers)\n"
         "      --shape LIST      3584x18944: hidden x intermediate of an ffn, else rows x columns\n"
         "      --rows LIST       rows of x: 1,8,512\n"
+        "      --top-k LIST      of ffn: the sparse path, too, with so many features: 25%,512\n"
         "      --threads N       CPU threads (default: all processors)\n"
         "      --cold            weights beyond the caches only\n"
         "      --warm            weights in the caches only (default: both)\n"

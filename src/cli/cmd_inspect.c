@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "ffn_options.h"
 #include "inspect_store.h"
 #include "physarium/physarium.h"
 
@@ -247,10 +248,13 @@ static void print_table(const struct report *report)
 
 static int run_inspect(int argc, char **argv)
 {
-    bool follow_symlinks = false, trust = false;
+    struct phy_ffn_store_params store = {0};
+    const char *q6k_order = NULL;
+    bool follow_symlinks = false;
     const struct phy_option options[] = {
         {.name = "--follow-symlinks", .kind = PHY_OPTION_FLAG, .target = &follow_symlinks},
-        {.name = "--trust", .kind = PHY_OPTION_FLAG, .target = &trust},
+        {.name = "--trust", .kind = PHY_OPTION_FLAG, .target = &store.trust},
+        {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &q6k_order},
         {.name = NULL},
     };
     struct phy_common_options common = {0};
@@ -263,10 +267,17 @@ static int run_inspect(int argc, char **argv)
         return exit_code;
     if (count == 0)
         return phy_usage_error(cmd_inspect.name, "which checkpoint? physarium inspect PATH");
+    exit_code = phy_parse_q6k_order(cmd_inspect.name, q6k_order, &store.q6k_order);
+    if (exit_code)
+        return exit_code;
+    const bool is_store = phy_is_store(report.path);
+    if (q6k_order && !is_store)
+        return phy_usage_error(cmd_inspect.name, "--q6k-order is about a vindex");
 
     phy_terminal_open(&terminal, common.quiet);
-    if (phy_is_store(report.path)) {
-        enum phy_status found = phy_inspect_store(report.path, trust, common.json, &terminal.host);
+    store.host = &terminal.host;
+    if (is_store) {
+        enum phy_status found = phy_inspect_store(report.path, &store, common.json);
         phy_terminal_close(&terminal);
         return phy_finish_stdout(phy_status_exit_code(found));
     }
@@ -293,7 +304,7 @@ const struct phy_command cmd_inspect = {
     .run = run_inspect,
     .summary = "check a checkpoint and list its tensors",
     .help =
-        "usage: physarium inspect PATH [--json] [--follow-symlinks] [--trust]\n"
+        "usage: physarium inspect PATH [--json] [--follow-symlinks] [--trust] [--q6k-order ORDER]\n"
         "\n"
         "Check a checkpoint by every rule, without reading its tensors' data, and list what is in it: names, types,\n"
         "shapes, sizes, and which tensors surgery would touch. PATH is a directory with model.safetensors or with\n"
@@ -304,6 +315,7 @@ const struct phy_command cmd_inspect = {
         "  --json             print an object with an array of tensors, in data order\n"
         "  --follow-symlinks  allow links to files outside the directory\n"
         "  --trust            of a store: do not read the matrices to check their digests\n"
+        "  --q6k-order ORDER  of a vindex whose Q6_K blocks do not tell it: pairs or ggml\n"
         "  -q, --quiet        no notes\n"
         "\n"
         "Exit codes: 0 good (warnings included), 2 usage, 3 unreadable, 4 malformed or incomplete, 5 unsupported,\n"

@@ -8,12 +8,28 @@ static bool asks_for_path(const struct phy_ffn_options *o)
     return o->store || o->path || o->features || o->device_memory;
 }
 
-int phy_ffn_options_check(const char *command, const struct phy_ffn_options *o)
+int phy_parse_q6k_order(const char *command, const char *text, enum phy_q6k_order *out)
 {
+    *out = !text                        ? PHY_Q6K_TOLD_BY_CODES
+           : strcmp(text, "pairs") == 0 ? PHY_Q6K_PAIRS
+           : strcmp(text, "ggml") == 0  ? PHY_Q6K_GGML
+                                        : PHY_Q6K_TOLD_BY_CODES;
+    return text && *out == PHY_Q6K_TOLD_BY_CODES
+               ? phy_usage_error(command, "--q6k-order takes pairs or ggml, not '%.64s'", text)
+               : 0;
+}
+
+int phy_ffn_options_check(const char *command, struct phy_ffn_options *o)
+{
+    const int code = phy_parse_q6k_order(command, o->q6k_order, &o->order);
+    if (code)
+        return code;
     if (o->fallback && strcmp(o->fallback, "cpu") != 0)
         return phy_usage_error(command, "--fallback takes cpu, not '%.64s'", o->fallback);
     if (o->trust && !o->store)
         return phy_usage_error(command, "--trust is about a store: --ffn names one");
+    if (o->order && !o->store)
+        return phy_usage_error(command, "--q6k-order is about a vindex: --ffn names one");
     if (o->features > UINT32_MAX)
         return phy_usage_error(command, "--features: no layer has %llu", (unsigned long long)o->features);
     if (o->features && !o->store && !o->path)
@@ -37,7 +53,8 @@ enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_m
     enum phy_status status = PHY_OK;
     if (o->store)
         status =
-            phy_ffn_store_open(&out->store, o->store, &(struct phy_ffn_store_params){.trust = o->trust, .host = host});
+            phy_ffn_store_open(&out->store, o->store,
+                               &(struct phy_ffn_store_params){.trust = o->trust, .q6k_order = o->order, .host = host});
     if (status == PHY_OK)
         status = phy_model_open(&out->model, source->path,
                                 &(struct phy_model_params){.device = device,

@@ -10,9 +10,10 @@
 #include "physarium/ffn.h"
 
 struct phy_ffn_options {
-    const char *store, *path, *fallback;
+    const char *store, *path, *fallback, *q6k_order;
     uint64_t features, device_memory;
     bool trust, no_tune;
+    enum phy_q6k_order order; /* of q6k_order, once it was checked */
 };
 
 /* Rows of a command's table; `o` is a struct phy_ffn_options. */
@@ -23,6 +24,7 @@ struct phy_ffn_options {
         {.name = "--device-memory", .kind = PHY_OPTION_BYTES, .target = &(o).device_memory},                           \
         {.name = "--fallback", .kind = PHY_OPTION_TEXT, .target = &(o).fallback},                                      \
         {.name = "--no-tune", .kind = PHY_OPTION_FLAG, .target = &(o).no_tune},                                        \
+        {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &(o).q6k_order},                                    \
     {                                                                                                                  \
         .name = "--trust", .kind = PHY_OPTION_FLAG, .target = &(o).trust                                               \
     }
@@ -35,10 +37,14 @@ struct phy_ffn_options {
     "      --device-memory BYTES  FFN layers beyond it run on the CPU: 8GB, 512MiB\n"                                  \
     "      --fallback cpu    a device that is lost hands over to the CPU\n"                                            \
     "      --no-tune         take fixed tiles on a Vulkan device, measure none; no bit depends on it\n"                \
-    "      --trust           do not check the store's digests, nor that it was made of this model\n"
+    "      --trust           do not check the store's digests, nor that it was made of this model\n"                   \
+    "      --q6k-order ORDER  of a vindex whose Q6_K blocks do not tell it: pairs or ggml\n"
+
+/* What --q6k-order says, NULL where it was not given. 0, or the exit code after a sentence. */
+int phy_parse_q6k_order(const char *command, const char *text, enum phy_q6k_order *out);
 
 /* 0, or the exit code after a sentence about options that do not go together. */
-int phy_ffn_options_check(const char *command, const struct phy_ffn_options *options);
+int phy_ffn_options_check(const char *command, struct phy_ffn_options *options);
 
 /* The model of a command with the path of its options, if there are any. */
 struct phy_ffn_model {

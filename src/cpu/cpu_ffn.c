@@ -57,6 +57,10 @@ static enum phy_status run_gate(struct cpu_matmul *cpu, const struct phy_ffn_pro
             phy_cpu_reserve(cpu, &cpu->pairs, phy_pool_threads(cpu->pool) * product->count, 2 * share * sizeof(float));
     if (status == PHY_OK)
         status = phy_cpu_prepare(cpu, product->kernel, product->x, product->count, first->cols, &input);
+    if (status == PHY_OK)
+        status = phy_cpu_prepare_weights(cpu, first, &input);
+    if (status == PHY_OK && !product->gate_up)
+        status = phy_cpu_prepare_weights(cpu, product->up, &input);
     if (status != PHY_OK)
         return status;
     phy_cpu_ran(cpu, product->kernel, first->type);
@@ -80,6 +84,8 @@ enum phy_status phy_cpu_ffn(struct phy_matmul_backend *backend, const struct phy
         status = run_gate(cpu, product, down->cols, gated);
     if (status == PHY_OK)
         status = phy_cpu_prepare(cpu, product->kernel, gated, product->count, down->cols, &input);
+    if (status == PHY_OK)
+        status = phy_cpu_prepare_weights(cpu, down, &input);
     if (status == PHY_OK)
         phy_cpu_multiply(cpu, down, &input, NULL, product->y);
     return status;
@@ -105,7 +111,10 @@ static void run_scores(void *user, size_t index, unsigned worker)
     const size_t begin = index * job->share, left = p->feature_count - begin;
     const size_t count = left < job->share ? left : job->share;
     (void)worker;
-    job->cpu->walk->dots(&job->gate, p->features + begin, count, p->x, job->activations + begin);
+    for (size_t i = begin; i < begin + count && p->gate_dots; i++)
+        job->activations[i] = p->gate_dots[p->features[i]];
+    if (!p->gate_dots)
+        job->cpu->walk->dots(&job->gate, p->features + begin, count, p->x, job->activations + begin);
     job->cpu->walk->dots(&job->up, p->features + begin, count, p->x, job->ups + begin);
     job->cpu->activation->gate(p->activation, job->activations + begin, job->ups + begin, count);
 }
@@ -148,7 +157,8 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
                            .activations = cpu->list.data};
     job.ups = job.activations + listed;
     job.features = (uint32_t *)(job.ups + listed);
-    phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
+    if (!product->gate_dots)
+        phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->up->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->down->type);
     job.share = phy_cpu_share(cpu, listed, true);

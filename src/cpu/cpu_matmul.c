@@ -59,20 +59,28 @@ static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input 
     return PHY_OK;
 }
 
+/* Rows that each worker decodes at a time; they begin on a line of their own. */
+static enum phy_status reserve_decoded(struct cpu_matmul *cpu, size_t rows, size_t cols)
+{
+    cpu->decoded_stride = (rows * cols * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return phy_cpu_reserve(cpu, &cpu->decoded, phy_pool_threads(cpu->pool), cpu->decoded_stride);
+}
+
 enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
                                 size_t cols, struct cpu_input *input)
 {
     const bool few = phy_cpu_few(cpu, kernel, count);
+    const size_t rows = few ? DECODED_ROWS_FEW : DECODED_ROWS;
     *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols, .few = few};
     if (kernel == PHY_KERNEL_INT8)
         return prepare_rounded(cpu, input);
-    if (kernel != PHY_KERNEL_DEQUANT)
-        return PHY_OK;
-    /* A worker's rows begin on a line of their own. */
-    size_t rows = few ? DECODED_ROWS_FEW : DECODED_ROWS;
-    size_t stride = (rows * cols * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    cpu->decoded_stride = stride;
-    return phy_cpu_reserve(cpu, &cpu->decoded, phy_pool_threads(cpu->pool), stride);
+    return kernel == PHY_KERNEL_DEQUANT ? reserve_decoded(cpu, rows, cols) : PHY_OK;
+}
+
+enum phy_status phy_cpu_prepare_weights(struct cpu_matmul *cpu, const struct phy_weights *w,
+                                        const struct cpu_input *input)
+{
+    return phy_weight_is_bitmap(w->type) && !input->few ? reserve_decoded(cpu, DECODED_ROWS, w->cols) : PHY_OK;
 }
 
 /* ---- some rows, by one worker ---- */
@@ -113,6 +121,31 @@ static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matm
     }
 }
 
+/* Few rows of x on the bitmap itself; for many, rows are decoded and multiplied as float32. */
+static void multiply_bitmap(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
+                            size_t begin, size_t end, unsigned worker, float *y, size_t y_stride)
+{
+    struct phy_bitmap_product product = {.x = input->x, .count = input->count, .y = y, .y_stride = y_stride};
+    phy_bitmap_view(&product.w, w->type, w->data, w->rows, w->cols); /* it was checked: no overflow */
+    if (input->few) {
+        cpu->bitmap->matvec(&product, begin, end);
+        return;
+    }
+    float *decoded = (float *)((char *)cpu->decoded.data + worker * cpu->decoded_stride);
+    for (size_t r = begin; r < end; r += DECODED_ROWS) {
+        const struct phy_matmul part = {.w = decoded,
+                                        .type = PHY_WEIGHT_F32,
+                                        .rows = end - r < DECODED_ROWS ? end - r : DECODED_ROWS,
+                                        .cols = w->cols,
+                                        .x = input->x,
+                                        .count = input->count,
+                                        .y = y + r - begin,
+                                        .y_stride = y_stride};
+        cpu->bitmap->decode(&product.w, r, r + part.rows, decoded);
+        multiply_floats(cpu, &part, worker);
+    }
+}
+
 static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8_matmul *product, unsigned worker)
 {
     if (phy_cpu_few(cpu, PHY_KERNEL_INT8, product->x->count))
@@ -125,6 +158,10 @@ void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weight
                            size_t begin, size_t end, unsigned worker, float *y, size_t y_stride)
 {
     size_t row_bytes = 0;
+    if (phy_weight_is_bitmap(w->type)) {
+        multiply_bitmap(cpu, w, input, begin, end, worker, y, y_stride);
+        return;
+    }
     phy_weight_row_bytes(w->type, w->cols, &row_bytes); /* the matrix is in memory: no overflow */
     const void *data = (const char *)w->data + begin * row_bytes;
     if (input->kernel == PHY_KERNEL_INT8) {
@@ -147,6 +184,7 @@ void phy_cpu_ran(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, e
 {
     const char *form = kernel == PHY_KERNEL_INT8                                      ? cpu->int8->name
                        : kernel == PHY_KERNEL_WALK                                    ? cpu->walk->name
+                       : phy_weight_is_bitmap(type)                                   ? cpu->bitmap->name
                        : kernel == PHY_KERNEL_FUSED && type >= PHY_WEIGHT_FLOAT_COUNT ? cpu->block->name
                                                                                       : cpu->form->name;
     phy_kernel_ran(&cpu->base, kernel, type, form);
@@ -223,6 +261,8 @@ void phy_cpu_multiply(const struct cpu_matmul *cpu, const struct phy_weights *w,
 static bool offers(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type)
 {
     (void)backend;
+    if (phy_weight_is_bitmap(type))
+        return kernel == PHY_KERNEL_FUSED;
     return type < PHY_WEIGHT_TYPE_COUNT && (kernel != PHY_KERNEL_INT8 || phy_int8_offers(type));
 }
 
@@ -250,6 +290,8 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
             run_parts(&job);
         if (input.kernel != products[i].kernel)
             status = phy_cpu_prepare(cpu, products[i].kernel, x, count, products[i].w->cols, &input);
+        if (status == PHY_OK)
+            status = phy_cpu_prepare_weights(cpu, products[i].w, &input);
         if (status != PHY_OK)
             return status;
         add_part(&job, products[i].w, products[i].bias, products[i].y);
@@ -284,10 +326,12 @@ static void choose_forms(struct cpu_matmul *cpu, const struct phy_matmul_variant
 {
     struct phy_cpu_features allowed = variant->needs;
     allowed.avx512_vnni = allowed.avx512 && have->avx512_vnni;
+    allowed.avx512_vbmi2 = allowed.avx512 && have->avx512_vbmi2;
     cpu->form = variant;
     cpu->block = phy_block_matmul_variant_best(&allowed);
     cpu->int8 = phy_int8_matmul_variant_best(&allowed);
     cpu->walk = phy_walk_variant_best(&allowed);
+    cpu->bitmap = phy_bitmap_variant_best(&allowed);
     cpu->activation = phy_activation_variant_named(variant->name);
 }
 
@@ -298,6 +342,7 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
                                                       .offers = offers,
                                                       .multiply = multiply,
                                                       .ffn = phy_cpu_ffn,
+                                                      .walk_takes_gate_dots = true,
                                                       .walk = phy_cpu_walk,
                                                       .destroy = destroy};
     struct phy_cpu_features have = phy_cpu_detect();

@@ -6,6 +6,7 @@
 #include "backend/matmul_backend.h"
 #include "base/pool.h"
 #include "kernels/activation.h"
+#include "kernels/bitmap_matmul.h"
 #include "kernels/block_matmul.h"
 #include "kernels/int8_matmul.h"
 #include "kernels/walk.h"
@@ -24,6 +25,7 @@ struct cpu_matmul {
     const struct phy_block_matmul_variant *block;
     const struct phy_int8_matmul_variant *int8;
     const struct phy_walk_variant *walk;
+    const struct phy_bitmap_variant *bitmap;
     const struct phy_activation_variant *activation;
     struct phy_pool *pool;
     float *panels;                         /* (threads, PHY_MATMUL_PANEL_BYTES) */
@@ -49,6 +51,10 @@ struct cpu_input {
 /* Make room for products of this kernel, and round x if it is INT8. The input is valid until the next is prepared. */
 enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
                                 size_t cols, struct cpu_input *input);
+
+/* And room for what products with w need: after the input is prepared, before they run. */
+enum phy_status phy_cpu_prepare_weights(struct cpu_matmul *cpu, const struct phy_weights *w,
+                                        const struct cpu_input *input);
 
 /* What a call must not be asked for is a sentence and PHY_ERR_UNSUPPORTED. */
 enum phy_status phy_cpu_check_offer(const struct cpu_matmul *cpu, enum phy_product_kernel kernel,

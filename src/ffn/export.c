@@ -84,6 +84,8 @@ static enum phy_status check_options(struct phy_export *run)
         return phy_fail(run->host, PHY_ERR_USAGE, "export needs a donor, and a GGUF file or a vindex to make");
     if (params->store && params->scheme)
         return phy_fail(run->host, PHY_ERR_USAGE, "a store or a scheme, not both");
+    if (params->q6k_order && !params->vindex)
+        return phy_fail(run->host, PHY_ERR_USAGE, "an order of Q6_K is of a vindex: GGUF has but one");
     run->scheme = params->scheme ? phy_store_scheme_named(params->scheme) : NULL;
     if (params->scheme && !run->scheme)
         return phy_fail(run->host, PHY_ERR_USAGE, "no scheme \"%.64s\"; there are %s", params->scheme,

@@ -16,8 +16,7 @@
 #include "base/io.h"
 #include "base/json_write.h"
 #include "base/log.h"
-#include "ffn/export_run.h"
-#include "ffn/quantize_run.h"
+#include "ffn/export_vindex.h"
 #include "ffn/vindex.h"
 
 enum { FILES_MAX = 3, WIDE = 256 };
@@ -70,27 +69,84 @@ static const struct vindex_form forms[] = {
       {"down_features_fp8.bin", {{PHY_MATRIX_DOWN_BY_FEATURE, PHY_WEIGHT_FP8}}, 1}}},
 };
 
-static enum phy_status choose_form(const struct phy_export *run, const struct vindex_form **out)
+/* ---- which form ---- */
+
+static enum phy_status check_sizes(const struct phy_export *run, const struct vindex_form *form)
 {
     const struct phy_model_config *c = &run->donor.config;
-    const char *scheme = run->params->scheme ? run->params->scheme : "f32";
-    *out = NULL;
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (strcmp(forms[i].scheme, scheme) == 0)
-            *out = &forms[i];
-    }
-    if (!*out)
-        return phy_fail(run->host, PHY_ERR_UNSUPPORTED, "scheme %s: a vindex is written as f32, q4_k or fp4", scheme);
-    if ((*out)->fp4 && c->hidden_size % WIDE)
+    if (form->fp4 && c->hidden_size % WIDE)
         return phy_fail(run->host, PHY_ERR_UNSUPPORTED,
                         "hidden size %u: a vindex holds FP4 only of multiples of %d; our own store pads",
                         c->hidden_size, WIDE);
-    if (strcmp((*out)->scheme, "q4_k") == 0 && (c->hidden_size % WIDE || c->intermediate_size % WIDE))
+    if (strcmp(form->scheme, "q4_k") == 0 && (c->hidden_size % WIDE || c->intermediate_size % WIDE))
         return phy_fail(run->host, PHY_ERR_UNSUPPORTED,
                         "sizes %u and %u: readers of a vindex misread Q4_K unless both are multiples of %d; our own "
                         "store pads",
                         c->hidden_size, c->intermediate_size, WIDE);
     return PHY_OK;
+}
+
+/* Down of the k-quants, whose only matrix that a store holds in another format is encoded anew. */
+static bool encoded_anew(const struct vindex_form *form, enum phy_matrix_kind kind)
+{
+    return kind == PHY_MATRIX_DOWN && form->files[0].parts[2].type == PHY_WEIGHT_Q4_K;
+}
+
+/* What the form wants of every layer, the store must have. */
+static enum phy_status check_store(const struct phy_export *run, const struct vindex_form *form)
+{
+    const struct phy_ffn_store *store = run->store;
+    for (uint32_t layer = 0; layer < store->layer_count; layer++) {
+        if (!store->layers[layer].present)
+            return phy_fail(run->host, PHY_ERR_UNSUPPORTED,
+                            "%s: lacks layer %u: a vindex holds every layer, in one form", store->label, layer);
+    }
+    for (unsigned f = 0; f < form->file_count; f++) {
+        for (unsigned p = 0; p < form->files[f].part_count; p++) {
+            const enum phy_matrix_kind kind = form->files[f].parts[p].kind;
+            const enum phy_weight_type type = form->files[f].parts[p].type;
+            if (!phy_vindex_stored(store, 0, kind, type) && !encoded_anew(form, kind))
+                return phy_fail(run->host, PHY_ERR_UNSUPPORTED,
+                                "%s: layout %s: a vindex has %s in %s, whose blocks cannot be turned; quantize with "
+                                "--layout %s",
+                                store->label, phy_store_layout_name(store->layout), phy_matrix_kind_name(kind),
+                                phy_weight_format(type)->name,
+                                kind == PHY_MATRIX_DOWN_BY_FEATURE ? "by_feature" : "interleaved");
+        }
+    }
+    return PHY_OK;
+}
+
+static enum phy_status choose_form(const struct phy_export *run, struct vindex_form *out)
+{
+    const struct phy_ffn_store *store = run->store;
+    const char *scheme = run->scheme ? run->scheme->name : "f32";
+    const struct vindex_form *found = NULL;
+    const bool floats = store && store->known->types[PHY_FFN_DOWN] < PHY_WEIGHT_FLOAT_COUNT;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (strcmp(forms[i].scheme, floats ? "f32" : scheme) == 0)
+            found = &forms[i];
+    }
+    if (!found)
+        return phy_fail(run->host, PHY_ERR_UNSUPPORTED,
+                        store ? "scheme %s: a vindex holds stores of f32, f16, bf16, q4_k and fp4"
+                              : "scheme %s: a vindex is written as f32, q4_k or fp4",
+                        scheme);
+    *out = *found;
+    const bool kquant = found->files[0].part_count == 3;
+    if (run->params->q6k_order && !(store && kquant))
+        return phy_fail(run->host, PHY_ERR_USAGE, "an order of Q6_K is of a vindex from a q4_k store");
+    if (run->params->q6k_order)
+        out->files[0].parts[2].type = PHY_WEIGHT_Q6_K;
+    if (floats && store->known->types[PHY_FFN_GATE] == PHY_WEIGHT_F16)
+        out->files[0].parts[0].type = PHY_WEIGHT_F16; /* gates only: features are always f32 */
+    enum phy_status status = check_sizes(run, out);
+    if (status == PHY_OK && store)
+        status = check_store(run, out);
+    if (status == PHY_OK && store && kquant && !run->params->q6k_order)
+        phy_note(run->host, "down is encoded anew as Q4_K, which every reader takes for the same; --q6k-order pairs or "
+                            "ggml keeps the store's Q6_K");
+    return status;
 }
 
 /* ---- JSON files ---- */
@@ -166,7 +222,9 @@ static enum phy_status write_index(const struct phy_export *run, const struct vi
 {
     const struct phy_model_config *c = &run->donor.config;
     const bool gemma = c->architecture == PHY_ARCH_GEMMA3;
-    const uint64_t length = 4 * (uint64_t)c->hidden_size * c->intermediate_size;
+    /* Of gate_vectors.bin, which is the first file where there is one. */
+    const enum phy_weight_type gates = form->files[0].parts[0].type == PHY_WEIGHT_F16 ? PHY_WEIGHT_F16 : PHY_WEIGHT_F32;
+    const uint64_t length = phy_weight_float_bytes(gates) * (uint64_t)c->hidden_size * c->intermediate_size;
     char scale[PHY_JSON_NUMBER_BYTES];
     struct json_file file;
     enum phy_status status = open_json(run, PHY_STORE_INDEX, &file);
@@ -184,7 +242,7 @@ static enum phy_status write_index(const struct phy_export *run, const struct vi
     phy_jsonw_member_raw(json, "embed_scale",
                          phy_jsonw_double(scale, gemma ? (double)sqrtf((float)c->hidden_size) : 1.0));
     member_u64(json, "down_top_k", 0);
-    phy_jsonw_member_text(json, "dtype", "f32");
+    phy_jsonw_member_text(json, "dtype", phy_weight_format(gates)->name);
     phy_jsonw_member_text(json, "quant", form->quant);
     phy_jsonw_member_text(json, "extract_level", "browse");
     phy_jsonw_member_bool(json, "has_model_weights", false);
@@ -221,7 +279,7 @@ static enum phy_status write_manifest(const struct phy_export *run, const struct
         phy_jsonw_u64(file.json, jobs[i].rows);
         phy_jsonw_u64(file.json, jobs[i].cols); /* multiples of 256: padded to themselves */
         phy_jsonw_close(file.json, ']');
-        phy_jsonw_member_text(file.json, "format", "Q4_K");
+        phy_jsonw_member_text(file.json, "format", jobs[i].type == PHY_WEIGHT_Q4_K ? "Q4_K" : "Q6_K");
         member_u64(file.json, "offset", jobs[i].offset);
         member_u64(file.json, "length", jobs[i].bytes);
         phy_jsonw_close(file.json, '}');
@@ -267,7 +325,9 @@ static enum phy_status write_data(struct phy_export *run, struct phy_quantize *e
     if (status == PHY_OK)
         status = phy_output_open_file(&run->output, file->name, bytes, &fd);
     for (size_t i = 0; i < count && status == PHY_OK; i++)
-        status = phy_quantize_encode(encoder, &jobs[i], fd);
+        status = run->store && phy_vindex_stored(run->store, jobs[i].layer, jobs[i].kind, jobs[i].type)
+                     ? phy_vindex_copy(run, encoder, &jobs[i], file->name, fd)
+                     : phy_quantize_encode(encoder, &jobs[i], fd);
     if (status == PHY_ERR_INTERRUPTED)
         status = phy_fail(run->host, status, "%s: interrupted; nothing is kept", run->output.path);
     int error = status == PHY_OK ? phy_fsync(fd) : 0;
@@ -299,6 +359,8 @@ static enum phy_status write_all(struct phy_export *run, const struct vindex_for
     enum phy_status status = PHY_OK;
     for (unsigned f = 0; f < form->file_count && status == PHY_OK; f++)
         status = write_data(run, encoder, &form->files[f]);
+    if (status == PHY_OK && run->store && phy_ffn_store_torn(run->store))
+        status = phy_fail(run->host, PHY_ERR_IO, "%s: a file became shorter while it was read", run->store->label);
     if (status == PHY_OK)
         status = phy_checkpoint_unchanged(run->donor.checkpoint);
     if (status == PHY_OK)
@@ -311,7 +373,8 @@ static enum phy_status read_back(const struct phy_export *run)
 {
     struct phy_ffn_store *store;
     enum phy_status status =
-        phy_ffn_store_open(&store, run->output.partial_path, &(struct phy_ffn_store_params){.host = run->host});
+        phy_ffn_store_open(&store, run->output.partial_path,
+                           &(struct phy_ffn_store_params){.q6k_order = run->params->q6k_order, .host = run->host});
     phy_ffn_store_close(&store);
     return status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED ? PHY_ERR_INTERNAL : status;
 }
@@ -335,21 +398,20 @@ static bool is_vindex(int dir_fd)
 
 struct vindex_making {
     struct phy_export *run;
-    const struct vindex_form *form;
+    struct vindex_form form;
 };
 
 static enum phy_status make_files(void *user)
 {
     const struct vindex_making *making = user;
-    enum phy_status status = write_all(making->run, making->form);
+    enum phy_status status = write_all(making->run, &making->form);
     return status == PHY_OK ? read_back(making->run) : status;
 }
 
 enum phy_status phy_export_vindex(struct phy_export *run)
 {
     struct vindex_making making = {.run = run};
-    if (run->store)
-        return phy_fail(run->host, PHY_ERR_UNSUPPORTED, "a vindex is written from the donor: give --scheme, no store");
+    const char *protect[2] = {run->params->donor, run->params->store};
     enum phy_status status = choose_form(run, &making.form);
     if (status != PHY_OK)
         return status;
@@ -358,8 +420,8 @@ enum phy_status phy_export_vindex(struct phy_export *run)
                                                           .force = run->params->force,
                                                           .without_reports = true,
                                                           .may_replace = is_vindex,
-                                                          .protect = &run->params->donor,
-                                                          .protect_count = 1,
+                                                          .protect = protect,
+                                                          .protect_count = run->store ? 2 : 1,
                                                           .host = run->host},
                               make_files, &making);
 }

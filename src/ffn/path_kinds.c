@@ -6,6 +6,7 @@
 #include "ffn/path_parts.h"
 
 #define BIT(type) (UINT32_C(1) << (type))
+#define BITMAPS (BIT(PHY_WEIGHT_BITMAP_BF16) | BIT(PHY_WEIGHT_BITMAP_F16) | BIT(PHY_WEIGHT_BITMAP_F32))
 #define FLOATS (BIT(PHY_WEIGHT_BF16) | BIT(PHY_WEIGHT_F16) | BIT(PHY_WEIGHT_F32))
 #define ALL_OF(types) .gate_types = (types), .up_types = (types), .down_types = (types)
 #define Q4_K_MOSTLY                                                                                                    \
@@ -22,10 +23,10 @@ static const struct path_rule rules[] = {
      ALL_OF(FLOATS),
      .mixed = true,
      .widened = true,
-     .quality = 12},
-    {{"full_mmap", "exact"}, PATH_DENSE, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .mixed = true, .quality = 9},
-    {{"interleaved", "exact"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .quality = 10},
-    {{"sparse", "exact"}, PATH_LISTED, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .mixed = true, .quality = 11},
+     .quality = 13},
+    {{"full_mmap", "exact"}, PATH_DENSE, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .mixed = true, .quality = 10},
+    {{"interleaved", "exact"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .quality = 11},
+    {{"sparse", "exact"}, PATH_LISTED, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .mixed = true, .quality = 12},
     {{"interleaved_q8_0", "quantised"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(BIT(PHY_WEIGHT_Q8_0)), .quality = 8},
     {{"interleaved_q6_K", "quantised"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(BIT(PHY_WEIGHT_Q6_K)), .quality = 6},
     {{"interleaved_q4_0", "quantised"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(BIT(PHY_WEIGHT_Q4_0)), .quality = 3},
@@ -42,6 +43,7 @@ static const struct path_rule rules[] = {
      .mixed = true,
      .quality = 5},
     {{"mxfp4_storage", "fp4"}, PATH_STORED, PHY_KERNEL_FUSED, ALL_OF(BIT(PHY_WEIGHT_MXFP4)), .quality = 4},
+    {{"bitmap", "exact"}, PATH_STORED, PHY_KERNEL_FUSED, ALL_OF(BITMAPS), .mixed = true, .quality = 9},
 };
 enum { RULES = sizeof rules / sizeof *rules };
 
@@ -76,6 +78,7 @@ const char *const *phy_ffn_path_names(void)
         "fp8_storage",
         "fp4_storage:sparse",
         "mxfp4_storage",
+        "bitmap",
     };
     return names;
 }

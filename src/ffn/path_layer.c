@@ -5,11 +5,23 @@
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "ffn/path_parts.h"
+#include "quant/bitmap.h"
 
 static size_t row_bytes(const struct phy_weights *w)
 {
     size_t bytes = 0;
     phy_weight_row_bytes(w->type, w->cols, &bytes); /* fits: the matrix was mapped, or made here */
+    return bytes;
+}
+
+static uint64_t matrix_bytes(const struct phy_weights *w)
+{
+    struct phy_bitmap bitmap;
+    uint64_t bytes = 0;
+    if (!phy_weight_is_bitmap(w->type))
+        return (uint64_t)w->rows * row_bytes(w);
+    if (phy_bitmap_view(&bitmap, w->type, w->data, w->rows, w->cols))
+        phy_bitmap_bytes(&bitmap, phy_bitmap_first(&bitmap, w->rows), &bytes);
     return bytes;
 }
 
@@ -208,6 +220,6 @@ uint64_t phy_path_layer_bytes(const struct path_layer *layer)
     const struct phy_weights *all[] = {&layer->gate, &layer->up, &layer->gate_up, &layer->down};
     uint64_t bytes = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        bytes += all[i]->data ? (uint64_t)all[i]->rows * row_bytes(all[i]) : 0;
+        bytes += all[i]->data ? matrix_bytes(all[i]) : 0;
     return bytes;
 }

@@ -27,6 +27,11 @@ void phy_quantize_file_name(uint32_t file, char out[PHY_QUANTIZE_FILE_BYTES])
 
 /* ---- what is asked for ---- */
 
+static bool is_bitmap(const struct phy_quantize *run)
+{
+    return phy_weight_is_bitmap(run->scheme->types[PHY_FFN_GATE]);
+}
+
 static enum phy_status read_options(struct phy_quantize *run)
 {
     const struct phy_quantize_params *params = run->params;
@@ -41,10 +46,13 @@ static enum phy_status read_options(struct phy_quantize *run)
     if (params->layout && !phy_store_layout_named(params->layout, &run->layout))
         return phy_fail(host, PHY_ERR_USAGE, "no layout \"%.64s\"; there are split, interleaved, by_feature",
                         params->layout);
+    const bool bitmap = is_bitmap(run);
+    if (bitmap && run->layout != PHY_LAYOUT_SPLIT)
+        return phy_fail(host, PHY_ERR_USAGE, "scheme bitmap: its rows have no fixed length; the layout is split");
     if (!phy_store_layout_allowed(run->scheme, run->layout))
         return phy_fail(host, PHY_ERR_USAGE, "scheme %s has gate and up in two formats: they cannot be interleaved",
                         run->scheme->name);
-    for (size_t s = 0; s < PHY_FFN_SOURCE_COUNT; s++) {
+    for (size_t s = 0; s < PHY_FFN_SOURCE_COUNT && !bitmap; s++) {
         const struct phy_quant_format *format = phy_weight_format(run->scheme->types[s]);
         if (!format->encode)
             return phy_fail(host, PHY_ERR_UNSUPPORTED, "scheme %s: there is no encoder for %s", run->scheme->name,
@@ -98,11 +106,14 @@ static enum phy_status plan_layer(struct phy_quantize *run, uint32_t layer)
             .layer = layer, .kind = kinds[k], .type = phy_store_matrix_type(run->scheme, kinds[k])};
         phy_store_matrix_shape(job->kind, run->donor.config.hidden_size, run->donor.config.intermediate_size,
                                &job->rows, &job->cols);
-        if (!phy_weight_row_bytes(job->type, job->cols, &job->row_bytes) ||
-            !phy_mul_u64(job->row_bytes, job->rows, &job->bytes))
-            return phy_fail(run->host, PHY_ERR_LIMIT, "%s: layer %u: a matrix's size overflows", run->donor.label,
-                            layer);
-        status = place(run, job);
+        if (phy_weight_is_bitmap(job->type))
+            status = phy_quantize_plan_bitmap(run, job);
+        else if (!phy_weight_row_bytes(job->type, job->cols, &job->row_bytes) ||
+                 !phy_mul_u64(job->row_bytes, job->rows, &job->bytes))
+            status =
+                phy_fail(run->host, PHY_ERR_LIMIT, "%s: layer %u: a matrix's size overflows", run->donor.label, layer);
+        if (status == PHY_OK)
+            status = place(run, job);
         run->weight_count += job->rows * job->cols;
         run->job_count++;
     }
@@ -203,7 +214,8 @@ static enum phy_status run_job(struct phy_quantize *run, size_t index, int fd)
     struct phy_quantize_job *job = &run->jobs[index];
     char name[PHY_QUANTIZE_FILE_BYTES];
     phy_quantize_file_name(job->file, name);
-    enum phy_status status = phy_quantize_encode(run, job, fd);
+    enum phy_status status =
+        phy_weight_is_bitmap(job->type) ? phy_quantize_bitmap(run, job, fd) : phy_quantize_encode(run, job, fd);
     if (status != PHY_OK)
         return status;
     int error = phy_fsync(fd); /* the journal may claim only what is there after a power cut */
@@ -340,6 +352,10 @@ enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struc
             phy_output_close(&run.output);
         }
     }
+    if (status == PHY_OK && !finished && run.stored_bytes >= run.source_bytes && is_bitmap(&run))
+        phy_note(params->host,
+                 "%s: %llu bytes, the donor's FFN has %llu: its weights are hardly ever zero, and no bitmap helps",
+                 params->output, (unsigned long long)run.stored_bytes, (unsigned long long)run.source_bytes);
     if (status == PHY_OK && out)
         fill_result(&run, finished, phy_seconds_now() - started, out);
     phy_pool_destroy(run.pool);

@@ -79,8 +79,7 @@ static int take_record(void *user, uint32_t type, const void *payload, size_t by
     return 0;
 }
 
-/* Whether the file holds the bytes that the journal claims. */
-static bool holds_claim(const struct phy_quantize *run, const struct phy_quantize_job *job)
+bool phy_quantize_hash(const struct phy_quantize *run, const struct phy_quantize_job *job, uint64_t *xxh3)
 {
     enum { PIECE = 1 << 20 };
     char name[PHY_QUANTIZE_FILE_BYTES];
@@ -98,12 +97,19 @@ static bool holds_claim(const struct phy_quantize *run, const struct phy_quantiz
             XXH3_64bits_update(state, piece, bytes);
         at += bytes;
     }
-    good = good && XXH3_64bits_digest(state) == job->xxh3;
+    *xxh3 = good ? XXH3_64bits_digest(state) : 0;
     XXH3_freeState(state);
     phy_free(piece);
     if (fd >= 0)
         close(fd);
     return good;
+}
+
+/* Whether the file holds the bytes that the journal claims. */
+static bool holds_claim(const struct phy_quantize *run, const struct phy_quantize_job *job)
+{
+    uint64_t xxh3;
+    return phy_quantize_hash(run, job, &xxh3) && xxh3 == job->xxh3;
 }
 
 static enum phy_status start_afresh(struct phy_quantize *run)

@@ -22,7 +22,8 @@ struct phy_quantize_job {
     enum phy_matrix_kind kind;
     enum phy_weight_type type;
     uint64_t rows, cols, offset, bytes;
-    size_t row_bytes;
+    size_t row_bytes; /* 0: of no fixed length */
+    uint64_t values;  /* of a bitmap */
     bool done;
     uint64_t xxh3;
     struct phy_quantize_source sources[2]; /* of gate_up both, else the first */
@@ -57,6 +58,13 @@ void phy_quantize_file_name(uint32_t file, char out[PHY_QUANTIZE_FILE_BYTES]);
  * of threads. fd: its file, open. PHY_ERR_INTERRUPTED with no line logged. */
 enum phy_status phy_quantize_encode(struct phy_quantize *run, struct phy_quantize_job *job, int fd);
 
+/* quantize_bitmap.c: count a bitmap's values, so that its type and bytes are known; and what phy_quantize_encode does.
+ */
+enum phy_status phy_quantize_plan_bitmap(struct phy_quantize *run, struct phy_quantize_job *job);
+enum phy_status phy_quantize_bitmap(struct phy_quantize *run, struct phy_quantize_job *job, int fd);
+
+/* XXH3-64 of what the output holds in the matrix' place; false if it cannot be read. */
+bool phy_quantize_hash(const struct phy_quantize *run, const struct phy_quantize_job *job, uint64_t *xxh3);
 /* quantize_resume.c: take the journal up, or start it. Jobs that were done are marked. */
 enum phy_status phy_quantize_take_up(struct phy_quantize *run);
 enum phy_status phy_quantize_record(struct phy_quantize *run, size_t job);

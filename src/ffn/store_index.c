@@ -10,6 +10,7 @@
 #include "ffn/store_parts.h"
 #include "format/json_scan.h"
 #include "model/config.h"
+#include "quant/bitmap.h"
 
 enum { LARGEST_DIMENSION = 1 << 24 };
 
@@ -256,6 +257,21 @@ static bool take_layer_value(struct reader *r, int key, const char *name, void *
     return true;
 }
 
+/* How many values there are only the data says, which is looked at later: no fewer than none, no more than all. */
+static bool check_bitmap_bytes(struct reader *r, const struct phy_store_matrix *m)
+{
+    struct phy_bitmap view;
+    uint64_t least, most, all;
+    if (!phy_bitmap_view(&view, m->type, NULL, m->rows, m->cols) || !phy_bitmap_bytes(&view, 0, &least) ||
+        !phy_mul_u64(m->rows, m->cols, &all))
+        return refuse(r, PHY_ERR_FORMAT, "the size overflows");
+    if (!phy_bitmap_bytes(&view, phy_min_u64(all, UINT32_MAX), &most) || m->bytes < least || m->bytes > most)
+        return refuse(r, PHY_ERR_FORMAT, "%llu bytes, a bitmap of %llu rows and %llu columns takes %llu to %llu",
+                      (unsigned long long)m->bytes, (unsigned long long)m->rows, (unsigned long long)m->cols,
+                      (unsigned long long)least, (unsigned long long)most);
+    return true;
+}
+
 /* What the layout wants, no more and no less, of the right formats and shapes. */
 static bool check_layer(struct reader *r)
 {
@@ -269,6 +285,9 @@ static bool check_layer(struct reader *r)
         const struct phy_store_matrix *m = &store->matrices[r->first_matrix + k];
         uint64_t rows, cols, bytes;
         size_t row_bytes;
+        if (m->offset % PHY_STORE_ALIGNMENT)
+            return refuse(r, PHY_ERR_FORMAT, "offset %llu is not a multiple of %d", (unsigned long long)m->offset,
+                          PHY_STORE_ALIGNMENT);
         if (m->kind != kinds[k])
             return refuse(r, PHY_ERR_FORMAT, "matrix %zu is \"%s\", layout %s has \"%s\" there", k,
                           phy_matrix_kind_name(m->kind), phy_store_layout_name(store->layout),
@@ -279,17 +298,19 @@ static bool check_layer(struct reader *r)
             return refuse(r, PHY_ERR_FORMAT, "shape (%llu, %llu), the model makes it (%llu, %llu)",
                           (unsigned long long)m->rows, (unsigned long long)m->cols, (unsigned long long)rows,
                           (unsigned long long)cols);
-        if (m->type != phy_store_matrix_type(store->known, m->kind))
+        if (!phy_store_type_fits(store->known, m->kind, m->type))
             return refuse(r, PHY_ERR_FORMAT, "format \"%s\", scheme %s has \"%s\"", phy_weight_format(m->type)->name,
                           store->known->name, phy_weight_format(phy_store_matrix_type(store->known, m->kind))->name);
+        if (phy_weight_is_bitmap(m->type)) {
+            if (!check_bitmap_bytes(r, m))
+                return false;
+            continue;
+        }
         if (!phy_weight_row_bytes(m->type, cols, &row_bytes) || !phy_mul_u64(row_bytes, rows, &bytes))
             return refuse(r, PHY_ERR_FORMAT, "the size overflows");
         if (m->bytes != bytes)
             return refuse(r, PHY_ERR_FORMAT, "%llu bytes, %llu rows of %zu are %llu", (unsigned long long)m->bytes,
                           (unsigned long long)rows, row_bytes, (unsigned long long)bytes);
-        if (m->offset % PHY_STORE_ALIGNMENT)
-            return refuse(r, PHY_ERR_FORMAT, "offset %llu is not a multiple of %d", (unsigned long long)m->offset,
-                          PHY_STORE_ALIGNMENT);
     }
     return true;
 }
@@ -366,7 +387,10 @@ static bool take_layers(struct reader *r)
         !store->hidden)
         return refuse(r, PHY_ERR_FORMAT, "\"scheme\", \"layout\" and \"model\" must come before \"layers\"");
     if (!phy_store_layout_allowed(store->known, store->layout))
-        return refuse(r, PHY_ERR_FORMAT, "scheme %s has gate and up of two formats, layout interleaved has one",
+        return refuse(r, PHY_ERR_FORMAT,
+                      phy_weight_is_bitmap(store->known->types[PHY_FFN_GATE])
+                          ? "scheme %s has rows of no fixed length: its layout is split"
+                          : "scheme %s has gate and up of two formats, layout interleaved has one",
                       store->known->name);
     store->layers = phy_zalloc(store->layer_count, sizeof *store->layers);
     if (!store->layers) {

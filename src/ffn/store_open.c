@@ -15,6 +15,7 @@
 #include "ffn/store_parts.h"
 #include "ffn/vindex.h"
 #include "format/array.h"
+#include "quant/bitmap.h"
 
 /* ---- lists ---- */
 
@@ -211,6 +212,29 @@ static enum phy_status check_digests(struct phy_ffn_store *store)
     return PHY_OK;
 }
 
+/* What a kernel relies on, digests or not: it follows the bits to the values. */
+static enum phy_status check_bitmaps(struct phy_ffn_store *store)
+{
+    for (size_t i = 0; i < store->matrix_count; i++) {
+        struct phy_store_matrix *m = &store->matrices[i];
+        const struct phy_store_file *file = &store->files[m->file];
+        struct phy_bitmap view;
+        char fact[200] = "its size overflows";
+        if (!phy_weight_is_bitmap(m->type))
+            continue;
+        const bool good = phy_bitmap_view(&view, m->type, m->data, m->rows, m->cols) &&
+                          phy_bitmap_check(&view, m->bytes, fact, sizeof fact);
+        if (phy_mapping_torn(&file->mapping))
+            return phy_fail(store->host, PHY_ERR_IO, "%s/%s: became shorter while it was read", store->label,
+                            file->name);
+        if (!good)
+            return phy_fail(store->host, PHY_ERR_FORMAT, "%s/%s: layer %u %s: %s", store->label, file->name, m->layer,
+                            phy_matrix_kind_name(m->kind), fact);
+        m->values = phy_bitmap_first(&view, m->rows);
+    }
+    return PHY_OK;
+}
+
 /* ---- opening ---- */
 
 static struct phy_weights *slot_of(struct phy_store_layer *layer, enum phy_matrix_kind kind)
@@ -252,7 +276,9 @@ static enum phy_status open_ours(struct phy_ffn_store *store, int dir_fd, char *
         m->data = store->files[m->file].mapping.data + m->offset;
     }
     phy_store_hand_out(store);
-    return trust ? PHY_OK : check_digests(store);
+    if (!trust)
+        status = check_digests(store);
+    return status == PHY_OK ? check_bitmaps(store) : status;
 }
 
 enum phy_status phy_ffn_store_open(struct phy_ffn_store **out, const char *directory,
@@ -285,8 +311,13 @@ enum phy_status phy_ffn_store_open(struct phy_ffn_store **out, const char *direc
         snprintf(store->digest, sizeof store->digest, "%016llx%016llx", (unsigned long long)digest.high64,
                  (unsigned long long)digest.low64);
         const bool trust = params && params->trust;
-        status = phy_is_vindex_index(text, bytes) ? phy_vindex_open(store, dir_fd, text, bytes, trust)
-                                                  : open_ours(store, dir_fd, text, bytes, trust);
+        const enum phy_q6k_order order = params ? params->q6k_order : PHY_Q6K_TOLD_BY_CODES;
+        if (phy_is_vindex_index(text, bytes))
+            status = phy_vindex_open(store, dir_fd, text, bytes, trust, order);
+        else if (order != PHY_Q6K_TOLD_BY_CODES)
+            status = phy_fail(host, PHY_ERR_USAGE, "%s: no vindex: the order of Q6_K values is known", label);
+        else
+            status = open_ours(store, dir_fd, text, bytes, trust);
     }
     phy_free(text);
     if (dir_fd >= 0)
@@ -348,6 +379,7 @@ void phy_ffn_store_matrix(const struct phy_ffn_store *store, size_t index, struc
         .cols = m->cols,
         .offset = m->offset,
         .bytes = m->bytes,
+        .values = phy_weight_is_bitmap(m->type) ? m->values : m->rows * m->cols,
     };
 }
 
@@ -373,6 +405,13 @@ bool phy_ffn_store_torn(const struct phy_ffn_store *store)
 void phy_store_decode_rows(const struct phy_weights *matrix, size_t row_begin, size_t row_end, float *out)
 {
     size_t row_bytes = 0;
+    struct phy_bitmap bitmap;
+    if (phy_weight_is_bitmap(matrix->type)) {
+        phy_bitmap_view(&bitmap, matrix->type, matrix->data, matrix->rows, matrix->cols);
+        for (size_t row = row_begin; row < row_end; row++)
+            phy_bitmap_decode_row(&bitmap, row, out + (row - row_begin) * matrix->cols);
+        return;
+    }
     phy_weight_row_bytes(matrix->type, matrix->cols, &row_bytes); /* the matrix is in memory, so this fits */
     for (size_t row = row_begin; row < row_end; row++)
         phy_weight_decode_row(matrix->type, (const uint8_t *)matrix->data + row * row_bytes, matrix->cols,

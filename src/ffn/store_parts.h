@@ -30,6 +30,7 @@ struct phy_store_matrix {
     enum phy_weight_type type;
     size_t file;
     uint64_t rows, cols, offset, bytes, xxh3;
+    uint64_t values; /* of a bitmap, once it was checked */
     const uint8_t *data;
     void *owned; /* data that had to be put in another order; or NULL: data is in the file's map */
 };

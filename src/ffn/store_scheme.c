@@ -21,6 +21,7 @@ static const struct phy_store_scheme schemes[] = {
     {"fp4", {PHY_WEIGHT_BF16, PHY_WEIGHT_FP4, PHY_WEIGHT_FP8}, PHY_LAYOUT_BY_FEATURE},
     {"fp4_all", {PHY_WEIGHT_FP4, PHY_WEIGHT_FP4, PHY_WEIGHT_FP8}, PHY_LAYOUT_BY_FEATURE},
     {"mxfp4", ALL(PHY_WEIGHT_MXFP4), PHY_LAYOUT_INTERLEAVED},
+    {"bitmap", ALL(PHY_WEIGHT_BITMAP_BF16), PHY_LAYOUT_SPLIT}, /* of the donor's floats, whichever they are */
 };
 
 const struct phy_store_scheme *phy_store_scheme_named(const char *name)
@@ -34,7 +35,7 @@ const struct phy_store_scheme *phy_store_scheme_named(const char *name)
 
 const char *phy_store_scheme_list(void)
 {
-    return "f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4";
+    return "f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4 bitmap";
 }
 
 static const char *const layouts[PHY_LAYOUT_COUNT] = {"split", "interleaved", "by_feature"};
@@ -57,6 +58,8 @@ bool phy_store_layout_named(const char *name, enum phy_store_layout *out)
 
 bool phy_store_layout_allowed(const struct phy_store_scheme *scheme, enum phy_store_layout layout)
 {
+    if (phy_weight_is_bitmap(scheme->types[PHY_FFN_GATE]))
+        return layout == PHY_LAYOUT_SPLIT;
     return layout != PHY_LAYOUT_INTERLEAVED || scheme->types[PHY_FFN_GATE] == scheme->types[PHY_FFN_UP];
 }
 
@@ -96,6 +99,12 @@ enum phy_weight_type phy_store_matrix_type(const struct phy_store_scheme *scheme
     if (kind == PHY_MATRIX_UP)
         return scheme->types[PHY_FFN_UP];
     return scheme->types[kind == PHY_MATRIX_DOWN || kind == PHY_MATRIX_DOWN_BY_FEATURE ? PHY_FFN_DOWN : PHY_FFN_GATE];
+}
+
+bool phy_store_type_fits(const struct phy_store_scheme *scheme, enum phy_matrix_kind kind, enum phy_weight_type type)
+{
+    const enum phy_weight_type own = phy_store_matrix_type(scheme, kind);
+    return type == own || (phy_weight_is_bitmap(own) && phy_weight_is_bitmap(type));
 }
 
 void phy_store_matrix_shape(enum phy_matrix_kind kind, uint32_t hidden, uint32_t intermediate, uint64_t *rows,

@@ -40,7 +40,7 @@ const char *phy_store_scheme_list(void);
 
 const char *phy_store_layout_name(enum phy_store_layout layout);
 bool phy_store_layout_named(const char *name, enum phy_store_layout *out);
-/* gate and up of two formats cannot lie row by row in one matrix. */
+/* gate and up of two formats cannot lie row by row in one matrix; bitmaps are matrices of their own. */
 bool phy_store_layout_allowed(const struct phy_store_scheme *scheme, enum phy_store_layout layout);
 
 const char *phy_matrix_kind_name(enum phy_matrix_kind kind);
@@ -49,6 +49,8 @@ bool phy_matrix_kind_named(const char *name, enum phy_matrix_kind *out);
 /* The kinds of one layer, in the order of the files; returns how many: 2 or 3. */
 size_t phy_store_layout_kinds(enum phy_store_layout layout, enum phy_matrix_kind kinds[3]);
 enum phy_weight_type phy_store_matrix_type(const struct phy_store_scheme *scheme, enum phy_matrix_kind kind);
+/* Whether a matrix may be of that type: bitmaps may be of any float. */
+bool phy_store_type_fits(const struct phy_store_scheme *scheme, enum phy_matrix_kind kind, enum phy_weight_type type);
 void phy_store_matrix_shape(enum phy_matrix_kind kind, uint32_t hidden, uint32_t intermediate, uint64_t *rows,
                             uint64_t *cols);
 

@@ -40,7 +40,7 @@ enum phy_q6k_order phy_q6k_order_of(const uint8_t *blocks, size_t count)
     for (size_t b = 0; b < count && seen < GROUPS; b++) {
         const uint8_t *block = blocks + b * BLOCK;
         const bool zero = (phy_load_u16(block + 208) & 0x7FFF) == 0;
-        for (unsigned g = 0; g < 16 && !zero; g++) {
+        for (unsigned g = 0; g < 16 && !zero && seen < GROUPS; g++) {
             if (block[SCALES_AT + g] == 0)
                 continue;
             seen++;
@@ -51,7 +51,7 @@ enum phy_q6k_order phy_q6k_order_of(const uint8_t *blocks, size_t count)
     const bool is_ggml = (double)ggml > 0.95 * (double)seen, is_pairs = (double)pairs > 0.95 * (double)seen;
     if (seen == 0)
         return PHY_Q6K_GGML; /* zeros in any order */
-    return is_ggml == is_pairs ? PHY_Q6K_UNKNOWN : is_ggml ? PHY_Q6K_GGML : PHY_Q6K_PAIRS;
+    return is_ggml == is_pairs ? PHY_Q6K_TOLD_BY_CODES : is_ggml ? PHY_Q6K_GGML : PHY_Q6K_PAIRS;
 }
 
 void phy_q6k_reorder(const uint8_t *from, size_t count, uint8_t *to)
@@ -63,6 +63,19 @@ void phy_q6k_reorder(const uint8_t *from, size_t count, uint8_t *to)
             const unsigned q = pairs_code(from, n), half = n / 128, in_half = n % 128;
             to[64 * half + n % 64] |= (uint8_t)((q & 15) << (in_half > 63 ? 4 : 0));
             to[QH_AT + 32 * half + n % 32] |= (uint8_t)(q >> 4 << 2 * (in_half / 32));
+        }
+    }
+}
+
+void phy_q6k_reorder_to_pairs(const uint8_t *from, size_t count, uint8_t *to)
+{
+    for (size_t b = 0; b < count; b++, from += BLOCK, to += BLOCK) {
+        memset(to, 0, SCALES_AT);
+        memcpy(to + SCALES_AT, from + SCALES_AT, BLOCK - SCALES_AT);
+        for (unsigned n = 0; n < ELEMENTS; n++) {
+            const unsigned q = ggml_code(from, n);
+            to[n / 2] |= (uint8_t)((q & 15) << 4 * (n % 2));
+            to[QH_AT + n / 4] |= (uint8_t)(q >> 4 << 2 * (n % 4));
         }
     }
 }

@@ -28,6 +28,7 @@ struct reader {
     const char *file; /* that messages speak of */
     enum phy_status status;
     enum phy_weight_type gate_type;
+    enum phy_q6k_order q6k_order; /* as asked for */
     const cJSON *layers;
 };
 
@@ -523,15 +524,14 @@ static bool order_q6k(struct reader *r, struct phy_store_matrix *m)
     enum { BLOCK = 210 };
     const size_t count = m->bytes / BLOCK;
     r->file = r->store->files[m->file].name;
-    switch (phy_q6k_order_of(m->data, count)) {
-    case PHY_Q6K_GGML:
+    const enum phy_q6k_order order = r->q6k_order ? r->q6k_order : phy_q6k_order_of(m->data, count);
+    if (order == PHY_Q6K_TOLD_BY_CODES)
+        return refuse(r, PHY_ERR_FORMAT,
+                      "layer %u %s: its Q6_K blocks do not tell in which order their values lie: say --q6k-order pairs "
+                      "or --q6k-order ggml",
+                      m->layer, phy_matrix_kind_name(m->kind));
+    if (order == PHY_Q6K_GGML)
         return true;
-    case PHY_Q6K_UNKNOWN:
-        return refuse(r, PHY_ERR_FORMAT, "layer %u %s: Q6_K blocks in an order that cannot be told", m->layer,
-                      phy_matrix_kind_name(m->kind));
-    default:
-        break;
-    }
     uint8_t *ordered = phy_alloc(m->bytes, 1);
     if (!ordered) {
         r->status = phy_fail_memory(r->store->host, "Q6_K blocks", m->bytes);
@@ -589,9 +589,10 @@ static bool read_data(struct reader *r, bool trust)
     return digest_data(r);
 }
 
-enum phy_status phy_vindex_open(struct phy_ffn_store *store, int dir_fd, char *json, size_t bytes, bool trust)
+enum phy_status phy_vindex_open(struct phy_ffn_store *store, int dir_fd, char *json, size_t bytes, bool trust,
+                                enum phy_q6k_order order)
 {
-    struct reader r = {.store = store, .dir_fd = dir_fd, .file = PHY_STORE_INDEX};
+    struct reader r = {.store = store, .dir_fd = dir_fd, .file = PHY_STORE_INDEX, .q6k_order = order};
     cJSON *index = parse(&r, json, bytes);
     r.index = index;
     if (index && check_header(&r) && check_layers(&r) && choose(&r) && read_data(&r, trust))

@@ -2,6 +2,15 @@
 /* Body of the SIMD forms of walk.h, included after block_unpack_<form>.h. */
 #include "kernels/block_dots_simd.h"
 
+/* The beginning of a row that comes later, into the second-level cache. */
+enum { LINE = 64, BEGINNING = 8 * LINE };
+
+INLINE void ask_for(const uint8_t *from, size_t bytes)
+{
+    for (size_t b = 0; b < bytes; b += LINE)
+        __builtin_prefetch(from + b, 0, 2);
+}
+
 INLINE void dots_typed(const struct phy_walk_matrix *matrix, enum phy_weight_type type, const uint32_t *features,
                        size_t count, const float *x, float *out)
 {
@@ -9,10 +18,15 @@ INLINE void dots_typed(const struct phy_walk_matrix *matrix, enum phy_weight_typ
     const uint8_t *first = matrix->w, *w[4];
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
+        /* Neighbours ask ahead line by line; of others the processor follows each row once it has begun. */
+        const bool next = i + 8 <= count, near = next && features[i + 7] - features[i] == 7;
         UNROLL
-        for (size_t f = 0; f < 4; f++)
+        for (size_t f = 0; f < 4; f++) {
             w[f] = first + features[i + f] * stride;
-        dot_rows(type, w, 4, matrix->cols, 0, x, 1, out + i);
+            if (next && !near)
+                ask_for(first + features[i + 4 + f] * stride, stride < BEGINNING ? stride : BEGINNING);
+        }
+        dot_rows(type, w, 4, matrix->cols, near ? 4 * stride : 0, x, 1, out + i);
     }
     for (; i < count; i++) {
         w[0] = first + features[i] * stride;
@@ -47,14 +61,18 @@ INLINE void add_to_strip(struct strip *strip, size_t col, vec chain)
     vec_store(strip->lost + col, lost);
 }
 
-/* strip += a[f] * row f, for `rows` rows in order; w begin blocks. */
-INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, const float *a,
-                     size_t cols, struct strip *strip)
+/* strip += a[f] * row f, for `rows` rows in order; w begin blocks. `next`: as many rows that come after these, asked
+ * for block by block; or NULL. */
+INLINE void add_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], const uint8_t *const next[],
+                     size_t rows, const float *a, size_t cols, struct strip *strip)
 {
     const size_t elements = block_elements(type), bytes = block_bytes(type);
     size_t at = 0;
     for (size_t c = 0; c + elements <= cols; c += elements, at += bytes) {
         struct scales s[MOST_ADDED];
+        UNROLL
+        for (size_t f = 0; f < rows && next; f++)
+            ask_for(next[f] + at, bytes);
         UNROLL
         for (size_t f = 0; f < rows; f++)
             load_scales(type, rows_of_w[f] + at, &s[f]);
@@ -93,20 +111,22 @@ INLINE void add_strip(const struct phy_walk_matrix *matrix, enum phy_weight_type
     const size_t stride = row_stride(type, matrix->cols);
     const size_t added = block_elements(type) == GROUP ? MOST_ADDED : ADDED_OF_LONG_BLOCKS;
     const uint8_t *first = (const uint8_t *)matrix->w + col / block_elements(type) * block_bytes(type);
-    const uint8_t *w[MOST_ADDED];
+    const uint8_t *w[MOST_ADDED], *next[MOST_ADDED];
     struct strip strip;
     memset(strip.sum, 0, (cols + LANES) * sizeof *strip.sum);
     memset(strip.lost, 0, (cols + LANES) * sizeof *strip.lost);
     size_t i = 0;
     for (; i + added <= count; i += added) {
         UNROLL
-        for (size_t f = 0; f < added; f++)
+        for (size_t f = 0; f < added; f++) {
             w[f] = first + features[i + f] * stride;
-        add_rows(type, w, added, a + i, cols, &strip);
+            next[f] = i + added + f < count ? first + features[i + added + f] * stride : w[f];
+        }
+        add_rows(type, w, next, added, a + i, cols, &strip);
     }
     for (; i < count; i++) {
         w[0] = first + features[i] * stride;
-        add_rows(type, w, 1, a + i, cols, &strip);
+        add_rows(type, w, NULL, 1, a + i, cols, &strip);
     }
     for (size_t c = 0; c < cols; c++)
         y[c] = strip.sum[c] - strip.lost[c];

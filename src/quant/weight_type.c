@@ -15,15 +15,24 @@ static const char *const names[PHY_WEIGHT_TYPE_COUNT] = {
     [PHY_WEIGHT_MXFP4] = "mxfp4",
 };
 
+static const struct phy_quant_format bitmaps[] = {
+    {"bitmap_bf16", PHY_NO_GGUF_ID, 1, 2, NULL, NULL},
+    {"bitmap_f16", PHY_NO_GGUF_ID, 1, 2, NULL, NULL},
+    {"bitmap_f32", PHY_NO_GGUF_ID, 1, 4, NULL, NULL},
+};
+
 const struct phy_quant_format *phy_weight_format(enum phy_weight_type type)
 {
+    if (phy_weight_is_bitmap(type))
+        return &bitmaps[type - PHY_WEIGHT_BITMAP_BF16];
     return phy_quant_named(names[type]);
 }
 
 bool phy_weight_type_named(const char *name, enum phy_weight_type *type)
 {
-    for (int i = 0; i < PHY_WEIGHT_TYPE_COUNT; i++) {
-        if (strcmp(names[i], name) == 0) {
+    for (int i = 0; i < PHY_WEIGHT_BITMAP_END; i++) {
+        if (strcmp(phy_weight_is_bitmap((enum phy_weight_type)i) ? bitmaps[i - PHY_WEIGHT_BITMAP_BF16].name : names[i],
+                   name) == 0) {
             *type = (enum phy_weight_type)i;
             return true;
         }
@@ -34,6 +43,9 @@ bool phy_weight_type_named(const char *name, enum phy_weight_type *type)
 bool phy_weight_row_bytes(enum phy_weight_type type, size_t cols, size_t *bytes)
 {
     const struct phy_quant_format *format = phy_weight_format(type);
+    *bytes = 0;
+    if (phy_weight_is_bitmap(type))
+        return false;
     return phy_mul_size(cols / format->elements + (cols % format->elements != 0), format->bytes, bytes);
 }
 

@@ -26,6 +26,12 @@ enum phy_weight_type {
     PHY_WEIGHT_FP4, /* vindex_fp4 */
     PHY_WEIGHT_MXFP4,
     PHY_WEIGHT_TYPE_COUNT,
+    /* Floats of which the zeros are left out (quant/bitmap.h): rows of no fixed length, so that nothing below that
+     * takes a row knows them. They stand behind the count of those that it does know. */
+    PHY_WEIGHT_BITMAP_BF16 = PHY_WEIGHT_TYPE_COUNT,
+    PHY_WEIGHT_BITMAP_F16,
+    PHY_WEIGHT_BITMAP_F32,
+    PHY_WEIGHT_BITMAP_END,
     PHY_WEIGHT_FLOAT_COUNT = PHY_WEIGHT_F32 + 1
 };
 
@@ -35,12 +41,27 @@ static inline size_t phy_weight_float_bytes(enum phy_weight_type type)
     return type == PHY_WEIGHT_F32 ? 4 : 2;
 }
 
-/* Its row in phy_quant_formats: name, elements and bytes of a block, decoder, encoder. */
+static inline bool phy_weight_is_bitmap(enum phy_weight_type type)
+{
+    return type >= PHY_WEIGHT_BITMAP_BF16 && type < PHY_WEIGHT_BITMAP_END;
+}
+/* The float of a bitmap's values, and back. */
+static inline enum phy_weight_type phy_weight_bitmap_value(enum phy_weight_type type)
+{
+    return (enum phy_weight_type)(type - PHY_WEIGHT_BITMAP_BF16 + PHY_WEIGHT_BF16);
+}
+static inline enum phy_weight_type phy_weight_bitmap_of(enum phy_weight_type value)
+{
+    return (enum phy_weight_type)(value - PHY_WEIGHT_BF16 + PHY_WEIGHT_BITMAP_BF16);
+}
+
+/* Its row in phy_quant_formats; of a bitmap one with a name and nothing to decode with: name, elements and bytes of a
+ * block, decoder, encoder. */
 const struct phy_quant_format *phy_weight_format(enum phy_weight_type type);
 /* By that name ("q4_K", "vindex_fp4"); false if weights are not multiplied in it. */
 bool phy_weight_type_named(const char *name, enum phy_weight_type *type);
 
-/* Bytes of a row of `cols` weights; false when that overflows. */
+/* Bytes of a row of `cols` weights; false when that overflows, and of bitmaps. */
 bool phy_weight_row_bytes(enum phy_weight_type type, size_t cols, size_t *bytes);
 
 /* One row of `cols` floats to blocks, padded with zeros. False, and nothing written, when one is not finite, or would

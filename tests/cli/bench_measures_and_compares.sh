@@ -50,6 +50,14 @@ grep -q '<circle class=cold' a.html || complain "no point in the page"
 if grep -qE '(src|href)="?http|<script' a.html; then complain "the page fetches something"; fi
 grep -q '<testcase classname="cpu:ref.ffn"' a.xml || complain "no test case"
 
+expect 0 "$PHYSARIUM" bench ffn --device cpu:ref --format bf16 --shape 64x128 --rows 2 --warm --threads 1 --budget 1 --top-k 25%,3 \
+    --quiet -o w.json --csv w.csv
+for kernel in fused 'walk 25%' 'sparse 25%' 'walk 3' 'sparse 3'; do
+    grep -q "^ffn,bf16,cpu:ref,$kernel,64x128,2,false," w.csv || complain "no row of $kernel"
+done
+expect 2 "$PHYSARIUM" bench matmul --top-k 25% --device cpu --quick --quiet -o x.json
+expect 2 "$PHYSARIUM" bench ffn --top-k 125% --device cpu --quick --quiet -o x.json
+
 expect 0 "$PHYSARIUM" bench surgery --device cpu --quick --budget 3 --quiet -o s.json
 grep -q '^surgery .* cp -r ' out || complain "no cp beside surgery"
 expect 0 "$PHYSARIUM" bench copy --device cpu --quick --budget 3 --quiet -o c.json

@@ -74,4 +74,14 @@ refused 5 'GGUF has no type for vindex_fp' export donor --gguf x.gguf --scheme f
 cp -r "$PHY_SOURCE/tests/golden/model/tiny-mistral" other
 refused 8 'made of another model' export other --ffn q8 --gguf x.gguf -q
 [ ! -e x.gguf ] || fail "a refused export left something"
+"$PHYSARIUM" quantize donor -o bf --scheme bf16 -q
+"$PHYSARIUM" export donor --ffn bf --vindex features -q 2>/dev/null >/dev/null
+"$PHYSARIUM" inspect features | grep -q 'scheme vindex, layout by_feature' || fail "a vindex from a store is something else"
+refused 5 'scheme q8_0: a vindex holds stores of f32, f16, bf16, q4_k and fp4' export donor --ffn q8 --vindex x -q
+refused 2 'an order of Q6_K is of a vindex from a q4_k store' export donor --ffn bf --q6k-order ggml --vindex x -q
+refused 2 '--q6k-order takes pairs or ggml' export donor --ffn bf --q6k-order both --vindex x -q
+refused 2 'bf: no vindex' inspect bf --q6k-order ggml
+refused 2 '--q6k-order is about a vindex' inspect donor --q6k-order ggml
+refused 2 '--ffn names one' audit donor --q6k-order ggml
+"$PHYSARIUM" inspect features --q6k-order pairs >/dev/null # it has no Q6_K: nothing to say
 echo "quantize, inspect and export do what they say"

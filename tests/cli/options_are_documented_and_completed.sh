@@ -20,7 +20,7 @@ differ() {
     [[ -z $has ]] || complain "$1 has $(flat "$has"), which does not exist"
 }
 
-long_options() { grep -oE -- '(^|[^-[:alnum:]])--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+' | sort -u; }
+long_options() { grep -oE -- '(^|[^-[:alnum:]])--[a-z][a-z0-9-]+' | grep -oE -- '--[a-z0-9-]+' | sort -u; }
 
 man_page=$(sed 's/\\-/-/g; s/\\f[A-Z]//g' "$PHY_SOURCE/docs/physarium.1")
 man_section() { awk -v begin="^\\\\.SS $1" '$0 ~ begin { inside = 1; next } /^\.S[SH]/ { inside = 0 } inside' <<<"$man_page"; }
@@ -35,7 +35,7 @@ zsh_options() {
         for array in common targets runner ffn texts; do
             if grep -q "\$$array" <<<"$branch"; then awk -v begin="^    $array=\\\\($" '$0 ~ begin { i = 1 } /^    \)/ { i = 0 } i' "$zsh_file"; fi
         done
-    } | grep -oE -- '--[a-z][a-z-]+' | sort -u
+    } | grep -oE -- '--[a-z][a-z0-9-]+' | sort -u
 }
 
 # shellcheck source=/dev/null
@@ -56,7 +56,7 @@ differ "the man page" "$(sed -nE 's/^\.SS physarium ([a-z]+).*/\1/p' <<<"$man_pa
 common=$(man_section 'Options of every command' | long_options | grep -v -- --version)
 for command in $commands; do
     # A line that begins with options describes them; elsewhere they are only spoken of.
-    help=$("$PHYSARIUM" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z-]+( [A-Z-]+)?(  --[a-z-]+( [A-Z-]+)?)*' | long_options)
+    help=$("$PHYSARIUM" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z0-9-]+( [A-Z-]+)?(  --[a-z0-9-]+( [A-Z-]+)?)*' | long_options)
     everywhere=$(sort -u <<<"$help"$'\n'"$common")
     differ "physarium $command --help" "$help"$'\n'--help "$everywhere"
     differ "the man page's section of $command" "$(man_section "physarium $command" | long_options | sort -u - <(echo "$common"))" "$everywhere"

@@ -49,12 +49,13 @@ check() {
     paths=$((paths + 1))
 }
 for path in exact full_mmap interleaved sparse; do check $path 1e-9; done
-for scheme in q8_0 q6_k q4_0 q4_k mxfp4 fp8 fp4 fp4_all; do "$PHYSARIUM" quantize "$donor" -o $scheme --scheme $scheme --quiet; done
+for scheme in q8_0 q6_k q4_0 q4_k mxfp4 fp8 fp4 fp4_all bitmap; do "$PHYSARIUM" quantize "$donor" -o $scheme --scheme $scheme --quiet; done
 check interleaved_q8_0 2e-3 --ffn q8_0
 check interleaved_q6_K 8e-3 --ffn q6_k
 check interleaved_q4_0 0.3 --ffn q4_0
 for kernel in dequant fused int8; do check interleaved_q4k:$kernel 0.12 --ffn q4_k; done
 check mxfp4_storage 0.35 --ffn mxfp4
+check bitmap 1e-9 --ffn bitmap
 check fp8_storage 0.02 --ffn fp8
 check fp4_storage:sparse 0.15 --ffn fp4
 check fp4_storage:sparse 0.15 --ffn fp4_all

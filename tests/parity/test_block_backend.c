@@ -352,9 +352,10 @@ static void what_is_not_offered_is_a_sentence(void **state)
 
 /* ---- walks ---- */
 
-/* y of the listed features, in float64 from what the scores are there. */
-static void check_walk(const struct layer *l, struct phy_matmul_backend *cpu, const uint32_t *features, size_t listed,
-                       size_t expect_skipped, float *y)
+/* y of the listed features, in float64 from what the scores are there. gate_dots: the products of all features, which
+ * the walk then takes; or NULL. */
+static void check_walk_given(const struct layer *l, struct phy_matmul_backend *cpu, const uint32_t *features,
+                             size_t listed, size_t expect_skipped, const float *gate_dots, float *y)
 {
     size_t skipped = SIZE_MAX;
     struct ran ran = {0};
@@ -363,6 +364,7 @@ static void check_walk(const struct layer *l, struct phy_matmul_backend *cpu, co
     const struct phy_walk_product product = {.gate = &l->gate,
                                              .up = &l->up,
                                              .down = &l->down_by_feature,
+                                             .gate_dots = gate_dots,
                                              .features = features,
                                              .feature_count = listed,
                                              .x = l->x,
@@ -371,7 +373,8 @@ static void check_walk(const struct layer *l, struct phy_matmul_backend *cpu, co
     assert_int_equal(cpu->ops->walk(cpu, &product), PHY_OK);
     assert_int_equal(skipped, expect_skipped);
     const enum phy_weight_type types[] = {l->gate.type, l->up.type, l->down_by_feature.type};
-    check_ran(&ran, PHY_KERNEL_WALK, strchr(cpu->name, ':') + 1, types, 3);
+    cpu->ran = NULL;
+    check_ran(&ran, PHY_KERNEL_WALK, strchr(cpu->name, ':') + 1, types + (gate_dots != NULL), 3 - (gate_dots != NULL));
     float *down = decoded(&l->down_by_feature);
     for (size_t c = 0; c < l->hidden; c++) {
         double sum = 0, allowed = 1e-30;
@@ -389,6 +392,39 @@ static void check_walk(const struct layer *l, struct phy_matmul_backend *cpu, co
                      phy_weight_format(l->up.type)->name, c, (double)y[c], sum, allowed, (unsigned long long)l->seed);
     }
     free(down);
+}
+
+static void check_walk(const struct layer *l, struct phy_matmul_backend *cpu, const uint32_t *features, size_t listed,
+                       size_t expect_skipped, float *y)
+{
+    check_walk_given(l, cpu, features, listed, expect_skipped, NULL, y);
+}
+
+/* With gate's products given instead of multiplied. */
+static void check_kept_scores(const struct layer *l, struct phy_matmul_backend *cpu, const uint32_t *features,
+                              size_t listed, size_t expect_skipped)
+{
+    float *dots = malloc(l->intermediate * sizeof *dots), *y = malloc(l->hidden * sizeof *y);
+    const struct phy_product scores = {&l->gate, dots, NULL, PHY_KERNEL_FUSED};
+    assert_true(cpu->ops->walk_takes_gate_dots);
+    assert_int_equal(cpu->ops->multiply(cpu, &scores, 1, l->x, 1), PHY_OK);
+    check_walk_given(l, cpu, features, listed, expect_skipped, dots, y);
+    /* They are what is used: of zeros every activation is zero. */
+    memset(dots, 0, l->intermediate * sizeof *dots);
+    size_t skipped = 0;
+    const struct phy_walk_product none = {.gate = &l->gate,
+                                          .up = &l->up,
+                                          .down = &l->down_by_feature,
+                                          .gate_dots = dots,
+                                          .features = features,
+                                          .feature_count = listed,
+                                          .x = l->x,
+                                          .y = y,
+                                          .skipped = &skipped};
+    assert_int_equal(cpu->ops->walk(cpu, &none), PHY_OK);
+    assert_int_equal(skipped, listed);
+    free(dots);
+    free(y);
 }
 
 static void walks_add_up_the_listed_features_whatever_the_threads(void **state)
@@ -420,6 +456,7 @@ static void walks_add_up_the_listed_features_whatever_the_threads(void **state)
                     memcpy(first, y, sizeof first);
                 assert_memory_equal(y, first, sizeof first);
                 check_walk(&l, cpu, few, few_count, 2, y); /* both are among the few */
+                check_kept_scores(&l, cpu, few, few_count, 2);
                 check_walk(&l, cpu, few, 0, 0, y);
                 phy_matmul_backend_destroy(&cpu);
             }

@@ -706,8 +706,8 @@ static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], en
     double *sum = calloc(hidden, sizeof *sum), *allowed = calloc(hidden, sizeof *allowed);
     size_t skipped = 99;
     char where[160];
-    const struct phy_walk_product product = {&m[0].w, &m[1].w, &m[2].w, activation, features,
-                                             count,   m[0].x,  y,       &skipped};
+    const struct phy_walk_product product = {&m[0].w,  &m[1].w, &m[2].w, NULL, activation,
+                                             features, count,   m[0].x,  y,    &skipped};
     if (device->ops->walk(device, &product) != PHY_OK)
         fail_msg("%s", logged.error);
     assert_int_equal(skipped, 0);
@@ -770,7 +770,8 @@ static void a_walk_visits_the_listed_features(void **state)
         }
         float zeros[HIDDEN] = {0}, y[HIDDEN];
         size_t skipped = 0;
-        struct phy_walk_product none = {&m[3].w, &m[4].w, &m[5].w, PHY_ACT_SILU, some, some_count, zeros, y, &skipped};
+        struct phy_walk_product none = {&m[3].w, &m[4].w,    &m[5].w, NULL, PHY_ACT_SILU,
+                                        some,    some_count, zeros,   y,    &skipped};
         assert_int_equal(device->ops->walk(device, &none), PHY_OK);
         assert_int_equal(skipped, some_count);
         assert_memory_equal(y, zeros, sizeof y);

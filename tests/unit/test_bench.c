@@ -238,6 +238,14 @@ static void lists_are_read_or_refused(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(phy_bench_parse_shapes(wrong[i], shapes, &count, &host), PHY_ERR_USAGE);
     assert_int_equal(phy_bench_parse_numbers("1,,2", numbers, &count, &host), PHY_ERR_USAGE);
+    struct phy_bench_top_k top_k[PHY_BENCH_MAX_TOP_K];
+    assert_int_equal(phy_bench_parse_top_k("25%,512", top_k, &count, &host), PHY_OK);
+    assert_int_equal(count, 2);
+    assert_true(top_k[0].percent && top_k[0].value == 25 && !top_k[1].percent && top_k[1].value == 512);
+    assert_int_equal(phy_bench_parse_top_k("101%", top_k, &count, &host), PHY_ERR_USAGE);
+    assert_int_equal(phy_bench_parse_top_k("25%%", top_k, &count, &host), PHY_ERR_USAGE);
+    assert_int_equal(phy_bench_parse_top_k("0", top_k, &count, &host), PHY_ERR_USAGE);
+    assert_int_equal(phy_bench_parse_top_k("1,2,3,4,5,6,7,8,9", top_k, &count, &host), PHY_ERR_USAGE);
     assert_true(phy_bench_list_name("bf16,Q4_K", 1, name));
     assert_string_equal(name, "q4_k");
     assert_false(phy_bench_list_name("bf16", 1, name));

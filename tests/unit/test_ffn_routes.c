@@ -22,7 +22,7 @@ static bool fake_offers(const struct phy_matmul_backend *backend, enum phy_produ
 }
 
 static const struct phy_matmul_backend_ops fake_ops = {.offers = fake_offers};
-static const uint32_t every_type = (UINT32_C(1) << PHY_WEIGHT_TYPE_COUNT) - 1;
+static const uint32_t every_type = (UINT32_C(1) << PHY_WEIGHT_BITMAP_END) - 1;
 
 static struct fake able(void)
 {
@@ -101,6 +101,8 @@ static const struct {
     {FP4, FP4, FP8, BY_FEATURE, "fp4_storage:sparse", {"fp4_storage:sparse"}},
     {FP4, FP4, FP8, SPLIT, "none", {NULL}}, /* blocks cannot be transposed */
     {PHY_WEIGHT_MXFP4, PHY_WEIGHT_MXFP4, PHY_WEIGHT_MXFP4, INTERLEAVED, "mxfp4_storage", {"mxfp4_storage"}},
+    {PHY_WEIGHT_BITMAP_BF16, PHY_WEIGHT_BITMAP_BF16, PHY_WEIGHT_BITMAP_BF16, SPLIT, "bitmap", {"bitmap"}},
+    {PHY_WEIGHT_BITMAP_F32, PHY_WEIGHT_BITMAP_F16, PHY_WEIGHT_BITMAP_BF16, SPLIT, "bitmap", {"bitmap"}},
     {Q4_K, Q6_K, Q6_K, SPLIT, "none", {NULL}},
 };
 enum { LAYERS = sizeof layers / sizeof *layers };
@@ -132,7 +134,7 @@ static void every_name_is_a_row_of_the_table(void **state)
         assert_int_equal(masks >> rule->quality & 1, 0);
         masks |= UINT64_C(1) << rule->quality;
     }
-    assert_int_equal(count, 13);
+    assert_int_equal(count, 14);
     assert_int_equal(masks, (UINT64_C(1) << count) - 1);
     assert_null(phy_path_kind_named("reference"));
     assert_null(phy_path_kind_named(""));
@@ -355,6 +357,7 @@ static void a_trace_is_read_from_what_ran(void **state)
                              {OP_WALK_LISTED, PHY_KERNEL_WALK, FP8, "avx2"}),
                         "fp4_storage:sparse");
     assert_string_equal(READ({OP_FFN, PHY_KERNEL_FUSED, PHY_WEIGHT_MXFP4, "avx2"}), "mxfp4_storage");
+    assert_string_equal(READ({OP_FFN, PHY_KERNEL_FUSED, PHY_WEIGHT_BITMAP_F16, "avx2"}), "bitmap");
     assert_string_equal(READ({OP_FFN, PHY_KERNEL_WALK, F32, "avx2"}), "none");
     /* Decoding and the product of what was decoded may be two reports; the latter alone is no path. */
     assert_string_equal(READ({OP_FFN_PAIRED, PHY_KERNEL_DEQUANT, Q4_K, "decode"},

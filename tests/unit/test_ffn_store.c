@@ -271,6 +271,97 @@ static void the_digest_is_of_what_is_stored(void **state)
     phy_ffn_store_close(&three);
 }
 
+/* ---- bitmaps ---- */
+
+/* Of the tiny donor, whose weights are hardly ever zero: gate of layer 0 is 176 rows of one word each. */
+static void damaged_bitmaps_are_refused_whatever_is_trusted(void **state)
+{
+    enum { ROWS = 176, BITS_AT = 712, VALUES_AT = BITS_AT + 8 * ROWS };
+    (void)state;
+    make_store(tiny_path("llama3", NULL), "store", "bitmap", NULL, 1);
+    struct phy_ffn_store *store = open_store("store");
+    struct phy_ffn_matrix_info m;
+    phy_ffn_store_matrix(store, 0, &m);
+    assert_string_equal(m.format, "bitmap_bf16");
+    assert_true(m.offset == 0 && m.rows == ROWS && m.cols == 64 && m.values <= ROWS * 64);
+    assert_int_equal(m.bytes, VALUES_AT + 2 * m.values + 64);
+    phy_ffn_store_close(&store);
+    size_t bytes;
+    char *data = read_whole(DATA, &bytes);
+    const struct {
+        size_t at;
+        const char *fact;
+    } damages[] = {
+        {0, "layer 0 gate: something stands where zeros belong"}, /* where the first row begins */
+        {4, "layer 0 gate: row 0 has values 0 to"},               /* where the second does */
+        {7, "layer 0 gate: row 0 has values 0 to"},               /* far outside the file */
+        {4 * ROWS, "bytes, a matrix of"},                         /* how many there are */
+        {4 * ROWS + 3, "bytes, a matrix of"},
+        {4 * ROWS + 4, "where zeros belong"},
+        {BITS_AT + 8 * 100, "layer 0 gate: row 100 has values"},
+        {m.bytes - 1, "where zeros belong"},
+    };
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        data[damages[i].at] ^= 0x40;
+        write_file(DATA, data, bytes);
+        refused(damages[i].fact, PHY_ERR_FORMAT, damages[i].fact, true);
+        refused(damages[i].fact, PHY_ERR_FORMAT, "the file is damaged", false);
+        data[damages[i].at] ^= 0x40;
+    }
+    data[VALUES_AT] ^= 1; /* a value may be any: only its digest tells */
+    write_file(DATA, data, bytes);
+    refused("a value", PHY_ERR_FORMAT, "the file is damaged", false);
+    data[VALUES_AT] ^= 1;
+    write_file(DATA, data, bytes);
+    store = open_store("store");
+    phy_ffn_store_close(&store);
+    free(data);
+}
+
+static void bits_beyond_the_columns_are_refused(void **state)
+{
+    (void)state;
+    make_store(tiny_path("llama3", NULL), "store", "bitmap", NULL, 1);
+    struct phy_ffn_store *store = open_store("store");
+    struct phy_ffn_matrix_info m;
+    phy_ffn_store_matrix(store, 2, &m);
+    assert_true(strcmp(m.name, "down") == 0 && m.cols == 176); /* 48 bits of the third word */
+    phy_ffn_store_close(&store);
+    size_t bytes;
+    char *data = read_whole(DATA, &bytes);
+    const size_t last_word = m.offset + 264 + 8 * 2; /* of row 0; 65 counts and 4 zeros lie before the bits */
+    const int bit = __builtin_ctz((unsigned char)data[last_word]);
+    data[last_word] ^= (char)(1 << bit);
+    data[last_word + 6] ^= 1;
+    write_file(DATA, data, bytes);
+    refused("a bit", PHY_ERR_FORMAT, "layer 0 down: row 0 has bits beyond its 176 columns", true);
+    free(data);
+}
+
+static void damaged_indexes_of_bitmaps_are_refused(void **state)
+{
+    static const struct mutation cases[] = {
+        {"\"split\"", "\"interleaved\"", PHY_ERR_FORMAT, "rows of no fixed length: its layout is split"},
+        {"\"split\"", "\"by_feature\"", PHY_ERR_FORMAT, "rows of no fixed length: its layout is split"},
+        {"bitmap_bf16", "bitmap_f32", PHY_ERR_FORMAT, "bytes, a matrix of"},
+        {"bitmap_bf16", "bf16", PHY_ERR_FORMAT, "format \"bf16\", scheme bitmap has"},
+        {"\"bitmap\"", "\"bf16\"", PHY_ERR_FORMAT, "format \"bitmap_bf16\", scheme bf16 has \"bf16\""},
+        {"\"rows\": 176", "\"rows\": 175", PHY_ERR_FORMAT, "shape (175, 64)"},
+        {"\"bytes\": ", "\"bytes\": 9", PHY_ERR_FORMAT, "bytes, a bitmap of 176 rows and 64 columns takes 2184 to"},
+        {"\"bytes\": ", "\"bytes\": 64, \"x\": ", PHY_ERR_FORMAT, "key \"x\" is not known"},
+        {"\"offset\": 0", "\"offset\": 8", PHY_ERR_FORMAT, "not a multiple of 256"},
+    };
+    (void)state;
+    make_store(tiny_path("llama3", NULL), "store", "bitmap", NULL, 1);
+    read_index();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *changed = replaced(good_index, cases[i].old, cases[i].new);
+        write_text("store/index.json", changed);
+        free(changed);
+        refused(cases[i].new, cases[i].status, cases[i].fact, true);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_begin, scratch_end)
@@ -283,6 +374,9 @@ int main(void)
         TEST(what_is_no_plain_file_in_the_directory_is_refused),
         TEST(a_file_that_shrinks_while_it_is_open_is_noticed_and_kills_nothing),
         TEST(the_digest_is_of_what_is_stored),
+        TEST(damaged_bitmaps_are_refused_whatever_is_trusted),
+        TEST(bits_beyond_the_columns_are_refused),
+        TEST(damaged_indexes_of_bitmaps_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

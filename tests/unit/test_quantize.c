@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "support/ffn_store_build.h"
+#include "support/ffn_store_build.h" /* first: it asks the system headers for more */
+
+#include "support/donor.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sys/wait.h>
 
 #include "base/alloc.h"
@@ -145,6 +148,7 @@ static void weights_that_a_format_cannot_hold_are_refused_by_name_and_place(void
         {0x7FC0, "f32", NULL, "weight (3, 7) is nan: not finite"},
         {0xFF80, "q8_0", NULL, "weight (3, 7) is -inf: not finite"},
         {0x7F80, "q8_0", "by_feature", "weight (3, 7) is inf: not finite"},
+        {0x7FC0, "bitmap", NULL, "weight (3, 7) is nan: not finite"},
         {0x4788, "f16", NULL, "weight (3, 7) is 69632, which f16 cannot hold"},
     };
     (void)state;
@@ -217,6 +221,62 @@ static void a_resumed_run_gives_the_bytes_of_an_uninterrupted_one(void **state)
         assert_same_file("whole", "out", "index.json");
         assert_same_file("whole", "out", "ffn-00001.bin");
         assert_true(r.relative_rmse > 0.02); /* what was stored before counts */
+        assert_int_equal(system("rm -r out"), 0);
+    }
+}
+
+/* Zeros of either sign, all three floats in one model; every bit comes back, and a resumed run has the same bytes. */
+static void bitmaps_hold_the_donor_bit_for_bit(void **state)
+{
+    enum { WIDE = 300, HIDDEN = 256 };
+    static const struct donor_tensor tensors[] = {
+        {"model.layers.0.mlp.gate_proj.weight", "BF16", WIDE, HIDDEN},
+        {"model.layers.0.mlp.up_proj.weight", "F16", WIDE, HIDDEN},
+        {"model.layers.0.mlp.down_proj.weight", "F32", HIDDEN, WIDE},
+    };
+    static const enum phy_weight_type types[] = {PHY_WEIGHT_BITMAP_BF16, PHY_WEIGHT_BITMAP_F16, PHY_WEIGHT_BITMAP_F32};
+    (void)state;
+    assert_int_equal(mkdir("donor", 0777), 0);
+    donor_write_safetensors("donor/model.safetensors", tensors, 3, 5, 0);
+    write_text("donor/config.json",
+               "{\"model_type\":\"llama\",\"vocab_size\":16,\"hidden_size\":256,\"intermediate_size\":300,"
+               "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"max_position_embeddings\":64,"
+               "\"rms_norm_eps\":1e-5,\"hidden_act\":\"silu\"}");
+    make_store("donor", "one", "bitmap", NULL, 1);
+    make_store("donor", "three", "bitmap", "split", 3);
+    assert_same_file("one", "three", "index.json");
+    assert_same_file("one", "three", "ffn-00001.bin");
+    struct phy_ffn_store *store = open_store("one");
+    const struct phy_store_layer *layer = phy_ffn_store_layer(store, 0);
+    const struct phy_weights *all[] = {&layer->gate, &layer->up, &layer->down};
+    for (int i = 0; i < 3; i++) {
+        struct phy_ffn_matrix_info m;
+        size_t rows, cols, stored = 0;
+        float *expected = donor_floats("donor", 0, (enum phy_ffn_source)i, &rows, &cols);
+        float *got = malloc(rows * cols * sizeof *got);
+        assert_int_equal(all[i]->type, types[i]);
+        phy_store_decode_rows(all[i], 0, rows, got);
+        assert_memory_equal(got, expected, rows * cols * sizeof *got);
+        for (size_t k = 0; k < rows * cols; k++)
+            stored += expected[k] != 0 || signbit(expected[k]);
+        phy_ffn_store_matrix(store, (size_t)i, &m);
+        assert_int_equal(m.values, stored);
+        assert_true(stored < rows * cols);
+        free(expected);
+        free(got);
+    }
+    phy_ffn_store_close(&store);
+    for (unsigned after = 3; after < 6; after++) { /* counting looks thrice */
+        struct stopper s = {.after = after};
+        struct phy_host host = {.user = &s, .log = stop_log, .cancelled = stop};
+        struct phy_quantize_params params = {.donor = "donor", .output = "out", .scheme = "bitmap", .host = &host};
+        struct log_record record;
+        assert_int_equal(phy_quantize_run(&params, NULL), PHY_ERR_INTERRUPTED);
+        params.host = NULL;
+        params.resume = true;
+        assert_int_equal(quantize_with(params, &record, NULL), PHY_OK);
+        assert_same_file("one", "out", "index.json");
+        assert_same_file("one", "out", "ffn-00001.bin");
         assert_int_equal(system("rm -r out"), 0);
     }
 }
@@ -370,6 +430,7 @@ static void usage_is_refused_with_a_sentence(void **state)
         {{.output = "o", .scheme = "q5_9"}, PHY_ERR_USAGE, "no scheme \"q5_9\""},
         {{.output = "o", .scheme = "q8_0", .layout = "diagonal"}, PHY_ERR_USAGE, "no layout \"diagonal\""},
         {{.output = "o", .scheme = "fp4", .layout = "interleaved"}, PHY_ERR_USAGE, "cannot be interleaved"},
+        {{.output = "o", .scheme = "bitmap", .layout = "by_feature"}, PHY_ERR_USAGE, "the layout is split"},
         {{.output = "absent/o", .scheme = "bf16"}, PHY_ERR_USAGE, "is missing"},
         {{.output = "there", .scheme = "bf16"}, PHY_ERR_USAGE, "exists; --force replaces it"},
         {{.output = "there", .scheme = "bf16", .force = true}, PHY_ERR_USAGE, "--force replaces only"},
@@ -417,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_scheme_and_layout_holds_the_encoded_donor),
         TEST(every_architecture_and_sharded_donors_are_read),
+        TEST(bitmaps_hold_the_donor_bit_for_bit),
         TEST(threads_do_not_change_the_bytes),
         TEST(lossless_schemes_report_no_error_and_lossy_ones_some),
         TEST(a_range_of_layers_is_stored_and_the_others_are_absent),

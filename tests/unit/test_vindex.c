@@ -39,15 +39,21 @@ static void export_vindex(const char *donor, const char *scheme)
 }
 
 /* Open "store", which must be refused with `status` and a sentence that holds `fact`. */
-static void refused(const char *what, enum phy_status status, const char *fact)
+static void refused_in_order(const char *what, enum phy_q6k_order order, enum phy_status status, const char *fact)
 {
     struct log_record record;
     struct phy_host host = recording_host(&record);
     struct phy_ffn_store *store;
-    enum phy_status got = phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.host = &host});
+    enum phy_status got =
+        phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.q6k_order = order, .host = &host});
     assert_null(store);
     if (got != status || record.errors != 1 || !strstr(record.error, fact))
         fail_msg("%s: status %d, %u errors: %s", what, (int)got, record.errors, record.error);
+}
+
+static void refused(const char *what, enum phy_status status, const char *fact)
+{
+    refused_in_order(what, PHY_Q6K_TOLD_BY_CODES, status, fact);
 }
 
 static void change(const char *path, const char *old, const char *new)
@@ -263,8 +269,81 @@ static void q6k_blocks_are_read_in_whichever_order_they_lie(void **state)
     check_ggml_order();
     write_file("store/interleaved_kquant.bin", q4, bytes);
     write_q6k_down(in_turn);
-    refused("both", PHY_ERR_FORMAT, "in an order that cannot be told");
+    refused("both", PHY_ERR_FORMAT,
+            "interleaved_kquant.bin: layer 0 down: its Q6_K blocks do not tell in which order their values lie: say "
+            "--q6k-order pairs or --q6k-order ggml");
     free(q4);
+}
+
+/* Blocks whose codes tell nothing, read as either order says; blocks that do tell are believed less than the caller. */
+static void the_order_that_is_asked_for_is_taken(void **state)
+{
+    static const struct {
+        void (*write)(const uint8_t *from, uint8_t *to);
+        enum phy_q6k_order order;
+        bool swapped; /* what is read is what was written, with pairs taken apart */
+    } cases[] = {{in_turn, PHY_Q6K_GGML, false},
+                 {in_turn, PHY_Q6K_PAIRS, true},
+                 {to_pairs, PHY_Q6K_GGML, false},
+                 {as_it_is, PHY_Q6K_PAIRS, true}};
+    (void)state;
+    make_wide_donor();
+    export_vindex("donor", "q4_k");
+    size_t bytes;
+    char *q4 = read_whole("store/interleaved_kquant.bin", &bytes);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct phy_ffn_store *store;
+        size_t all;
+        write_file("store/interleaved_kquant.bin", q4, bytes);
+        write_q6k_down(cases[i].write);
+        assert_int_equal(
+            phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.q6k_order = cases[i].order}), PHY_OK);
+        char *data = read_whole("store/interleaved_kquant.bin", &all);
+        const uint8_t *down = phy_ffn_store_layer(store, 0)->down.data, *written = (uint8_t *)data + 2 * Q4_BYTES;
+        for (size_t b = 0; b < Q6_BYTES; b += Q6K) {
+            uint8_t back[Q6K];
+            to_pairs(down + b, back);
+            assert_memory_equal(cases[i].swapped ? back : down + b, written + b, Q6K);
+        }
+        free(data);
+        phy_ffn_store_close(&store);
+    }
+    free(q4);
+}
+
+/* The share is that of exactly 4,096 groups: what follows changes nothing, the last of them decides. */
+static void the_first_4096_groups_tell_the_order(void **state)
+{
+    enum { BLOCKS = 257, GROUPS_A_BLOCK = 16, LEAST_IN_ORDER = 3892 }; /* 0.95 * 4096 = 3891.2 */
+    uint8_t *blocks = calloc(BLOCKS, Q6K);
+    (void)state;
+    for (unsigned in_order = LEAST_IN_ORDER - 1; in_order <= LEAST_IN_ORDER; in_order++) {
+        memset(blocks, 0, BLOCKS * Q6K);
+        for (unsigned b = 0; b < BLOCKS; b++) {
+            uint8_t *block = blocks + b * Q6K;
+            memset(block + 192, 1, 16);
+            block[209] = 0x3C;
+            /* Codes of 32, and in the groups that are in ggml's order one of 63. */
+            memset(block + 128, 0xAA, 64);
+            for (unsigned g = 0; g < GROUPS_A_BLOCK; g++) {
+                if (b * GROUPS_A_BLOCK + g >= in_order)
+                    continue;
+                const unsigned n = 16 * g;
+                block[64 * (n / 128) + n % 64] |= (uint8_t)(n % 128 > 63 ? 0xF0 : 0x0F);
+                block[128 + 32 * (n / 128) + n % 32] |= (uint8_t)(3u << 2 * (n % 128 / 32));
+            }
+        }
+        assert_int_equal(phy_q6k_order_of(blocks, BLOCKS),
+                         in_order == LEAST_IN_ORDER ? PHY_Q6K_GGML : PHY_Q6K_TOLD_BY_CODES);
+    }
+    free(blocks);
+}
+
+static void an_order_is_asked_of_a_vindex_only(void **state)
+{
+    (void)state;
+    make_store(tiny_path("llama3", NULL), "store", "q8_0", NULL, 1);
+    refused_in_order("a store", PHY_Q6K_PAIRS, PHY_ERR_USAGE, "store: no vindex");
 }
 
 static void older_names_are_read_with_their_own_manifest(void **state)
@@ -425,6 +504,144 @@ static void what_a_vindex_cannot_hold_is_not_exported(void **state)
     assert_int_equal(phy_export_run(&params, NULL), PHY_OK);
 }
 
+/* ---- out of a store ---- */
+
+static enum phy_status export_store(const char *donor, const char *from, enum phy_q6k_order order,
+                                    struct log_record *record, struct phy_export_result *result)
+{
+    struct phy_host host = recording_host(record);
+    struct phy_export_params params = {
+        .donor = donor, .store = from, .vindex = "store", .q6k_order = order, .threads = 1, .host = &host};
+    return phy_export_run(&params, result);
+}
+
+static struct phy_ffn_store *open_in_order(enum phy_q6k_order order)
+{
+    struct phy_ffn_store *store;
+    assert_int_equal(phy_ffn_store_open(&store, "store", &(struct phy_ffn_store_params){.q6k_order = order}), PHY_OK);
+    return store;
+}
+
+/* A matrix of both, value for value. */
+static void check_values(const struct phy_weights *a, const struct phy_weights *b)
+{
+    assert_non_null(a->data);
+    assert_non_null(b->data);
+    assert_int_equal(a->rows, b->rows);
+    assert_int_equal(a->cols, b->cols);
+    float *x = malloc(a->cols * sizeof *x), *y = malloc(a->cols * sizeof *y);
+    for (size_t r = 0; r < a->rows; r++) {
+        phy_store_decode_rows(a, r, r + 1, x);
+        phy_store_decode_rows(b, r, r + 1, y);
+        assert_memory_equal(x, y, a->cols * sizeof *x);
+    }
+    free(x);
+    free(y);
+}
+
+static void stores_of_floats_keep_every_value_in_any_layout(void **state)
+{
+    static const char *const schemes[] = {"f32", "f16", "bf16"}, *const layouts[] = {"split", "interleaved",
+                                                                                     "by_feature"};
+    (void)state;
+    for (size_t i = 0; i < 9; i++) {
+        char donor[PATH_MAX];
+        struct log_record record;
+        struct phy_export_result result;
+        snprintf(donor, sizeof donor, "%s", tiny_path("llama3", NULL));
+        make_store(donor, "from", schemes[i / 3], layouts[i % 3], 1);
+        make_store(donor, "plain", schemes[i / 3], "by_feature", 1);
+        if (export_store(donor, "from", PHY_Q6K_TOLD_BY_CODES, &record, &result) != PHY_OK)
+            fail_msg("%s %s: %s", schemes[i / 3], layouts[i % 3], record.error);
+        struct phy_ffn_store *plain = open_store("plain"), *store = open_store("store");
+        for (uint32_t layer = 0; layer < 2; layer++) {
+            const struct phy_store_layer *a = phy_ffn_store_layer(plain, layer), *b = phy_ffn_store_layer(store, layer);
+            assert_int_equal(b->gate.type, i / 3 == 1 ? PHY_WEIGHT_F16 : PHY_WEIGHT_F32);
+            check_values(&a->gate, &b->gate);
+            check_values(&a->up, &b->up);
+            check_values(&a->down_by_feature, &b->down_by_feature);
+        }
+        /* f32: all but a down that was turned; f16: its gates. */
+        assert_int_equal(result.copied_count, i / 3 == 0 ? (i % 3 == 2 ? 6 : 4) : i / 3 == 1 ? 2 : 0);
+        phy_ffn_store_close(&plain);
+        phy_ffn_store_close(&store);
+        assert_int_equal(system("rm -r store plain from"), 0);
+    }
+}
+
+static void blocks_of_a_store_are_copied(void **state)
+{
+    static const struct {
+        const char *scheme, *layout;
+        enum phy_q6k_order order;
+        unsigned copied;
+    } cases[] = {{"q4_k", NULL, PHY_Q6K_TOLD_BY_CODES, 4},
+                 {"q4_k", "by_feature", PHY_Q6K_TOLD_BY_CODES, 4},
+                 {"q4_k", NULL, PHY_Q6K_GGML, 6},
+                 {"q4_k", "split", PHY_Q6K_PAIRS, 4},
+                 {"fp4", NULL, PHY_Q6K_TOLD_BY_CODES, 4}};
+    (void)state;
+    make_wide_donor();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct log_record record;
+        struct phy_export_result result;
+        make_store("donor", "from", cases[i].scheme, cases[i].layout, 1);
+        if (export_store("donor", "from", cases[i].order, &record, &result) != PHY_OK)
+            fail_msg("%s: %s", cases[i].scheme, record.error);
+        assert_int_equal(result.copied_count, cases[i].copied);
+        struct phy_ffn_store *store = open_in_order(cases[i].order), *from = open_store("from");
+        const struct phy_store_layer *a = phy_ffn_store_layer(from, 1), *b = phy_ffn_store_layer(store, 1);
+        if (cases[i].order)
+            check_values(&a->down, &b->down);
+        if (a->gate.data)
+            check_values(&a->gate, &b->gate);
+        if (a->down_by_feature.data && b->down_by_feature.data)
+            check_values(&a->down_by_feature, &b->down_by_feature);
+        phy_ffn_store_close(&from);
+        phy_ffn_store_close(&store);
+        if (!cases[i].order)
+            check_whole("donor", "store"); /* gate and up as encoded from the donor, down too */
+        assert_int_equal(system("rm -r store from"), 0);
+    }
+}
+
+static void stores_that_no_vindex_holds_are_refused(void **state)
+{
+    static const struct {
+        const char *scheme, *layout;
+        enum phy_q6k_order order;
+        enum phy_status status;
+        const char *fact;
+    } cases[] = {
+        {"q8_0", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme q8_0: a vindex holds stores of f32, f16, bf16, q4_k and fp4"},
+        {"q6_k", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme q6_k"},
+        {"fp8", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme fp8"},
+        {"fp4_all", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme fp4_all"},
+        {"mxfp4", NULL, 0, PHY_ERR_UNSUPPORTED, "scheme mxfp4"},
+        {"fp4", "split", 0, PHY_ERR_UNSUPPORTED, "layout split: a vindex has down_by_feature in vindex_fp8"},
+        {"q4_k", "by_feature", PHY_Q6K_GGML, PHY_ERR_UNSUPPORTED, "layout by_feature: a vindex has down in q6_K"},
+        {"f32", NULL, PHY_Q6K_GGML, PHY_ERR_USAGE, "an order of Q6_K is of a vindex from a q4_k store"},
+    };
+    struct log_record record;
+    (void)state;
+    make_wide_donor();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        make_store("donor", "from", cases[i].scheme, cases[i].layout, 1);
+        assert_int_equal(export_store("donor", "from", cases[i].order, &record, NULL), cases[i].status);
+        if (!strstr(record.error, cases[i].fact))
+            fail_msg("%s: %s", cases[i].fact, record.error);
+        assert_int_equal(access("store", F_OK), -1);
+        assert_int_equal(system("rm -r from"), 0);
+    }
+    assert_int_equal(quantize_with(
+                         (struct phy_quantize_params){
+                             .donor = "donor", .output = "from", .scheme = "f32", .has_layers = true, .threads = 1},
+                         &record, &(struct phy_quantize_result){0}),
+                     PHY_OK);
+    assert_int_equal(export_store("donor", "from", 0, &record, NULL), PHY_ERR_UNSUPPORTED);
+    assert_non_null(strstr(record.error, "from: lacks layer 1: a vindex holds every layer"));
+}
+
 static void sums_are_those_of_the_standard(void **state)
 {
     (void)state;
@@ -449,11 +666,17 @@ int main(void)
         TEST(interleaved_files_are_not_row_interleaved),
         TEST(gates_of_16_bits_are_read_by_their_type),
         TEST(q6k_blocks_are_read_in_whichever_order_they_lie),
+        TEST(the_order_that_is_asked_for_is_taken),
+        TEST(the_first_4096_groups_tell_the_order),
+        TEST(an_order_is_asked_of_a_vindex_only),
         TEST(older_names_are_read_with_their_own_manifest),
         TEST(damaged_indexes_are_refused),
         TEST(damaged_manifests_are_refused),
         TEST(damaged_fp4_is_refused),
         TEST(what_a_vindex_cannot_hold_is_not_exported),
+        TEST(stores_of_floats_keep_every_value_in_any_layout),
+        TEST(blocks_of_a_store_are_copied),
+        TEST(stores_that_no_vindex_holds_are_refused),
         TEST(sums_are_those_of_the_standard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

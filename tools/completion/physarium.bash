@@ -26,11 +26,11 @@ _physarium() {
 
     local common='--json --quiet --help'
     local targets='--include --exclude --layers'
-    local ffn='--ffn --path --features --device-memory --fallback --no-tune --trust'
+    local ffn='--ffn --path --features --device-memory --fallback --no-tune --trust --q6k-order'
     local options=''
     case $command in
     '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit bench' ;;
-    inspect) options="--follow-symlinks --trust $common" ;;
+    inspect) options="--follow-symlinks --trust --q6k-order $common" ;;
     import) options="--output --shard-bytes --force $common" ;;
     surgery)
         options="--output --device --threads --memory --method --pattern --eval --gain --beta --iterations --block --sparsity --calibration"
@@ -48,16 +48,16 @@ _physarium() {
     eval) options="--text --ids --baseline --ctx --stride --html --device --threads $ffn $common" ;;
     calibrate) options="--text --ids --output --alpha --ctx --device --threads $common" ;;
     audit)
-        options="--all --ffn --paths --device --against --prompts --budget --cache --bounds --no-bounds --oracle --no-oracle"
+        options="--all --ffn --q6k-order --paths --device --against --prompts --budget --cache --bounds --no-bounds --oracle --no-oracle"
         options+=" --output --html --junit --lock --loosen --worst --threads $common"
         ;;
     bench)
-        options="--device --format --shape --rows --threads --cold --warm --quick --budget --timeout --peer --scratch"
+        options="--device --format --shape --rows --top-k --threads --cold --warm --quick --budget --timeout --peer --scratch"
         options+=" --threshold --output --csv --markdown --html --junit $common"
         ;;
     logits) options="--ids --output --device --threads $ffn $common" ;;
     quantize) options="--output --scheme --layout --layers --threads --resume --force $common" ;;
-    export) options="--gguf --vindex --ffn --scheme --threads --trust --force $common" ;;
+    export) options="--gguf --vindex --ffn --scheme --q6k-order --threads --trust --force $common" ;;
     esac
 
     case $previous in
@@ -78,15 +78,16 @@ _physarium() {
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --path)
         mapfile -t COMPREPLY < <(compgen -W 'exact full_mmap interleaved sparse interleaved_q8_0 interleaved_q6_K interleaved_q4_0
-            interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8 fp8_storage fp4_storage:sparse mxfp4_storage' -- "$current")
+            interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8 fp8_storage fp4_storage:sparse mxfp4_storage bitmap' -- "$current")
         if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
             COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
         fi
         return
         ;;
+    --q6k-order) mapfile -t COMPREPLY < <(compgen -W 'pairs ggml' -- "$current") && return ;;
     --fallback) mapfile -t COMPREPLY < <(compgen -W cpu -- "$current") && return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
-    --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4' -- "$current") && return ;;
+    --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4 bitmap' -- "$current") && return ;;
     --layout) mapfile -t COMPREPLY < <(compgen -W 'split interleaved by_feature' -- "$current") && return ;;
     --beta) mapfile -t COMPREPLY < <(compgen -W '1 2 3 4' -- "$current") && return ;;
     --threads | --memory | --shard-bytes | --gain | --iterations | --sparsity | --include | --exclude | --layers | -p | --prompt | --decode | \
