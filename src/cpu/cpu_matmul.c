@@ -39,21 +39,25 @@ static void round_one(void *user, size_t index, unsigned worker)
 static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
 {
     const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, 2 * input->count, groups * PHY_INT8_GROUP);
+    const size_t copies = input->few ? 2 : 1; /* of the codes: paired, too */
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, copies * input->count, groups * PHY_INT8_GROUP);
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
     if (status == PHY_OK)
-        status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
+        status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * sizeof(struct phy_int8_sums));
+    if (status == PHY_OK && input->few)
+        status = phy_cpu_reserve(cpu, &cpu->fours, input->count, groups * PHY_INT8_GROUP);
     if (status != PHY_OK)
         return status;
-    input->rounded =
-        (struct phy_int8_rows){.count = input->count,
-                               .cols = input->cols,
-                               .groups = groups,
-                               .q = cpu->codes.data,
-                               .paired = (int8_t *)cpu->codes.data + input->count * groups * PHY_INT8_GROUP,
-                               .scale = cpu->scales.data,
-                               .sums = cpu->sums.data};
+    int8_t *codes = cpu->codes.data;
+    input->rounded = (struct phy_int8_rows){.count = input->count,
+                                            .cols = input->cols,
+                                            .groups = groups,
+                                            .q = codes,
+                                            .scale = cpu->scales.data,
+                                            .sums = cpu->sums.data,
+                                            .paired = input->few ? codes + input->count * groups * PHY_INT8_GROUP : NULL,
+                                            .fours = input->few ? cpu->fours.data : NULL};
     struct round_job job = {cpu, input};
     phy_pool_run(cpu->pool, input->count, round_one, &job);
     return PHY_OK;
@@ -79,7 +83,7 @@ enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel 
 
 static float *worker_panel(const struct cpu_matmul *cpu, unsigned worker)
 {
-    return cpu->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float));
+    return cpu->panels + worker * (PANEL_BYTES / sizeof(float));
 }
 
 static void multiply_floats(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
@@ -270,7 +274,7 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
 static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
-    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,
+    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums, &cpu->fours,
                                           &cpu->gated,   &cpu->pairs, &cpu->list};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         phy_free(buffers[i]->data);
@@ -311,7 +315,7 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
     unsigned threads = phy_pool_threads(pool);
     size_t panel_bytes;
     struct cpu_matmul *cpu = phy_zalloc(1, sizeof *cpu);
-    if (cpu && phy_mul_size(threads, PHY_MATMUL_PANEL_BYTES, &panel_bytes))
+    if (cpu && phy_mul_size(threads, PANEL_BYTES, &panel_bytes))
         cpu->panels = phy_alloc_aligned(panel_bytes);
     if (!cpu || !cpu->panels) {
         phy_free(cpu);
