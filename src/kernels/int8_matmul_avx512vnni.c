@@ -179,7 +179,7 @@ INLINE void pack_q8_0(const uint8_t *const w[PANEL_ROWS], size_t blocks, struct 
 
 /* Rows r .. r + rows - 1 of group g; the last stands in for those beyond. */
 INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
-                       size_t g, struct panel *panel)
+                       size_t g, ptrdiff_t next, struct panel *panel)
 {
     const size_t stride = row_stride(type, product->x->cols), block = block_bytes(type);
     const size_t group_blocks = PHY_INT8_GROUP / block_elements(type);
@@ -187,6 +187,11 @@ INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_ty
     const uint8_t *w[PANEL_ROWS];
     for (size_t i = 0; i < PANEL_ROWS; i++)
         w[i] = (const uint8_t *)product->w + (r + (i < rows ? i : rows - 1)) * stride + g * group_blocks * block;
+    for (size_t i = 0; i < PANEL_ROWS; i++) {
+        UNROLL
+        for (size_t b = 0; b < group_blocks * block; b += 64)
+            _mm_prefetch((const char *)w[i] + next + b, _MM_HINT_T1);
+    }
     if (type == PHY_WEIGHT_Q4_K)
         pack_q4_k(w, panel);
     else if (type == PHY_WEIGHT_Q6_K)
@@ -359,13 +364,18 @@ INLINE void matmul_rows(const struct phy_int8_matmul *product, enum phy_weight_t
                         const size_t rows[PANELS], struct panel *panels)
 {
     const size_t count = product->x->count, all = product->x->groups;
+    const size_t stride = row_stride(type, product->x->cols);
+    const size_t group_bytes = PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
     const size_t steps = (all + MOST_GROUPS - 1) / MOST_GROUPS, step = (all + steps - 1) / steps;
     for (size_t g = 0; g < all; g += step) {
         const size_t groups = all - g < step ? all - g : step;
+        /* Bytes to what is packed next: the groups that follow, or the first of the rows that do */
+        const ptrdiff_t next = g + step < all ? (ptrdiff_t)(step * group_bytes)
+                                              : (ptrdiff_t)(PANELS * PANEL_ROWS * stride) - (ptrdiff_t)(g * group_bytes);
         size_t n = 0;
         for (size_t i = 0; i < groups; i++) {
             for (size_t p = 0; p < PANELS && rows[p]; p++)
-                pack_panel(product, type, r + p * PANEL_ROWS, rows[p], g + i, &panels[PANELS * i + p]);
+                pack_panel(product, type, r + p * PANEL_ROWS, rows[p], g + i, next, &panels[PANELS * i + p]);
         }
         for (; n + TILE_X <= count; n += TILE_X)
             tile_panels(product, type, panels, r, rows, n, TILE_X, g, groups);
