@@ -14,7 +14,10 @@ struct panel {
     uint8_t codes[PHY_INT8_GROUP / 4][PANEL_ROWS][4];
     int32_t scale[PHY_INT8_GROUP_SUMS][PANEL_ROWS]; /* of each 16 (q6_K) or 32 columns (q4_K: the first 8) */
     int16_t minima[4][PANEL_ROWS][2];               /* q4_K: of each two of the 32s */
-    float d[PHY_INT8_GROUP / GROUP][PANEL_ROWS];    /* q8_0: of each 32 columns; else the first, then dmin */
+    union {
+        float d[PHY_INT8_GROUP / GROUP][PANEL_ROWS]; /* q8_0: of each 32 columns; q6_K: the first */
+        double d_dmin[2][2][PANEL_ROWS / 2];         /* q4_K: rows in the order of quarters() */
+    };
 };
 static_assert(sizeof(struct panel) * PANELS * MOST_GROUPS <= PHY_INT8_PANEL_BYTES, "panels fit the scratch");
 static_assert(PANELS * PANEL_ROWS == PHY_INT8_PANEL_ROWS, "rows that are taken at a time");
@@ -68,6 +71,19 @@ INLINE vec low_halves(__m512i dwords)
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dwords));
 }
 
+/* Of rows 0 .. 15: as unpacklo of dwords takes them, then as unpackhi does. */
+INLINE __m512i quarters(void)
+{
+    return _mm512_set_epi32(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0);
+}
+
+INLINE void store_doubles(double to[2][PANEL_ROWS / 2], vec from)
+{
+    const vec ordered = _mm512_permutexvar_ps(quarters(), from);
+    _mm512_store_pd(to[0], _mm512_cvtps_pd(_mm512_castps512_ps256(ordered)));
+    _mm512_store_pd(to[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(ordered, 1)));
+}
+
 /* Dwords 0 are d and dmin. */
 INLINE void pack_scales_q4_k(const uint8_t *const w[PANEL_ROWS], struct panel *panel)
 {
@@ -78,8 +94,8 @@ INLINE void pack_scales_q4_k(const uint8_t *const w[PANEL_ROWS], struct panel *p
         bytes[i] = scales_q4_k(heads[i]);
     }
     turn_sixteens(heads, turned);
-    vec_store(panel->d[0], low_halves(turned[0]));
-    vec_store(panel->d[1], low_halves(_mm512_srli_epi32(turned[0], 16)));
+    store_doubles(panel->d_dmin[0], low_halves(turned[0]));
+    store_doubles(panel->d_dmin[1], low_halves(_mm512_srli_epi32(turned[0], 16)));
     turn_sixteens(bytes, turned);
     UNROLL
     for (size_t g = 0; g < 8; g++)
@@ -220,18 +236,22 @@ INLINE void add_steps(const struct panel *panel, size_t k, size_t steps, const i
     }
 }
 
-/* d * lanes - dmin * below, formed in float64: the two may nearly cancel. */
+/* Integers to which 2^31 was added, in float64: as the low half of 2^52 they are a number already. */
+INLINE __m512d exactly(__m512i lanes, size_t half)
+{
+    const __m512i high = _mm512_set1_epi32(0x43300000);
+    const __m512i bits = half ? _mm512_unpackhi_epi32(lanes, high) : _mm512_unpacklo_epi32(lanes, high);
+    return _mm512_sub_pd(_mm512_castsi512_pd(bits), _mm512_set1_pd(0x1p52 + 0x1p31));
+}
+
+/* d * lanes - dmin * below, formed in float64: the two may nearly cancel. Rows in the order of quarters(). */
 INLINE vec difference(__m512i lanes, __m512i below, const struct panel *panel)
 {
     __m256 half[2];
     UNROLL
     for (size_t h = 0; h < 2; h++) {
-        const __m256i high = h ? _mm512_extracti64x4_epi64(lanes, 1) : _mm512_castsi512_si256(lanes);
-        const __m256i low = h ? _mm512_extracti64x4_epi64(below, 1) : _mm512_castsi512_si256(below);
-        const __m512d d = _mm512_cvtps_pd(_mm256_load_ps(panel->d[0] + 8 * h));
-        const __m512d dmin = _mm512_cvtps_pd(_mm256_load_ps(panel->d[1] + 8 * h));
-        const __m512d off = _mm512_mul_pd(_mm512_cvtepi32_pd(low), dmin);
-        half[h] = _mm512_cvtpd_ps(_mm512_fmsub_pd(_mm512_cvtepi32_pd(high), d, off));
+        const __m512d off = _mm512_mul_pd(exactly(below, h), _mm512_load_pd(panel->d_dmin[1][h]));
+        half[h] = _mm512_cvtpd_ps(_mm512_fmsub_pd(exactly(lanes, h), _mm512_load_pd(panel->d_dmin[0][h]), off));
     }
     return _mm512_insertf32x8(_mm512_castps256_ps512(half[0]), half[1], 1);
 }
@@ -256,7 +276,7 @@ INLINE void tile_q4_k(const struct panel *panel, const struct tile_x *x, size_t 
     __m512i total[TILE_X];
     UNROLL
     for (size_t j = 0; j < count; j++)
-        total[j] = _mm512_setzero_si512();
+        total[j] = _mm512_set1_epi32(INT32_MIN);
     for (size_t g = 0; g < PHY_INT8_GROUP / GROUP; g++) {
         const __m512i scale = _mm512_load_si512(panel->scale[g]);
         __m512i part[TILE_X];
@@ -270,7 +290,7 @@ INLINE void tile_q4_k(const struct panel *panel, const struct tile_x *x, size_t 
     }
     UNROLL
     for (size_t j = 0; j < count; j++) {
-        __m512i below = _mm512_setzero_si512();
+        __m512i below = _mm512_set1_epi32(INT32_MIN);
         UNROLL
         for (size_t i = 0; i < 4; i++)
             below = _mm512_dpwssd_epi32(below, _mm512_load_si512(panel->minima[i]),
@@ -334,7 +354,11 @@ INLINE void tile(const struct phy_int8_matmul *product, enum phy_weight_type typ
     vec sum[TILE_X];
     UNROLL
     for (size_t j = 0; j < count; j++)
+    {
         sum[j] = g ? _mm512_maskz_loadu_ps(used, y + j * product->y_stride) : vec_zero();
+        if (type == PHY_WEIGHT_Q4_K)
+            sum[j] = _mm512_permutexvar_ps(quarters(), sum[j]);
+    }
     for (size_t i = 0; i < groups; i++) {
         const size_t at = n * x->groups + g + i;
         const struct tile_x part = {x->q + at * PHY_INT8_GROUP, x->scale + at, x->sums + at, x->groups};
@@ -345,9 +369,13 @@ INLINE void tile(const struct phy_int8_matmul *product, enum phy_weight_type typ
         else
             tile_q8_0(&panels[PANELS * i], &part, count, sum);
     }
+    const __m512i back = _mm512_set_epi32(15, 14, 7, 6, 13, 12, 5, 4, 11, 10, 3, 2, 9, 8, 1, 0);
     UNROLL
-    for (size_t j = 0; j < count; j++)
+    for (size_t j = 0; j < count; j++) {
+        if (type == PHY_WEIGHT_Q4_K)
+            sum[j] = _mm512_permutexvar_ps(back, sum[j]);
         _mm512_mask_storeu_ps(y + j * product->y_stride, used, sum[j]);
+    }
 }
 
 /* The panels one after the other, while these rows of x are in the first-level cache. */
