@@ -7,7 +7,7 @@
 
 #include "kernels/int8_avx512vnni.h"
 
-enum { PANEL_ROWS = 16, PANELS = 2, TILE_X = 8, MOST_GROUPS = PHY_INT8_PANEL_GROUPS };
+enum { PANEL_ROWS = 16, PANELS = 2, TILE_X = 4, MOST_GROUPS = PHY_INT8_PANEL_GROUPS };
 
 /* 16 rows of w and 256 columns. */
 struct panel {
@@ -220,20 +220,55 @@ INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_ty
 
 /* ---- multiplying ---- */
 
-/* Codes of `steps` times four columns from step k, for `count` rows of x: lanes are rows of w. */
-INLINE void add_steps(const struct panel *panel, size_t k, size_t steps, const int8_t *x, size_t stride, size_t count,
-                      __m512i part[TILE_X])
+/* Of `panels` panels and `count` rows of x: [p][j]. */
+typedef __m512i lanes_tile[PANELS][TILE_X];
+typedef vec sums_tile[PANELS][TILE_X];
+
+#define FOR_TILE(p, j)                                                                                                 \
+    UNROLL                                                                                                             \
+    for (size_t p = 0; p < shape.panels; p++)                                                                          \
+        UNROLL for (size_t j = 0; j < shape.count; j++)
+
+struct tile_shape {
+    size_t panels, count; /* constants where it is inlined */
+};
+
+/* A group of the rows of x in a tile: row j's is `stride` groups after row j - 1's. */
+struct tile_x {
+    const int8_t *q;
+    const float *scale;
+    const struct phy_int8_sums *sums;
+    size_t stride;
+};
+
+/* Codes of `steps` times four columns from step k. */
+INLINE void add_steps(const struct panel *panels, struct tile_shape shape, size_t k, size_t steps,
+                      const struct tile_x *x, lanes_tile part)
 {
     UNROLL
-    for (size_t s = 0; s < steps; s++) {
-        const __m512i codes = _mm512_load_si512(panel->codes[k + s]);
+    for (size_t s = k; s < k + steps; s++) {
+        __m512i codes[PANELS];
         UNROLL
-        for (size_t j = 0; j < count; j++) {
+        for (size_t p = 0; p < shape.panels; p++)
+            codes[p] = _mm512_load_si512(panels[p].codes[s]);
+        UNROLL
+        for (size_t j = 0; j < shape.count; j++) {
             int32_t four;
-            memcpy(&four, x + j * stride * PHY_INT8_GROUP + 4 * (k + s), sizeof four);
-            part[j] = _mm512_dpbusd_epi32(part[j], codes, _mm512_set1_epi32(four));
+            memcpy(&four, x->q + j * x->stride * PHY_INT8_GROUP + 4 * s, sizeof four);
+            const __m512i fours = _mm512_set1_epi32(four);
+            UNROLL
+            for (size_t p = 0; p < shape.panels; p++)
+                part[p][j] = _mm512_dpbusd_epi32(part[p][j], codes[p], fours);
         }
     }
+}
+
+INLINE void add_scaled(const struct panel *panels, struct tile_shape shape, size_t g, lanes_tile part,
+                       lanes_tile total)
+{
+    FOR_TILE (p, j)
+        total[p][j] = _mm512_add_epi32(total[p][j],
+                                       _mm512_mullo_epi32(part[p][j], _mm512_load_si512(panels[p].scale[g])));
 }
 
 /* Integers to which 2^31 was added, in float64: as the low half of 2^52 they are a number already. */
@@ -263,156 +298,135 @@ INLINE __m512i two_sums(const int16_t *sums, size_t i)
     return _mm512_set1_epi32(two);
 }
 
-/* Rows of x in a tile: row j's group is `stride` groups after row j - 1's. */
-struct tile_x {
-    const int8_t *q;
-    const float *scale;
-    const struct phy_int8_sums *sums;
-    size_t stride;
-};
-
-INLINE void tile_q4_k(const struct panel *panel, const struct tile_x *x, size_t count, vec sum[TILE_X])
+INLINE void tile_q4_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, sums_tile sum)
 {
-    __m512i total[TILE_X];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        total[j] = _mm512_set1_epi32(INT32_MIN);
+    lanes_tile total;
+    FOR_TILE (p, j)
+        total[p][j] = _mm512_set1_epi32(INT32_MIN);
     for (size_t g = 0; g < PHY_INT8_GROUP / GROUP; g++) {
-        const __m512i scale = _mm512_load_si512(panel->scale[g]);
-        __m512i part[TILE_X];
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            part[j] = _mm512_setzero_si512();
-        add_steps(panel, g * GROUP / 4, GROUP / 4, x->q, x->stride, count, part);
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            total[j] = _mm512_add_epi32(total[j], _mm512_mullo_epi32(part[j], scale));
+        lanes_tile part;
+        FOR_TILE (p, j)
+            part[p][j] = _mm512_setzero_si512();
+        add_steps(panels, shape, g * GROUP / 4, GROUP / 4, x, part);
+        add_scaled(panels, shape, g, part, total);
     }
-    UNROLL
-    for (size_t j = 0; j < count; j++) {
+    FOR_TILE (p, j) {
         __m512i below = _mm512_set1_epi32(INT32_MIN);
         UNROLL
         for (size_t i = 0; i < 4; i++)
-            below = _mm512_dpwssd_epi32(below, _mm512_load_si512(panel->minima[i]),
+            below = _mm512_dpwssd_epi32(below, _mm512_load_si512(panels[p].minima[i]),
                                         two_sums(x->sums[j * x->stride].of_32, i));
-        sum[j] = vec_fma(difference(total[j], below, panel), vec_set1(x->scale[j * x->stride]), sum[j]);
+        sum[p][j] = vec_fma(difference(total[p][j], below, &panels[p]), vec_set1(x->scale[j * x->stride]), sum[p][j]);
     }
 }
 
-INLINE void tile_q6_k(const struct panel *panel, const struct tile_x *x, size_t count, vec sum[TILE_X])
+INLINE void tile_q6_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, sums_tile sum)
 {
-    __m512i total[TILE_X];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        total[j] = _mm512_setzero_si512();
+    lanes_tile total;
+    FOR_TILE (p, j)
+        total[p][j] = _mm512_setzero_si512();
     for (size_t g = 0; g < PHY_INT8_GROUP_SUMS; g++) {
-        const __m512i scale = _mm512_load_si512(panel->scale[g]);
-        __m512i part[TILE_X];
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            part[j] = _mm512_set1_epi32(x->sums[j * x->stride].less_32[g]);
-        add_steps(panel, g * PHY_INT8_SUM / 4, PHY_INT8_SUM / 4, x->q, x->stride, count, part);
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            total[j] = _mm512_add_epi32(total[j], _mm512_mullo_epi32(part[j], scale));
+        lanes_tile part;
+        FOR_TILE (p, j)
+            part[p][j] = _mm512_set1_epi32(x->sums[j * x->stride].less_32[g]);
+        add_steps(panels, shape, g * PHY_INT8_SUM / 4, PHY_INT8_SUM / 4, x, part);
+        add_scaled(panels, shape, g, part, total);
     }
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        sum[j] = vec_fma(_mm512_cvtepi32_ps(total[j]),
-                         vec_mul(vec_load(panel->d[0]), vec_set1(x->scale[j * x->stride])), sum[j]);
+    FOR_TILE (p, j)
+        sum[p][j] = vec_fma(_mm512_cvtepi32_ps(total[p][j]),
+                            vec_mul(vec_load(panels[p].d[0]), vec_set1(x->scale[j * x->stride])), sum[p][j]);
 }
 
-INLINE void tile_q8_0(const struct panel *panel, const struct tile_x *x, size_t count, vec sum[TILE_X])
+INLINE void tile_q8_0(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, sums_tile sum)
 {
-    vec total[TILE_X];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        total[j] = vec_zero();
+    sums_tile total;
+    FOR_TILE (p, j)
+        total[p][j] = vec_zero();
     for (size_t b = 0; b < PHY_INT8_GROUP / GROUP; b++) {
-        const vec d = vec_load(panel->d[b]);
-        __m512i part[TILE_X];
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            part[j] = _mm512_set1_epi32(x->sums[j * x->stride].less_128[b]);
-        add_steps(panel, b * GROUP / 4, GROUP / 4, x->q, x->stride, count, part);
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            total[j] = vec_fma(_mm512_cvtepi32_ps(part[j]), d, total[j]);
+        lanes_tile part;
+        FOR_TILE (p, j)
+            part[p][j] = _mm512_set1_epi32(x->sums[j * x->stride].less_128[b]);
+        add_steps(panels, shape, b * GROUP / 4, GROUP / 4, x, part);
+        FOR_TILE (p, j)
+            total[p][j] = vec_fma(_mm512_cvtepi32_ps(part[p][j]), vec_load(panels[p].d[b]), total[p][j]);
     }
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        sum[j] = vec_fma(total[j], vec_set1(x->scale[j * x->stride]), sum[j]);
+    FOR_TILE (p, j)
+        sum[p][j] = vec_fma(total[p][j], vec_set1(x->scale[j * x->stride]), sum[p][j]);
 }
 
-/* Groups g .. g + groups - 1 of 16 rows of w and `count` of x, added to y, which the first group overwrites. */
-INLINE void tile(const struct phy_int8_matmul *product, enum phy_weight_type type, const struct panel *panels, size_t r,
-                 size_t rows, size_t n, size_t count, size_t g, size_t groups)
+/* Some groups of the rows of w in a turn of the loops below. */
+struct turn {
+    enum phy_weight_type type;
+    const struct panel *panels; /* [groups][PANELS] */
+    size_t r, rows, g, groups;
+};
+
+/* Added to y, which the first group overwrites. */
+INLINE void tile(const struct phy_int8_matmul *product, const struct turn *turn, struct tile_shape shape, size_t n)
 {
     const struct phy_int8_rows *x = product->x;
-    const __mmask16 used = (__mmask16)((1u << rows) - 1);
-    float *y = product->y + n * product->y_stride + r;
-    vec sum[TILE_X];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-    {
-        sum[j] = g ? _mm512_maskz_loadu_ps(used, y + j * product->y_stride) : vec_zero();
-        if (type == PHY_WEIGHT_Q4_K)
-            sum[j] = _mm512_permutexvar_ps(quarters(), sum[j]);
+    const __m512i back = _mm512_set_epi32(15, 14, 7, 6, 13, 12, 5, 4, 11, 10, 3, 2, 9, 8, 1, 0); /* from quarters() */
+    const uint32_t used = turn->rows < 32 ? (1u << turn->rows) - 1 : UINT32_MAX;
+    float *y = product->y + n * product->y_stride + turn->r;
+    sums_tile sum;
+    FOR_TILE (p, j) {
+        const __mmask16 mask = (__mmask16)(used >> (16 * p));
+        sum[p][j] = turn->g ? _mm512_maskz_loadu_ps(mask, y + j * product->y_stride + 16 * p) : vec_zero();
+        if (turn->type == PHY_WEIGHT_Q4_K)
+            sum[p][j] = _mm512_permutexvar_ps(quarters(), sum[p][j]);
     }
-    for (size_t i = 0; i < groups; i++) {
-        const size_t at = n * x->groups + g + i;
+    for (size_t i = 0; i < turn->groups; i++) {
+        const size_t at = n * x->groups + turn->g + i;
         const struct tile_x part = {x->q + at * PHY_INT8_GROUP, x->scale + at, x->sums + at, x->groups};
-        if (type == PHY_WEIGHT_Q4_K)
-            tile_q4_k(&panels[PANELS * i], &part, count, sum);
-        else if (type == PHY_WEIGHT_Q6_K)
-            tile_q6_k(&panels[PANELS * i], &part, count, sum);
+        if (turn->type == PHY_WEIGHT_Q4_K)
+            tile_q4_k(&turn->panels[PANELS * i], shape, &part, sum);
+        else if (turn->type == PHY_WEIGHT_Q6_K)
+            tile_q6_k(&turn->panels[PANELS * i], shape, &part, sum);
         else
-            tile_q8_0(&panels[PANELS * i], &part, count, sum);
+            tile_q8_0(&turn->panels[PANELS * i], shape, &part, sum);
     }
-    const __m512i back = _mm512_set_epi32(15, 14, 7, 6, 13, 12, 5, 4, 11, 10, 3, 2, 9, 8, 1, 0);
-    UNROLL
-    for (size_t j = 0; j < count; j++) {
-        if (type == PHY_WEIGHT_Q4_K)
-            sum[j] = _mm512_permutexvar_ps(back, sum[j]);
-        _mm512_mask_storeu_ps(y + j * product->y_stride, used, sum[j]);
+    FOR_TILE (p, j) {
+        const __mmask16 mask = (__mmask16)(used >> (16 * p));
+        if (turn->type == PHY_WEIGHT_Q4_K)
+            sum[p][j] = _mm512_permutexvar_ps(back, sum[p][j]);
+        _mm512_mask_storeu_ps(y + j * product->y_stride + 16 * p, mask, sum[p][j]);
     }
 }
 
-/* The panels one after the other, while these rows of x are in the first-level cache. */
-INLINE void tile_panels(const struct phy_int8_matmul *product, enum phy_weight_type type, const struct panel *panels,
-                        size_t r, const size_t rows[PANELS], size_t n, size_t count, size_t g, size_t groups)
+INLINE void tiles(const struct phy_int8_matmul *product, const struct turn *turn, size_t panels)
 {
-    for (size_t p = 0; p < PANELS && rows[p]; p++)
-        tile(product, type, panels + p, r + p * PANEL_ROWS, rows[p], n, count, g, groups);
+    const size_t count = product->x->count;
+    size_t n = 0;
+    for (; n + TILE_X <= count; n += TILE_X)
+        tile(product, turn, (struct tile_shape){panels, TILE_X}, n);
+    for (; n < count; n++)
+        tile(product, turn, (struct tile_shape){panels, 1}, n);
 }
 
 /* `panels` has room for MOST_GROUPS groups of PANELS panels. y is read and written once for all of them: its rows are
  * far apart, at distances by which cache lines are driven out. */
-INLINE void matmul_rows(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r,
-                        const size_t rows[PANELS], struct panel *panels)
+INLINE void matmul_rows(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
+                        struct panel *panels)
 {
-    const size_t count = product->x->count, all = product->x->groups;
-    const size_t stride = row_stride(type, product->x->cols);
+    const size_t all = product->x->groups, stride = row_stride(type, product->x->cols);
     const size_t group_bytes = PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
     const size_t steps = (all + MOST_GROUPS - 1) / MOST_GROUPS, step = (all + steps - 1) / steps;
     for (size_t g = 0; g < all; g += step) {
-        const size_t groups = all - g < step ? all - g : step;
+        const struct turn turn = {type, panels, r, rows, g, all - g < step ? all - g : step};
         /* Bytes to what is packed next: the groups that follow, or the first of the rows that do */
         const ptrdiff_t next = g + step < all ? (ptrdiff_t)(step * group_bytes)
                                               : (ptrdiff_t)(PANELS * PANEL_ROWS * stride) - (ptrdiff_t)(g * group_bytes);
-        size_t n = 0;
-        for (size_t i = 0; i < groups; i++) {
-            for (size_t p = 0; p < PANELS && rows[p]; p++)
-                pack_panel(product, type, r + p * PANEL_ROWS, rows[p], g + i, next, &panels[PANELS * i + p]);
+        for (size_t i = 0; i < turn.groups; i++) {
+            for (size_t p = 0; p * PANEL_ROWS < rows; p++) {
+                const size_t left = rows - p * PANEL_ROWS;
+                pack_panel(product, type, r + p * PANEL_ROWS, left < PANEL_ROWS ? left : PANEL_ROWS, g + i, next,
+                           &panels[PANELS * i + p]);
+            }
         }
-        for (; n + TILE_X <= count; n += TILE_X)
-            tile_panels(product, type, panels, r, rows, n, TILE_X, g, groups);
-        for (; n + 4 <= count; n += 4)
-            tile_panels(product, type, panels, r, rows, n, 4, g, groups);
-        for (; n + 2 <= count; n += 2)
-            tile_panels(product, type, panels, r, rows, n, 2, g, groups);
-        for (; n < count; n++)
-            tile_panels(product, type, panels, r, rows, n, 1, g, groups);
+        if (rows > PANEL_ROWS)
+            tiles(product, &turn, PANELS);
+        else
+            tiles(product, &turn, 1);
     }
 }
 
@@ -420,12 +434,8 @@ INLINE void matmul_typed(const struct phy_int8_matmul *product, enum phy_weight_
                          size_t row_end, struct panel *panels)
 {
     for (size_t r = row_begin; r < row_end; r += PANELS * PANEL_ROWS) {
-        size_t rows[PANELS];
-        for (size_t p = 0; p < PANELS; p++) {
-            const size_t first = r + p * PANEL_ROWS;
-            rows[p] = first >= row_end ? 0 : row_end - first < PANEL_ROWS ? row_end - first : PANEL_ROWS;
-        }
-        matmul_rows(product, type, r, rows, panels);
+        const size_t left = row_end - r;
+        matmul_rows(product, type, r, left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS, panels);
     }
 }
 
