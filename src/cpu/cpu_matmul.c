@@ -51,14 +51,15 @@ static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input 
     if (status != PHY_OK)
         return status;
     int8_t *codes = cpu->codes.data;
-    input->rounded = (struct phy_int8_rows){.count = input->count,
-                                            .cols = input->cols,
-                                            .groups = groups,
-                                            .q = codes,
-                                            .scale = cpu->scales.data,
-                                            .sums = cpu->sums.data,
-                                            .paired = input->few ? codes + input->count * groups * PHY_INT8_GROUP : NULL,
-                                            .fours = input->few ? cpu->fours.data : NULL};
+    input->rounded =
+        (struct phy_int8_rows){.count = input->count,
+                               .cols = input->cols,
+                               .groups = groups,
+                               .q = codes,
+                               .scale = cpu->scales.data,
+                               .sums = cpu->sums.data,
+                               .paired = input->few ? codes + input->count * groups * PHY_INT8_GROUP : NULL,
+                               .fours = input->few ? cpu->fours.data : NULL};
     struct round_job job = {cpu, input};
     phy_pool_run(cpu->pool, input->count, round_one, &job);
     return PHY_OK;
@@ -211,8 +212,8 @@ static void run_share(void *user, size_t index, unsigned worker)
     }
 }
 
-/* Many rows of x: what the kernel takes at a time, more at a time gains nothing. Few: sixteen shares for each thread, as
- * they are cheap to take, but not less than is worth taking. */
+/* Many rows of x: what the kernel takes at a time, more at a time gains nothing. Few: sixteen shares for each thread,
+ * as they are cheap to take, but not less than is worth taking. */
 static size_t int8_share(const struct cpu_matmul *cpu, size_t rows, bool few)
 {
     enum { UNIT = 4, LEAST = 16, MOST = 64 };
@@ -319,8 +320,8 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
 static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
-    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums, &cpu->fours,
-                                          &cpu->gated,   &cpu->pairs, &cpu->list};
+    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,
+                                          &cpu->fours,   &cpu->gated, &cpu->pairs,  &cpu->list};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         phy_free(buffers[i]->data);
     phy_free(cpu->panels);

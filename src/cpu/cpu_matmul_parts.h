@@ -29,9 +29,9 @@ struct cpu_matmul {
     const struct phy_walk_variant *walk;
     const struct phy_activation_variant *activation;
     struct phy_pool *pool;
-    float *panels;                         /* (threads, PANEL_BYTES) */
-    struct cpu_buffer decoded;             /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
-    size_t decoded_stride;                 /* bytes */
+    float *panels;                                /* (threads, PANEL_BYTES) */
+    struct cpu_buffer decoded;                    /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
+    size_t decoded_stride;                        /* bytes */
     struct cpu_buffer codes, scales, sums, fours; /* of rounded activations */
     struct cpu_buffer gated,
         pairs;              /* of an ffn: the input of down; (threads, count, ..) gate and up of some features */

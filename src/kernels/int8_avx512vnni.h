@@ -45,9 +45,9 @@ INLINE __m512i scales_q4_k(__m512i heads)
 INLINE __m512i codes_q8_0(const uint8_t *w, bool both)
 {
     const __m256i first = _mm256_loadu_si256((const __m256i *)(w + 2));
-    const __m512i codes = both ? _mm512_inserti64x4(_mm512_castsi256_si512(first),
-                                                    _mm256_loadu_si256((const __m256i *)(w + 34 + 2)), 1)
-                               : _mm512_zextsi256_si512(first);
+    const __m512i codes =
+        both ? _mm512_inserti64x4(_mm512_castsi256_si512(first), _mm256_loadu_si256((const __m256i *)(w + 34 + 2)), 1)
+             : _mm512_zextsi256_si512(first);
     return _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
 }
 

@@ -26,8 +26,8 @@
 
 enum { PHY_INT8_GROUP = 256, PHY_INT8_SUM = 16, PHY_INT8_GROUP_SUMS = PHY_INT8_GROUP / PHY_INT8_SUM };
 
-/* Of one group of codes. q6_K's and q8_0's codes of weights are multiplied as unsigned ones, 32 and 128 too many: sums of
- * products that begin with these are right. */
+/* Of one group of codes. q6_K's and q8_0's codes of weights are multiplied as unsigned ones, 32 and 128 too many: sums
+ * of products that begin with these are right. */
 struct phy_int8_sums {
     int32_t less_32[PHY_INT8_GROUP_SUMS];      /* -32 times the sum of each 16 */
     int32_t less_128[PHY_INT8_GROUP_SUMS / 2]; /* -128 times the sum of each 32 */
@@ -43,8 +43,8 @@ struct phy_int8_rows {
     float *scale;               /* (count, groups) */
     struct phy_int8_sums *sums; /* (count, groups) */
     /* For matvec only; both may be NULL where matmul is all that follows. 64-byte aligned. */
-    int8_t *paired;  /* the same codes, as q4_K's nibbles lie: in each 128 the 32s in the order 0 2 1 3 */
-    int32_t *fours;  /* (count, groups * PHY_INT8_GROUP / 4): -32 times the sum of each four */
+    int8_t *paired; /* the same codes, as q4_K's nibbles lie: in each 128 the 32s in the order 0 2 1 3 */
+    int32_t *fours; /* (count, groups * PHY_INT8_GROUP / 4): -32 times the sum of each four */
 };
 
 /* -32 times the sum of each four of a group. */
@@ -83,8 +83,8 @@ struct phy_int8_matmul {
     size_t y_stride; /* elements */
 };
 
-/* Scratch of one thread: the codes of 32 rows and 2048 columns, a byte each, and their scales. */
-enum { PHY_INT8_PANEL_GROUPS = 8, PHY_INT8_PANEL_ROWS = 32 };
+/* Scratch of one thread: the codes of 32 rows and 4096 columns, a byte each, and their scales. */
+enum { PHY_INT8_PANEL_GROUPS = 16, PHY_INT8_PANEL_ROWS = 32 };
 #define PHY_INT8_PANEL_BYTES ((size_t)PHY_INT8_PANEL_GROUPS * PHY_INT8_PANEL_ROWS * PHY_INT8_GROUP * 3 / 2)
 
 struct phy_int8_matmul_variant {

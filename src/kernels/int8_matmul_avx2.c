@@ -76,8 +76,8 @@ INLINE __m256d add_exactly(__m256i lanes, double factor, __m256d sum)
     return _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(lanes, 1)), by, sum);
 }
 
-INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums, size_t stride,
-                     size_t count, struct total total[])
+INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums,
+                     size_t stride, size_t count, struct total total[])
 {
     const __m256i codes16 = _mm256_cvtepu8_epi16(q4_k_scales(w));       /* words s0..7, m0..7 */
     const __m256i minima = _mm256_permute4x64_epi64(codes16, 0xFA);     /* m0..3 m0..3 m4..7 m4..7 */
@@ -109,8 +109,8 @@ INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     }
 }
 
-INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums, size_t stride,
-                     size_t count, struct total total[])
+INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums,
+                     size_t stride, size_t count, struct total total[])
 {
     const __m256i scales = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 192)));
     const double d = half_value(w + 208);
@@ -161,8 +161,8 @@ INLINE void dot_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const flo
         total[j].sum = vec_fma(part[j], vec_set1(scale[j * stride]), total[j].sum);
 }
 
-INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x,
-                      const float *scale, const struct phy_int8_sums *sums, size_t stride, size_t count, struct total total[])
+INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const float *scale,
+                      const struct phy_int8_sums *sums, size_t stride, size_t count, struct total total[])
 {
     if (type == PHY_WEIGHT_Q4_K)
         dot_q4_k(w, x, scale, sums, stride, count, total);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of many rows of x. 16 rows of w are turned so that a vector holds four neighbouring codes of each, and each
- * vector meets eight rows of x, of which four codes are broadcast from memory: lanes are rows of w, and nothing is added
- * up across them. */
+ * vector meets eight rows of x, of which four codes are broadcast from memory: lanes are rows of w, and nothing is
+ * added up across them. */
 #include <assert.h>
 #include <string.h>
 
 #include "kernels/int8_avx512vnni.h"
 
-enum { PANEL_ROWS = 16, PANELS = 2, TILE_X = 4, MOST_GROUPS = PHY_INT8_PANEL_GROUPS };
+enum { PANEL_ROWS = 16, PANELS = 2, TILE_X = 4, TILE = PANELS * TILE_X, MOST_GROUPS = PHY_INT8_PANEL_GROUPS };
 
 /* 16 rows of w and 256 columns. */
 struct panel {
@@ -99,14 +99,13 @@ INLINE void pack_scales_q4_k(const uint8_t *const w[PANEL_ROWS], struct panel *p
     turn_sixteens(bytes, turned);
     UNROLL
     for (size_t g = 0; g < 8; g++)
-        _mm512_store_si512(panel->scale[g], _mm512_and_si512(_mm512_srli_epi32(turned[g / 4], 8 * (g % 4)),
-                                                             _mm512_set1_epi32(0xFF)));
+        _mm512_store_si512(panel->scale[g],
+                           _mm512_and_si512(_mm512_srli_epi32(turned[g / 4], 8 * (g % 4)), _mm512_set1_epi32(0xFF)));
     UNROLL
     for (size_t i = 0; i < 4; i++) { /* bytes 0 and 1, or 2 and 3, of each dword, as words */
         const __m512i dwords = i % 2 ? _mm512_srli_epi32(turned[2 + i / 2], 16) : turned[2 + i / 2];
         const __m512i high = _mm512_and_si512(_mm512_slli_epi32(dwords, 8), _mm512_set1_epi32(0x00FF0000));
-        _mm512_store_si512(panel->minima[i],
-                           _mm512_ternarylogic_epi32(high, dwords, _mm512_set1_epi32(0xFF), 0xF8));
+        _mm512_store_si512(panel->minima[i], _mm512_ternarylogic_epi32(high, dwords, _mm512_set1_epi32(0xFF), 0xF8));
     }
 }
 
@@ -137,8 +136,7 @@ INLINE void pack_scales_q6_k(const uint8_t *const w[PANEL_ROWS], struct panel *p
     turn_sixteens(bytes, turned);
     UNROLL
     for (size_t g = 0; g < PHY_INT8_GROUP_SUMS; g++)
-        _mm512_store_si512(panel->scale[g],
-                           _mm512_srai_epi32(_mm512_slli_epi32(turned[g / 4], 24 - 8 * (g % 4)), 24));
+        _mm512_store_si512(panel->scale[g], _mm512_srai_epi32(_mm512_slli_epi32(turned[g / 4], 24 - 8 * (g % 4)), 24));
     for (size_t i = 0; i < PANEL_ROWS; i++)
         halves[i] = phy_load_u16(w[i] + 208);
     vec_store(panel->d[0], _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves)));
@@ -164,8 +162,7 @@ INLINE void pack_q6_k(const uint8_t *const w[PANEL_ROWS], struct panel *panel)
             store_quad(panel, quad, join_q6_k(low[k], _mm512_slli_epi16(planes, 4)));
             store_quad(panel, quad + 8, join_q6_k(low[8 + k], _mm512_slli_epi16(planes, 2)));
             store_quad(panel, quad + 16, join_q6_k(_mm512_srli_epi16(low[k], 4), planes));
-            store_quad(panel, quad + 24,
-                       join_q6_k(_mm512_srli_epi16(low[8 + k], 4), _mm512_srli_epi16(planes, 2)));
+            store_quad(panel, quad + 24, join_q6_k(_mm512_srli_epi16(low[8 + k], 4), _mm512_srli_epi16(planes, 2)));
         }
     }
     pack_scales_q6_k(w, panel);
@@ -220,17 +217,10 @@ INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_ty
 
 /* ---- multiplying ---- */
 
-/* Of `panels` panels and `count` rows of x: [p][j]. */
-typedef __m512i lanes_tile[PANELS][TILE_X];
-typedef vec sums_tile[PANELS][TILE_X];
-
-#define FOR_TILE(p, j)                                                                                                 \
-    UNROLL                                                                                                             \
-    for (size_t p = 0; p < shape.panels; p++)                                                                          \
-        UNROLL for (size_t j = 0; j < shape.count; j++)
-
+/* Sums of `panels` panels with `count` rows of x: constants where it is inlined. Number i belongs to panel i / count
+ * and row i % count. */
 struct tile_shape {
-    size_t panels, count; /* constants where it is inlined */
+    size_t panels, count, sums;
 };
 
 /* A group of the rows of x in a tile: row j's is `stride` groups after row j - 1's. */
@@ -243,7 +233,7 @@ struct tile_x {
 
 /* Codes of `steps` times four columns from step k. */
 INLINE void add_steps(const struct panel *panels, struct tile_shape shape, size_t k, size_t steps,
-                      const struct tile_x *x, lanes_tile part)
+                      const struct tile_x *x, __m512i part[TILE])
 {
     UNROLL
     for (size_t s = k; s < k + steps; s++) {
@@ -258,17 +248,18 @@ INLINE void add_steps(const struct panel *panels, struct tile_shape shape, size_
             const __m512i fours = _mm512_set1_epi32(four);
             UNROLL
             for (size_t p = 0; p < shape.panels; p++)
-                part[p][j] = _mm512_dpbusd_epi32(part[p][j], codes[p], fours);
+                part[p * shape.count + j] = _mm512_dpbusd_epi32(part[p * shape.count + j], codes[p], fours);
         }
     }
 }
 
-INLINE void add_scaled(const struct panel *panels, struct tile_shape shape, size_t g, lanes_tile part,
-                       lanes_tile total)
+INLINE void add_scaled(const struct panel *panels, struct tile_shape shape, size_t g, __m512i part[TILE],
+                       __m512i total[TILE])
 {
-    FOR_TILE (p, j)
-        total[p][j] = _mm512_add_epi32(total[p][j],
-                                       _mm512_mullo_epi32(part[p][j], _mm512_load_si512(panels[p].scale[g])));
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = _mm512_add_epi32(total[i],
+                                    _mm512_mullo_epi32(part[i], _mm512_load_si512(panels[i / shape.count].scale[g])));
 }
 
 /* Integers to which 2^31 was added, in float64: as the low half of 2^52 they are a number already. */
@@ -298,60 +289,72 @@ INLINE __m512i two_sums(const int16_t *sums, size_t i)
     return _mm512_set1_epi32(two);
 }
 
-INLINE void tile_q4_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, sums_tile sum)
+INLINE void tile_q4_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, vec sum[TILE])
 {
-    lanes_tile total;
-    FOR_TILE (p, j)
-        total[p][j] = _mm512_set1_epi32(INT32_MIN);
+    __m512i total[TILE];
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = _mm512_set1_epi32(INT32_MIN);
     for (size_t g = 0; g < PHY_INT8_GROUP / GROUP; g++) {
-        lanes_tile part;
-        FOR_TILE (p, j)
-            part[p][j] = _mm512_setzero_si512();
+        __m512i part[TILE];
+        UNROLL
+        for (size_t i = 0; i < shape.sums; i++)
+            part[i] = _mm512_setzero_si512();
         add_steps(panels, shape, g * GROUP / 4, GROUP / 4, x, part);
         add_scaled(panels, shape, g, part, total);
     }
-    FOR_TILE (p, j) {
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++) {
+        const struct panel *panel = &panels[i / shape.count];
+        const size_t row = i % shape.count * x->stride;
         __m512i below = _mm512_set1_epi32(INT32_MIN);
         UNROLL
-        for (size_t i = 0; i < 4; i++)
-            below = _mm512_dpwssd_epi32(below, _mm512_load_si512(panels[p].minima[i]),
-                                        two_sums(x->sums[j * x->stride].of_32, i));
-        sum[p][j] = vec_fma(difference(total[p][j], below, &panels[p]), vec_set1(x->scale[j * x->stride]), sum[p][j]);
+        for (size_t g = 0; g < 4; g++)
+            below = _mm512_dpwssd_epi32(below, _mm512_load_si512(panel->minima[g]), two_sums(x->sums[row].of_32, g));
+        sum[i] = vec_fma(difference(total[i], below, panel), vec_set1(x->scale[row]), sum[i]);
     }
 }
 
-INLINE void tile_q6_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, sums_tile sum)
+INLINE void tile_q6_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, vec sum[TILE])
 {
-    lanes_tile total;
-    FOR_TILE (p, j)
-        total[p][j] = _mm512_setzero_si512();
+    __m512i total[TILE];
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = _mm512_setzero_si512();
     for (size_t g = 0; g < PHY_INT8_GROUP_SUMS; g++) {
-        lanes_tile part;
-        FOR_TILE (p, j)
-            part[p][j] = _mm512_set1_epi32(x->sums[j * x->stride].less_32[g]);
+        __m512i part[TILE];
+        UNROLL
+        for (size_t i = 0; i < shape.sums; i++)
+            part[i] = _mm512_set1_epi32(x->sums[i % shape.count * x->stride].less_32[g]);
         add_steps(panels, shape, g * PHY_INT8_SUM / 4, PHY_INT8_SUM / 4, x, part);
         add_scaled(panels, shape, g, part, total);
     }
-    FOR_TILE (p, j)
-        sum[p][j] = vec_fma(_mm512_cvtepi32_ps(total[p][j]),
-                            vec_mul(vec_load(panels[p].d[0]), vec_set1(x->scale[j * x->stride])), sum[p][j]);
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        sum[i] = vec_fma(
+            _mm512_cvtepi32_ps(total[i]),
+            vec_mul(vec_load(panels[i / shape.count].d[0]), vec_set1(x->scale[i % shape.count * x->stride])), sum[i]);
 }
 
-INLINE void tile_q8_0(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, sums_tile sum)
+INLINE void tile_q8_0(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, vec sum[TILE])
 {
-    sums_tile total;
-    FOR_TILE (p, j)
-        total[p][j] = vec_zero();
+    vec total[TILE];
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = vec_zero();
     for (size_t b = 0; b < PHY_INT8_GROUP / GROUP; b++) {
-        lanes_tile part;
-        FOR_TILE (p, j)
-            part[p][j] = _mm512_set1_epi32(x->sums[j * x->stride].less_128[b]);
+        __m512i part[TILE];
+        UNROLL
+        for (size_t i = 0; i < shape.sums; i++)
+            part[i] = _mm512_set1_epi32(x->sums[i % shape.count * x->stride].less_128[b]);
         add_steps(panels, shape, b * GROUP / 4, GROUP / 4, x, part);
-        FOR_TILE (p, j)
-            total[p][j] = vec_fma(_mm512_cvtepi32_ps(part[p][j]), vec_load(panels[p].d[b]), total[p][j]);
+        UNROLL
+        for (size_t i = 0; i < shape.sums; i++)
+            total[i] = vec_fma(_mm512_cvtepi32_ps(part[i]), vec_load(panels[i / shape.count].d[b]), total[i]);
     }
-    FOR_TILE (p, j)
-        sum[p][j] = vec_fma(total[p][j], vec_set1(x->scale[j * x->stride]), sum[p][j]);
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        sum[i] = vec_fma(total[i], vec_set1(x->scale[i % shape.count * x->stride]), sum[i]);
 }
 
 /* Some groups of the rows of w in a turn of the loops below. */
@@ -362,18 +365,20 @@ struct turn {
 };
 
 /* Added to y, which the first group overwrites. */
-INLINE void tile(const struct phy_int8_matmul *product, const struct turn *turn, struct tile_shape shape, size_t n)
+INLINE void tile(const struct phy_int8_matmul *product, const struct turn *turn, size_t panels, size_t count, size_t n)
 {
+    const struct tile_shape shape = {panels, count, panels * count};
     const struct phy_int8_rows *x = product->x;
     const __m512i back = _mm512_set_epi32(15, 14, 7, 6, 13, 12, 5, 4, 11, 10, 3, 2, 9, 8, 1, 0); /* from quarters() */
-    const uint32_t used = turn->rows < 32 ? (1u << turn->rows) - 1 : UINT32_MAX;
+    const uint32_t used = turn->rows < PHY_INT8_PANEL_ROWS ? (1u << turn->rows) - 1 : UINT32_MAX;
     float *y = product->y + n * product->y_stride + turn->r;
-    sums_tile sum;
-    FOR_TILE (p, j) {
-        const __mmask16 mask = (__mmask16)(used >> (16 * p));
-        sum[p][j] = turn->g ? _mm512_maskz_loadu_ps(mask, y + j * product->y_stride + 16 * p) : vec_zero();
+    vec sum[TILE];
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++) {
+        const size_t p = i / count, at = i % count * product->y_stride + PANEL_ROWS * p;
+        sum[i] = turn->g ? _mm512_maskz_loadu_ps((__mmask16)(used >> PANEL_ROWS * p), y + at) : vec_zero();
         if (turn->type == PHY_WEIGHT_Q4_K)
-            sum[p][j] = _mm512_permutexvar_ps(quarters(), sum[p][j]);
+            sum[i] = _mm512_permutexvar_ps(quarters(), sum[i]);
     }
     for (size_t i = 0; i < turn->groups; i++) {
         const size_t at = n * x->groups + turn->g + i;
@@ -385,11 +390,12 @@ INLINE void tile(const struct phy_int8_matmul *product, const struct turn *turn,
         else
             tile_q8_0(&turn->panels[PANELS * i], shape, &part, sum);
     }
-    FOR_TILE (p, j) {
-        const __mmask16 mask = (__mmask16)(used >> (16 * p));
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++) {
+        const size_t p = i / count, at = i % count * product->y_stride + PANEL_ROWS * p;
         if (turn->type == PHY_WEIGHT_Q4_K)
-            sum[p][j] = _mm512_permutexvar_ps(back, sum[p][j]);
-        _mm512_mask_storeu_ps(y + j * product->y_stride + 16 * p, mask, sum[p][j]);
+            sum[i] = _mm512_permutexvar_ps(back, sum[i]);
+        _mm512_mask_storeu_ps(y + at, (__mmask16)(used >> PANEL_ROWS * p), sum[i]);
     }
 }
 
@@ -398,9 +404,11 @@ INLINE void tiles(const struct phy_int8_matmul *product, const struct turn *turn
     const size_t count = product->x->count;
     size_t n = 0;
     for (; n + TILE_X <= count; n += TILE_X)
-        tile(product, turn, (struct tile_shape){panels, TILE_X}, n);
+        tile(product, turn, panels, TILE_X, n);
+    for (; n + 2 <= count; n += 2)
+        tile(product, turn, panels, 2, n);
     for (; n < count; n++)
-        tile(product, turn, (struct tile_shape){panels, 1}, n);
+        tile(product, turn, panels, 1, n);
 }
 
 /* `panels` has room for MOST_GROUPS groups of PANELS panels. y is read and written once for all of them: its rows are
@@ -414,8 +422,9 @@ INLINE void matmul_rows(const struct phy_int8_matmul *product, enum phy_weight_t
     for (size_t g = 0; g < all; g += step) {
         const struct turn turn = {type, panels, r, rows, g, all - g < step ? all - g : step};
         /* Bytes to what is packed next: the groups that follow, or the first of the rows that do */
-        const ptrdiff_t next = g + step < all ? (ptrdiff_t)(step * group_bytes)
-                                              : (ptrdiff_t)(PANELS * PANEL_ROWS * stride) - (ptrdiff_t)(g * group_bytes);
+        const ptrdiff_t next = g + step < all
+                                   ? (ptrdiff_t)(step * group_bytes)
+                                   : (ptrdiff_t)(PANELS * PANEL_ROWS * stride) - (ptrdiff_t)(g * group_bytes);
         for (size_t i = 0; i < turn.groups; i++) {
             for (size_t p = 0; p * PANEL_ROWS < rows; p++) {
                 const size_t left = rows - p * PANEL_ROWS;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of few rows of x: some rows of w at a time, so that what their blocks' sums still need is done for all of
- * them at once. A 512-bit instruction holds one of four units for two cycles here (Zen 4): two a cycle at best, of which
- * one may multiply and one shuffle or shift. */
+ * them at once. A 512-bit instruction holds one of four units for two cycles here (Zen 4): two a cycle at best, of
+ * which one may multiply and one shuffle or shift. */
 #include <string.h>
 
 #include "kernels/int8_avx512vnni.h"
@@ -30,12 +30,15 @@ INLINE void store_sums(const int8_t q[PHY_INT8_GROUP], struct phy_int8_sums *sum
     for (size_t i = 0; i < 4; i++) {
         part[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, load64(q + 64 * i));
         if (fours)
-            _mm512_storeu_si512(fours + 16 * i, _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), part[i]), 5));
+            _mm512_storeu_si512(fours + 16 * i,
+                                _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), part[i]), 5));
     }
     /* Neighbours added twice: sums of 16 in order. */
     const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-    const __m512i first = _mm512_add_epi32(_mm512_unpacklo_epi32(part[0], part[1]), _mm512_unpackhi_epi32(part[0], part[1]));
-    const __m512i last = _mm512_add_epi32(_mm512_unpacklo_epi32(part[2], part[3]), _mm512_unpackhi_epi32(part[2], part[3]));
+    const __m512i first =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(part[0], part[1]), _mm512_unpackhi_epi32(part[0], part[1]));
+    const __m512i last =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(part[2], part[3]), _mm512_unpackhi_epi32(part[2], part[3]));
     const __m512i both = _mm512_add_epi32(_mm512_unpacklo_epi64(first, last), _mm512_unpackhi_epi64(first, last));
     const __m512i sixteens = _mm512_permutexvar_epi32(order, both);
     const __m256i words = _mm512_cvtepi32_epi16(sixteens);
@@ -84,8 +87,8 @@ INLINE __m512i fold_four(const __m512i v[4])
     return _mm512_add_epi32(_mm512_shuffle_i32x4(first, last, 0x88), _mm512_shuffle_i32x4(first, last, 0xDD));
 }
 
-/* A block of each of four rows: for each what the scaled codes come to, and what is taken off, in float64, as the two may
- * all but cancel. The integers are exact. */
+/* A block of each of four rows: for each what the scaled codes come to, and what is taken off, in float64, as the two
+ * may all but cancel. The integers are exact. */
 INLINE __m512d add_q4_k(const uint8_t *const w[ROWS], const int8_t *paired, float scale,
                         const struct phy_int8_sums *sums, __m512d total)
 {
@@ -99,8 +102,7 @@ INLINE __m512d add_q4_k(const uint8_t *const w[ROWS], const int8_t *paired, floa
     for (size_t r = 0; r < ROWS; r++)
         part[r] = sum_q4_k(w[r], r, words, x);
     const __m512i above = fold_four(part);
-    const __m512i below =
-        _mm512_madd_epi16(minima, _mm512_broadcast_i32x4(load16(sums->of_32)));
+    const __m512i below = _mm512_madd_epi16(minima, _mm512_broadcast_i32x4(load16(sums->of_32)));
     __m512i pairs = _mm512_add_epi32(_mm512_unpacklo_epi32(above, below), _mm512_unpackhi_epi32(above, below));
     pairs = _mm512_add_epi32(pairs, _mm512_shuffle_epi32(pairs, _MM_PERM_BADC));
     const __m512i firsts = _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0), pairs);
@@ -157,9 +159,9 @@ INLINE __m512i halves16(short low, short high)
 INLINE vec add_q6_k(const uint8_t *w, const int8_t *x, const int32_t *fours, float scale, vec total)
 {
     /* Words of scales times 256, as the packed sums want them: s0 s4 s1 s5 s2 s6 s3 s7, four of each. */
-    const __m512i order = _mm512_set_epi64((long long)0x0780078007800780, 0x0380038003800380, 0x0680068006800680,
-                                           0x0280028002800280, 0x0580058005800580, 0x0180018001800180,
-                                           0x0480048004800480, 0x0080008000800080);
+    const __m512i order =
+        _mm512_set_epi64((long long)0x0780078007800780, 0x0380038003800380, 0x0680068006800680, 0x0280028002800280,
+                         0x0580058005800580, 0x0180018001800180, 0x0480048004800480, 0x0080008000800080);
     const __m512i nibble = _mm512_set1_epi8(0x0F), two = _mm512_set1_epi8(0x30);
     const __m512i scales = _mm512_broadcast_i32x4(load16(w + 192));
     __m512i sum = _mm512_setzero_si512();
@@ -194,8 +196,8 @@ INLINE void rows_q6_k(const struct phy_int8_rows *x, size_t n, const uint8_t *co
     for (size_t g = n * x->groups; g < (n + 1) * x->groups; g++) {
         UNROLL
         for (size_t r = 0; r < ROWS; r++) {
-            total[r] = add_q6_k(at[r], x->q + g * PHY_INT8_GROUP, x->fours + g * PHY_INT8_GROUP / 4, x->scale[g],
-                                total[r]);
+            total[r] =
+                add_q6_k(at[r], x->q + g * PHY_INT8_GROUP, x->fours + g * PHY_INT8_GROUP / 4, x->scale[g], total[r]);
             ask_for(at[r], stride, 210);
             at[r] += 210;
         }
