@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cpu/cpu_matmul.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -39,21 +40,26 @@ static void round_one(void *user, size_t index, unsigned worker)
 static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input *input)
 {
     const size_t groups = (input->cols + PHY_INT8_GROUP - 1) / PHY_INT8_GROUP;
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, 2 * input->count, groups * PHY_INT8_GROUP);
+    const size_t copies = input->few ? 2 : 1; /* of the codes: paired, too */
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, copies * input->count, groups * PHY_INT8_GROUP);
     if (status == PHY_OK)
         status = phy_cpu_reserve(cpu, &cpu->scales, input->count, groups * sizeof(float));
     if (status == PHY_OK)
-        status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * PHY_INT8_GROUP_SUMS * sizeof(int16_t));
+        status = phy_cpu_reserve(cpu, &cpu->sums, input->count, groups * sizeof(struct phy_int8_sums));
+    if (status == PHY_OK && input->few)
+        status = phy_cpu_reserve(cpu, &cpu->fours, input->count, groups * PHY_INT8_GROUP);
     if (status != PHY_OK)
         return status;
+    int8_t *codes = cpu->codes.data;
     input->rounded =
         (struct phy_int8_rows){.count = input->count,
                                .cols = input->cols,
                                .groups = groups,
-                               .q = cpu->codes.data,
-                               .paired = (int8_t *)cpu->codes.data + input->count * groups * PHY_INT8_GROUP,
+                               .q = codes,
                                .scale = cpu->scales.data,
-                               .sums = cpu->sums.data};
+                               .sums = cpu->sums.data,
+                               .paired = input->few ? codes + input->count * groups * PHY_INT8_GROUP : NULL,
+                               .fours = input->few ? cpu->fours.data : NULL};
     struct round_job job = {cpu, input};
     phy_pool_run(cpu->pool, input->count, round_one, &job);
     return PHY_OK;
@@ -87,7 +93,7 @@ enum phy_status phy_cpu_prepare_weights(struct cpu_matmul *cpu, const struct phy
 
 static float *worker_panel(const struct cpu_matmul *cpu, unsigned worker)
 {
-    return cpu->panels + worker * (PHY_MATMUL_PANEL_BYTES / sizeof(float));
+    return cpu->panels + worker * (PANEL_BYTES / sizeof(float));
 }
 
 static void multiply_floats(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
@@ -213,11 +219,20 @@ struct part {
     size_t share;       /* rows for each index */
 };
 
+/* Neighbouring shares, which one worker takes in turn: kernels of few rows of x ask for memory ahead, beyond their
+ * share. Whoever is done helps with the other spans. */
+struct span {
+    atomic_size_t next;
+    char line[64 - sizeof(atomic_size_t)]; /* a cache line of its own */
+};
+enum { MOST_SPANS = 32 };
+
 struct job {
     const struct cpu_matmul *cpu;
     const struct cpu_input *input;
     struct part parts[MOST_TOGETHER];
-    size_t part_count, indices;
+    size_t part_count, indices, span_count;
+    struct span spans[MOST_SPANS];
 };
 
 static void run_share(void *user, size_t index, unsigned worker)
@@ -235,18 +250,53 @@ static void run_share(void *user, size_t index, unsigned worker)
     }
 }
 
+/* Many rows of x: what the kernel takes at a time, more at a time gains nothing. Few: sixteen shares for each thread,
+ * as they are cheap to take, but not less than is worth taking. */
+static size_t int8_share(const struct cpu_matmul *cpu, size_t rows, bool few)
+{
+    enum { UNIT = 4, LEAST = 16, MOST = 64 };
+    if (!few)
+        return cpu->int8->row_unit > UNIT ? cpu->int8->row_unit : phy_cpu_share(cpu, rows, few);
+    const size_t share = (rows / (phy_pool_threads(cpu->pool) * 16) + UNIT - 1) / UNIT * UNIT;
+    return share < LEAST ? LEAST : share > MOST ? MOST : share;
+}
+
 static void add_part(struct job *job, const struct phy_weights *w, const float *bias, float *y)
 {
-    const size_t share = phy_cpu_share(job->cpu, w->rows, job->input->few);
+    const size_t share = job->input->kernel == PHY_KERNEL_INT8 ? int8_share(job->cpu, w->rows, job->input->few)
+                                                               : phy_cpu_share(job->cpu, w->rows, job->input->few);
     job->parts[job->part_count++] = (struct part){w, bias, y, job->indices, share};
     job->indices += (w->rows + share - 1) / share;
     phy_cpu_ran(job->cpu, job->input->kernel, w->type);
 }
 
+static void run_span(void *user, size_t index, unsigned worker)
+{
+    struct job *job = user;
+    for (size_t i = 0; i < job->span_count; i++) {
+        const size_t span = (index + i) % job->span_count;
+        const size_t begin = job->indices * span / job->span_count;
+        const size_t count = job->indices * (span + 1) / job->span_count - begin;
+        for (;;) {
+            size_t at = atomic_fetch_add_explicit(&job->spans[span].next, 1, memory_order_relaxed);
+            if (at >= count)
+                break;
+            run_share(job, begin + at, worker);
+        }
+    }
+}
+
 /* One loop of the pool for all parts: the threads meet once. */
 static void run_parts(struct job *job)
 {
-    phy_pool_run(job->cpu->pool, job->indices, run_share, job);
+    const size_t threads = phy_pool_threads(job->cpu->pool);
+    job->span_count = threads < MOST_SPANS ? threads : MOST_SPANS;
+    for (size_t i = 0; i < job->span_count; i++)
+        atomic_init(&job->spans[i].next, 0);
+    if (job->input->few)
+        phy_pool_run(job->cpu->pool, job->span_count, run_span, job);
+    else
+        phy_pool_run(job->cpu->pool, job->indices, run_share, job);
     job->part_count = job->indices = 0;
 }
 
@@ -313,7 +363,7 @@ static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
     struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,
-                                          &cpu->gated,   &cpu->pairs, &cpu->list};
+                                          &cpu->fours,   &cpu->gated, &cpu->pairs,  &cpu->list};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         phy_free(buffers[i]->data);
     phy_free(cpu->panels);
@@ -356,7 +406,7 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
     unsigned threads = phy_pool_threads(pool);
     size_t panel_bytes;
     struct cpu_matmul *cpu = phy_zalloc(1, sizeof *cpu);
-    if (cpu && phy_mul_size(threads, PHY_MATMUL_PANEL_BYTES, &panel_bytes))
+    if (cpu && phy_mul_size(threads, PANEL_BYTES, &panel_bytes))
         cpu->panels = phy_alloc_aligned(panel_bytes);
     if (!cpu || !cpu->panels) {
         phy_free(cpu);

@@ -11,6 +11,9 @@
 #include "kernels/int8_matmul.h"
 #include "kernels/walk.h"
 
+/* A worker's scratch of either product. */
+#define PANEL_BYTES (PHY_MATMUL_PANEL_BYTES > PHY_INT8_PANEL_BYTES ? PHY_MATMUL_PANEL_BYTES : PHY_INT8_PANEL_BYTES)
+
 /* Grows, never shrinks. */
 struct cpu_buffer {
     void *data; /* 64-byte aligned */
@@ -28,10 +31,10 @@ struct cpu_matmul {
     const struct phy_bitmap_variant *bitmap;
     const struct phy_activation_variant *activation;
     struct phy_pool *pool;
-    float *panels;                         /* (threads, PHY_MATMUL_PANEL_BYTES) */
-    struct cpu_buffer decoded;             /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
-    size_t decoded_stride;                 /* bytes */
-    struct cpu_buffer codes, scales, sums; /* of rounded activations */
+    float *panels;                                /* (threads, PANEL_BYTES) */
+    struct cpu_buffer decoded;                    /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
+    size_t decoded_stride;                        /* bytes */
+    struct cpu_buffer codes, scales, sums, fours; /* of rounded activations */
     struct cpu_buffer gated,
         pairs;              /* of an ffn: the input of down; (threads, count, ..) gate and up of some features */
     struct cpu_buffer list; /* of a walk: features that count, and their activations */

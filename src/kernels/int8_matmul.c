@@ -24,7 +24,7 @@ const struct phy_int8_matmul_variant phy_int8_matmul_variants[] = {
      .matvec = phy_int8_matvec_avx512vnni,
      .matmul = phy_int8_matmul_avx512vnni,
      .row_unit = 32,
-     .matvec_count = 4},
+     .matvec_count = 3},
 #endif
     {.name = NULL},
 };

@@ -26,20 +26,41 @@ INLINE float total_sum(struct total total)
     return (float)(lanes[0] + lanes[1] + (lanes[2] + lanes[3])) + vec_sum(total.sum);
 }
 
-INLINE int store_codes(int8_t *to, const vec *scaled)
-{
-    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(scaled[0]), _mm256_cvtps_epi32(scaled[1]));
-    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xD8);
-    const __m128i low = _mm256_castsi256_si128(ordered), high = _mm256_extracti128_si256(ordered, 1);
-    _mm_storeu_si128((__m128i *)to, _mm_packs_epi16(low, high));
-    __m128i sum = _mm_madd_epi16(_mm_add_epi16(low, high), _mm_set1_epi16(1));
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
-}
-
 INLINE __m256i load32(const void *at)
 {
     return _mm256_loadu_si256(at);
+}
+
+INLINE float largest_lane(vec v)
+{
+    float lanes[LANES], most = 0;
+    vec_store(lanes, v);
+    for (size_t l = 0; l < LANES; l++)
+        most = lanes[l] > most ? lanes[l] : most;
+    return most;
+}
+
+INLINE void store_codes(int8_t *to, const float *x, vec inverse)
+{
+    for (size_t i = 0; i < 64; i += 16) {
+        const __m256i first = _mm256_cvtps_epi32(vec_mul(vec_load(x + i), inverse));
+        const __m256i last = _mm256_cvtps_epi32(vec_mul(vec_load(x + i + 8), inverse));
+        const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, last), 0xD8);
+        _mm_storeu_si128((__m128i *)(to + i),
+                         _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+    }
+}
+
+INLINE void store_sums(const int8_t q[PHY_INT8_GROUP], struct phy_int8_sums *sums, int32_t *fours)
+{
+    int32_t local[PHY_INT8_GROUP / 4];
+    for (size_t i = 0; i < PHY_INT8_GROUP; i += 32) {
+        const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), load32(q + i));
+        _mm256_storeu_si256((__m256i *)(local + i / 4), _mm256_madd_epi16(pairs, _mm256_set1_epi16(-32)));
+    }
+    phy_int8_sum(local, sums);
+    if (fours)
+        memcpy(fours, local, sizeof local);
 }
 
 INLINE double half_value(const uint8_t *at)
@@ -55,8 +76,8 @@ INLINE __m256d add_exactly(__m256i lanes, double factor, __m256d sum)
     return _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(lanes, 1)), by, sum);
 }
 
-INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const int16_t *sums, size_t stride,
-                     size_t count, struct total total[])
+INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums,
+                     size_t stride, size_t count, struct total total[])
 {
     const __m256i codes16 = _mm256_cvtepu8_epi16(q4_k_scales(w));       /* words s0..7, m0..7 */
     const __m256i minima = _mm256_permute4x64_epi64(codes16, 0xFA);     /* m0..3 m0..3 m4..7 m4..7 */
@@ -81,15 +102,15 @@ INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     }
     UNROLL
     for (size_t j = 0; j < count; j++) {
-        const __m256i below = _mm256_madd_epi16(minima_twice, load32(sums + j * stride * PHY_INT8_GROUP_SUMS));
+        const __m256i below = _mm256_madd_epi16(minima_twice, load32(sums[j * stride].of_16));
         const double x_scale = (double)scale[j * stride];
         total[j].exact = add_exactly(part[j], d * x_scale, total[j].exact);
         total[j].exact = add_exactly(below, -dmin * x_scale, total[j].exact);
     }
 }
 
-INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, const int16_t *sums, size_t stride,
-                     size_t count, struct total total[])
+INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums,
+                     size_t stride, size_t count, struct total total[])
 {
     const __m256i scales = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 192)));
     const double d = half_value(w + 208);
@@ -111,7 +132,7 @@ INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     }
     UNROLL
     for (size_t j = 0; j < count; j++) {
-        const __m256i offset = _mm256_madd_epi16(scales, load32(sums + j * stride * PHY_INT8_GROUP_SUMS));
+        const __m256i offset = _mm256_madd_epi16(scales, load32(sums[j * stride].of_16));
         const __m256i lanes = _mm256_sub_epi32(part[j], _mm256_slli_epi32(offset, 5)); /* codes less 32 */
         total[j].exact = add_exactly(lanes, d * (double)scale[j * stride], total[j].exact);
     }
@@ -140,10 +161,9 @@ INLINE void dot_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const flo
         total[j].sum = vec_fma(part[j], vec_set1(scale[j * stride]), total[j].sum);
 }
 
-INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const int8_t *paired,
-                      const float *scale, const int16_t *sums, size_t stride, size_t count, struct total total[])
+INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const float *scale,
+                      const struct phy_int8_sums *sums, size_t stride, size_t count, struct total total[])
 {
-    (void)paired;
     if (type == PHY_WEIGHT_Q4_K)
         dot_q4_k(w, x, scale, sums, stride, count, total);
     else if (type == PHY_WEIGHT_Q6_K)
@@ -153,6 +173,56 @@ INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks
 }
 
 #include "kernels/int8_matmul_simd.h"
+
+INLINE void dot_row(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t n, size_t count)
+{
+    const struct phy_int8_rows *x = product->x;
+    const size_t row_blocks = (x->cols + block_elements(type) - 1) / block_elements(type);
+    const size_t group_blocks = PHY_INT8_GROUP / block_elements(type), group_bytes = group_blocks * block_bytes(type);
+    const uint8_t *w = (const uint8_t *)product->w + r * row_blocks * block_bytes(type);
+    struct total total[4];
+    UNROLL
+    for (size_t j = 0; j < count; j++)
+        total[j] = total_zero();
+    for (size_t g = 0; g < x->groups; g++, w += group_bytes) {
+        const size_t at = n * x->groups + g, left = row_blocks - g * group_blocks;
+        dot_group(type, w, left < group_blocks ? left : group_blocks, x->q + at * PHY_INT8_GROUP, x->scale + at,
+                  x->sums + at, x->groups, count, total);
+    }
+    UNROLL
+    for (size_t j = 0; j < count; j++)
+        product->y[(n + j) * product->y_stride + r] = total_sum(total[j]);
+}
+
+/* One row of w after the other: one stream from memory. */
+INLINE void matvec_typed(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t row_begin,
+                         size_t row_end)
+{
+    const size_t count = product->x->count, in_fours = count - count % 4;
+    for (size_t r = row_begin; r < row_end; r++) {
+        for (size_t n = 0; n < in_fours; n += 4)
+            dot_row(product, type, r, n, 4);
+        for (size_t n = in_fours; n < count; n++)
+            dot_row(product, type, r, n, 1);
+    }
+}
+
+void INT8_FORM(phy_int8_matvec)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end)
+{
+    switch (product->type) {
+    case PHY_WEIGHT_Q8_0:
+        matvec_typed(product, PHY_WEIGHT_Q8_0, row_begin, row_end);
+        break;
+    case PHY_WEIGHT_Q4_K:
+        matvec_typed(product, PHY_WEIGHT_Q4_K, row_begin, row_end);
+        break;
+    case PHY_WEIGHT_Q6_K:
+        matvec_typed(product, PHY_WEIGHT_Q6_K, row_begin, row_end);
+        break;
+    default:
+        break;
+    }
+}
 
 /* Without a product of four bytes there is nothing that turning the codes would gain. */
 void INT8_FORM(phy_int8_matmul)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel)

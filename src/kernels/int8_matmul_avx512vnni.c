@@ -1,331 +1,285 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Products of many rows of x. 16 rows of w are turned so that a vector holds four neighbouring codes of each, and each
+ * vector meets eight rows of x, of which four codes are broadcast from memory: lanes are rows of w, and nothing is
+ * added up across them. */
 #include <assert.h>
 #include <string.h>
 
-#include "kernels/block_unpack.h"
-#include "kernels/int8_matmul_forms.h"
-#include "kernels/vec_avx512.h"
-#include "kernels/vec_math.h"
+#include "kernels/int8_avx512vnni.h"
 
-#define INT8_FORM(name) name##_avx512vnni
+enum { PANEL_ROWS = 16, PANELS = 2, TILE_X = 4, TILE = PANELS * TILE_X, MOST_GROUPS = PHY_INT8_PANEL_GROUPS };
 
-/* Where large products cancel (codes and the minima or the 32 that are taken off), sums go on in float64: the integers
- * are exact, and so is the tolerance kept however small the difference. q8_0 has no such difference. */
-struct total {
-    __m512d exact;
-    vec sum;
+/* 16 rows of w and 256 columns. */
+struct panel {
+    uint8_t codes[PHY_INT8_GROUP / 4][PANEL_ROWS][4];
+    int32_t scale[PHY_INT8_GROUP_SUMS][PANEL_ROWS]; /* of each 16 (q6_K) or 32 columns (q4_K: the first 8) */
+    int16_t minima[4][PANEL_ROWS][2];               /* q4_K: of each two of the 32s */
+    union {
+        float d[PHY_INT8_GROUP / GROUP][PANEL_ROWS]; /* q8_0: of each 32 columns; q6_K: the first */
+        double d_dmin[2][2][PANEL_ROWS / 2];         /* q4_K: rows in the order of quarters() */
+    };
 };
+static_assert(sizeof(struct panel) * PANELS * MOST_GROUPS <= PHY_INT8_PANEL_BYTES, "panels fit the scratch");
+static_assert(PANELS * PANEL_ROWS == PHY_INT8_PANEL_ROWS, "rows that are taken at a time");
 
-INLINE struct total total_zero(void)
+/* ---- packing ---- */
+
+/* rows[i] dword k becomes rows[k] dword i. */
+INLINE void turn(__m512i rows[PANEL_ROWS])
 {
-    return (struct total){_mm512_setzero_pd(), vec_zero()};
+    vec lanes[PANEL_ROWS];
+    UNROLL
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        lanes[i] = _mm512_castsi512_ps(rows[i]);
+    vec_transpose(lanes);
+    UNROLL
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        rows[i] = _mm512_castps_si512(lanes[i]);
 }
 
-/* One of the two is zero. */
-INLINE float total_sum(struct total total)
+/* 64 bytes of each row, turned. */
+INLINE void load_turned(const uint8_t *const w[PANEL_ROWS], size_t at, __m512i rows[PANEL_ROWS])
 {
-    return (float)_mm512_reduce_add_pd(total.exact) + vec_sum(total.sum);
+    UNROLL
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        rows[i] = load64(w[i] + at);
+    turn(rows);
 }
 
-INLINE int store_codes(int8_t *to, const vec *scaled)
+INLINE void store_quad(struct panel *panel, size_t quad, __m512i codes)
 {
-    const __m512i codes = _mm512_cvtps_epi32(*scaled);
-    _mm_storeu_si128((__m128i *)to, _mm512_cvtsepi32_epi8(codes));
-    return _mm512_reduce_add_epi32(codes);
+    _mm512_store_si512(panel->codes[quad], codes);
 }
 
-INLINE __m512i load64(const void *at)
+/* 16 bytes of each row, four rows to a vector: to[k] is dword k of all rows. */
+INLINE void turn_sixteens(const __m512i rows[PANEL_ROWS / 4], __m512i to[4])
 {
-    return _mm512_loadu_si512(at);
+    const __m512i even = _mm512_set_epi32(29, 25, 21, 17, 13, 9, 5, 1, 28, 24, 20, 16, 12, 8, 4, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(2));
+    const __m512i a = _mm512_permutex2var_epi32(rows[0], even, rows[1]);
+    const __m512i b = _mm512_permutex2var_epi32(rows[2], even, rows[3]);
+    const __m512i c = _mm512_permutex2var_epi32(rows[0], odd, rows[1]);
+    const __m512i d = _mm512_permutex2var_epi32(rows[2], odd, rows[3]);
+    to[0] = _mm512_shuffle_i64x2(a, b, 0x44);
+    to[1] = _mm512_shuffle_i64x2(a, b, 0xEE);
+    to[2] = _mm512_shuffle_i64x2(c, d, 0x44);
+    to[3] = _mm512_shuffle_i64x2(c, d, 0xEE);
 }
 
-INLINE __m512i twice(const void *at)
+INLINE vec low_halves(__m512i dwords)
 {
-    return _mm512_broadcast_i64x4(_mm256_loadu_si256(at));
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dwords));
 }
 
-/* First the 32 bytes of words of the low half, then of the high. */
-INLINE __m512i halves16(short low, short high)
+/* Of rows 0 .. 15: as unpacklo of dwords takes them, then as unpackhi does. */
+INLINE __m512i quarters(void)
 {
-    return _mm512_inserti64x4(_mm512_set1_epi16(low), _mm256_set1_epi16(high), 1);
+    return _mm512_set_epi32(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0);
 }
 
-/* Unsigned codes of elements 64c .. 64c + 63 of a block of 256: 0 .. 15 or 0 .. 63. */
-INLINE __m512i codes_q4_k(const uint8_t *block, size_t c)
+INLINE void store_doubles(double to[2][PANEL_ROWS / 2], vec from)
 {
-    return _mm512_and_si512(_mm512_srlv_epi16(twice(block + 16 + 32 * c), halves16(0, 4)), _mm512_set1_epi8(0x0F));
+    const vec ordered = _mm512_permutexvar_ps(quarters(), from);
+    _mm512_store_pd(to[0], _mm512_cvtps_pd(_mm512_castps512_ps256(ordered)));
+    _mm512_store_pd(to[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(ordered, 1)));
 }
 
-INLINE __m512i codes_q6_k(const uint8_t *block, size_t c)
+/* Dwords 0 are d and dmin. */
+INLINE void pack_scales_q4_k(const uint8_t *const w[PANEL_ROWS], struct panel *panel)
 {
-    const __m512i ql = load64(block + 64 * (c / 2)), qh = twice(block + 128 + 32 * (c / 2));
-    const __m512i low = c % 2 ? _mm512_srli_epi16(ql, 4) : ql;
-    const __m512i high = c % 2 ? _mm512_srlv_epi16(qh, halves16(0, 2)) : _mm512_sllv_epi16(qh, halves16(4, 2));
-    /* (high & 0x30) | (low & 0x0F) */
+    __m512i heads[4], bytes[4], turned[4];
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        heads[i] = load_four(w + 4 * i, 0);
+        bytes[i] = scales_q4_k(heads[i]);
+    }
+    turn_sixteens(heads, turned);
+    store_doubles(panel->d_dmin[0], low_halves(turned[0]));
+    store_doubles(panel->d_dmin[1], low_halves(_mm512_srli_epi32(turned[0], 16)));
+    turn_sixteens(bytes, turned);
+    UNROLL
+    for (size_t g = 0; g < 8; g++)
+        _mm512_store_si512(panel->scale[g],
+                           _mm512_and_si512(_mm512_srli_epi32(turned[g / 4], 8 * (g % 4)), _mm512_set1_epi32(0xFF)));
+    UNROLL
+    for (size_t i = 0; i < 4; i++) { /* bytes 0 and 1, or 2 and 3, of each dword, as words */
+        const __m512i dwords = i % 2 ? _mm512_srli_epi32(turned[2 + i / 2], 16) : turned[2 + i / 2];
+        const __m512i high = _mm512_and_si512(_mm512_slli_epi32(dwords, 8), _mm512_set1_epi32(0x00FF0000));
+        _mm512_store_si512(panel->minima[i], _mm512_ternarylogic_epi32(high, dwords, _mm512_set1_epi32(0xFF), 0xF8));
+    }
+}
+
+/* A line of 64 bytes holds groups 4c and 4c + 2 in its low nibbles, those that follow each in its high ones. */
+INLINE void pack_q4_k(const uint8_t *const w[PANEL_ROWS], struct panel *panel)
+{
+    const __m512i nibble = _mm512_set1_epi8(0x0F);
+    for (size_t c = 0; c < 2; c++) {
+        __m512i rows[PANEL_ROWS];
+        load_turned(w, 16 + 64 * c, rows);
+        UNROLL
+        for (size_t k = 0; k < PANEL_ROWS; k++) {
+            const size_t quad = 32 * c + 16 * (k / 8) + k % 8;
+            store_quad(panel, quad, _mm512_and_si512(rows[k], nibble));
+            store_quad(panel, quad + 8, _mm512_and_si512(_mm512_srli_epi16(rows[k], 4), nibble));
+        }
+    }
+    pack_scales_q4_k(w, panel);
+}
+
+INLINE void pack_scales_q6_k(const uint8_t *const w[PANEL_ROWS], struct panel *panel)
+{
+    __m512i bytes[4], turned[4];
+    uint16_t halves[PANEL_ROWS];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        bytes[i] = load_four(w + 4 * i, 192);
+    turn_sixteens(bytes, turned);
+    UNROLL
+    for (size_t g = 0; g < PHY_INT8_GROUP_SUMS; g++)
+        _mm512_store_si512(panel->scale[g], _mm512_srai_epi32(_mm512_slli_epi32(turned[g / 4], 24 - 8 * (g % 4)), 24));
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        halves[i] = phy_load_u16(w[i] + 208);
+    vec_store(panel->d[0], _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves)));
+}
+
+/* (low & nibble) | (high & 0x30) */
+INLINE __m512i join_q6_k(__m512i low, __m512i high)
+{
     return _mm512_ternarylogic_epi32(_mm512_and_si512(high, _mm512_set1_epi8(0x30)), low, _mm512_set1_epi8(0x0F), 0xF8);
 }
 
-/* Two blocks of q8_0, or one and zeros, their sign bits turned over: 128 more than the code. */
-INLINE __m512i codes_q8_0(const uint8_t *block, bool both)
+INLINE void pack_q6_k(const uint8_t *const w[PANEL_ROWS], struct panel *panel)
 {
-    const __m256i first = _mm256_loadu_si256((const __m256i *)(block + 2));
-    const __m512i codes = both ? _mm512_inserti64x4(_mm512_castsi256_si512(first),
-                                                    _mm256_loadu_si256((const __m256i *)(block + 34 + 2)), 1)
-                               : _mm512_zextsi256_si512(first);
-    return _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
-}
-
-/* Eight lanes of integers to float64, times a factor, added. */
-INLINE __m512d add_exactly(__m256i lanes, double factor, __m512d sum)
-{
-    return _mm512_fmadd_pd(_mm512_cvtepi32_pd(lanes), _mm512_set1_pd(factor), sum);
-}
-
-INLINE __m256i fold(__m512i lanes)
-{
-    return _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64(lanes, 1));
-}
-
-INLINE double half_value(const uint8_t *at)
-{
-    return (double)_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(phy_load_u16(at))));
-}
-
-INLINE void dot_q4_k(const uint8_t *w, const int8_t *paired, const float *scale, const int16_t *sums, size_t stride,
-                     size_t count, struct total total[])
-{
-    uint64_t scale_bytes, minimum_bytes;
-    q4_k_scale_bytes(w, &scale_bytes, &minimum_bytes);
-    const __m512i scales = _mm512_set1_epi64((long long)scale_bytes);
-    /* m0 m0 m1 m1 ..: a word for each sum of 16 */
-    const __m256i minima =
-        _mm256_shuffle_epi8(_mm256_set1_epi64x((long long)minimum_bytes),
-                            _mm256_set_epi64x((long long)0x8007800780068006, (long long)0x8005800580048004,
-                                              (long long)0x8003800380028002, (long long)0x8001800180008000));
-    /* d and -dmin */
-    const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128((int)phy_load_u32(w)));
-    const __m128d d = _mm_cvtps_pd(_mm_xor_ps(halves, _mm_set_ps(0, 0, -0.0f, 0)));
-    __m512i part[4];
+    __m512i high[PANEL_ROWS], low[PANEL_ROWS];
+    load_turned(w, 128, high);
     UNROLL
-    for (size_t j = 0; j < count; j++)
-        part[j] = _mm512_setzero_si512();
-    /* Words of scales as the packed sums below want them: s0 s1 s0 s1 s2 s3 s2 s3, four of each. */
-    const __m512i order =
-        _mm512_set_epi64((long long)0x8003800380038003, (long long)0x8002800280028002, (long long)0x8003800380038003,
-                         (long long)0x8002800280028002, (long long)0x8001800180018001, (long long)0x8000800080008000,
-                         (long long)0x8001800180018001, (long long)0x8000800080008000);
-    UNROLL
-    for (size_t c = 0; c < 2; c++) {
-        const __m512i qs = load64(w + 16 + 64 * c), nibble = _mm512_set1_epi8(0x0F);
-        const __m512i even = _mm512_and_si512(qs, nibble); /* groups 4c, 4c + 2 */
-        const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(qs, 4), nibble);
-        const __m512i words = _mm512_shuffle_epi8(scales, _mm512_add_epi16(order, _mm512_set1_epi16((short)(4 * c))));
+    for (size_t h = 0; h < 2; h++) {
+        load_turned(w, 64 * h, low);
         UNROLL
-        for (size_t j = 0; j < count; j++) {
-            const int8_t *x = paired + j * stride * PHY_INT8_GROUP + 128 * c;
-            const __m512i first = _mm512_dpbusd_epi32(_mm512_setzero_si512(), even, load64(x));
-            const __m512i second = _mm512_dpbusd_epi32(_mm512_setzero_si512(), odd, load64(x + 64));
-            /* Sums of four are at most 4 * 15 * 127. */
-            part[j] = _mm512_dpwssd_epi32(part[j], _mm512_packs_epi32(first, second), words);
+        for (size_t k = 0; k < 8; k++) { /* four two-bit planes */
+            const __m512i planes = high[8 * h + k];
+            const size_t quad = 32 * h + k;
+            store_quad(panel, quad, join_q6_k(low[k], _mm512_slli_epi16(planes, 4)));
+            store_quad(panel, quad + 8, join_q6_k(low[8 + k], _mm512_slli_epi16(planes, 2)));
+            store_quad(panel, quad + 16, join_q6_k(_mm512_srli_epi16(low[k], 4), planes));
+            store_quad(panel, quad + 24, join_q6_k(_mm512_srli_epi16(low[8 + k], 4), _mm512_srli_epi16(planes, 2)));
         }
     }
-    UNROLL
-    for (size_t j = 0; j < count; j++) {
-        const __m256i below =
-            _mm256_madd_epi16(minima, _mm256_loadu_si256((const __m256i *)(sums + j * stride * PHY_INT8_GROUP_SUMS)));
-        /* In each 128 bits two sums of products, then two of what is taken off. */
-        const __m512d lanes = _mm512_cvtepi32_pd(_mm256_hadd_epi32(fold(part[j]), below));
-        const __m128d factors = _mm_mul_pd(d, _mm_set1_pd((double)scale[j * stride]));
-        total[j].exact = _mm512_fmadd_pd(
-            lanes, _mm512_permutexvar_pd(_mm512_set_epi64(1, 1, 0, 0, 1, 1, 0, 0), _mm512_castpd128_pd512(factors)),
-            total[j].exact);
-    }
+    pack_scales_q6_k(w, panel);
 }
 
-INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, const int16_t *sums, size_t stride,
-                     size_t count, struct total total[])
+INLINE void pack_q8_0(const uint8_t *const w[PANEL_ROWS], size_t blocks, struct panel *panel)
 {
-    const __m256i scales = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 192)));
-    const double d = half_value(w + 208);
-    const __m512i eighths = _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
-                                             0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0);
-    __m512i part[4];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        part[j] = _mm512_setzero_si512();
-    UNROLL
+    uint16_t halves[PHY_INT8_GROUP / GROUP][PANEL_ROWS] = {{0}};
     for (size_t c = 0; c < 4; c++) {
-        /* A scale for each 16 elements: words 4c .. 4c + 3, eight of each. */
-        const __m512i index = _mm512_add_epi16(eighths, _mm512_set1_epi16((short)(4 * c)));
-        const __m512i codes = codes_q6_k(w, c);
-        const __m512i words = _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(scales));
+        __m512i rows[PANEL_ROWS];
         UNROLL
-        for (size_t j = 0; j < count; j++) {
-            const __m512i pairs = _mm512_maddubs_epi16(codes, load64(x + j * stride * PHY_INT8_GROUP + 64 * c));
-            part[j] = _mm512_dpwssd_epi32(part[j], pairs, words);
-        }
-    }
-    UNROLL
-    for (size_t j = 0; j < count; j++) {
-        const __m256i offset =
-            _mm256_madd_epi16(scales, _mm256_loadu_si256((const __m256i *)(sums + j * stride * PHY_INT8_GROUP_SUMS)));
-        const __m256i lanes = _mm256_sub_epi32(fold(part[j]), _mm256_slli_epi32(offset, 5)); /* codes less 32 */
-        total[j].exact = add_exactly(lanes, d * (double)scale[j * stride], total[j].exact);
-    }
-}
-
-/* The scales of two blocks: eight lanes of each. */
-INLINE vec scales_q8_0(const uint8_t *block, bool both)
-{
-    const __m256i first = _mm256_set1_epi16((short)phy_load_u16(block));
-    const __m256i second = both ? _mm256_set1_epi16((short)phy_load_u16(block + 34)) : first;
-    return _mm512_cvtph_ps(_mm256_blend_epi32(first, second, 0xF0));
-}
-
-INLINE void dot_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const float *scale, size_t stride, size_t count,
-                     struct total total[])
-{
-    vec part[4];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        part[j] = vec_zero();
-    for (size_t b = 0; b < blocks; b += 2) {
-        const bool both = b + 1 < blocks;
-        const __m512i codes = codes_q8_0(w + b * 34, both);
-        const vec scales = scales_q8_0(w + b * 34, both);
+        for (size_t i = 0; i < PANEL_ROWS; i++) /* beyond the last block x is zero */
+            rows[i] = 2 * c < blocks ? codes_q8_0(w[i] + 2 * c * 34, 2 * c + 1 < blocks) : _mm512_setzero_si512();
+        turn(rows);
         UNROLL
-        for (size_t j = 0; j < count; j++) {
-            const __m512i xs = load64(x + j * stride * PHY_INT8_GROUP + 32 * b);
-            /* 128 times x, in the lanes in which the codes are 128 too many */
-            const __m512i more = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8((char)0x80), xs);
-            const __m512i lanes = _mm512_sub_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, xs), more);
-            part[j] = vec_fma(_mm512_cvtepi32_ps(lanes), scales, part[j]);
-        }
+        for (size_t k = 0; k < PANEL_ROWS; k++)
+            store_quad(panel, 16 * c + k, rows[k]);
     }
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        total[j].sum = vec_fma(part[j], vec_set1(scale[j * stride]), total[j].sum);
-}
-
-INLINE void dot_group(enum phy_weight_type type, const uint8_t *w, size_t blocks, const int8_t *x, const int8_t *paired,
-                      const float *scale, const int16_t *sums, size_t stride, size_t count, struct total total[])
-{
-    if (type == PHY_WEIGHT_Q4_K)
-        dot_q4_k(w, paired, scale, sums, stride, count, total);
-    else if (type == PHY_WEIGHT_Q6_K)
-        dot_q6_k(w, x, scale, sums, stride, count, total);
-    else if (blocks == PHY_INT8_GROUP / GROUP) /* all of a group: the loop has a constant length */
-        dot_q8_0(w, PHY_INT8_GROUP / GROUP, x, scale, stride, count, total);
-    else
-        dot_q8_0(w, blocks, x, scale, stride, count, total);
-}
-
-#include "kernels/int8_matmul_simd.h"
-
-/* ---- many rows of x ---- */
-
-enum { PANEL_ROWS = 16, PANELS = 2, TILE_X = 8 };
-
-/* 16 rows of w and 256 columns, turned so that a vector holds four neighbouring codes of each row. */
-struct panel {
-    uint8_t codes[PHY_INT8_GROUP / 4][PANEL_ROWS][4];
-    int32_t scale[PHY_INT8_GROUP_SUMS][PANEL_ROWS];         /* of each 16 (q6_K) or 32 columns (q4_K: the first 8) */
-    int16_t offset[PHY_INT8_GROUP_SUMS / 2][PANEL_ROWS][2]; /* of each two sums of 16: what is taken off */
-    float d[PHY_INT8_GROUP / GROUP][PANEL_ROWS];            /* q8_0: of each 32 columns; else the first, then dmin */
-};
-static_assert(sizeof(struct panel) * PANELS <= PHY_MATMUL_PANEL_BYTES, "panels fit the scratch");
-
-INLINE void turn_codes(struct panel *panel, size_t c, const __m512i rows[PANEL_ROWS])
-{
-    vec lanes[PANEL_ROWS];
-    UNROLL
-    for (size_t i = 0; i < PANEL_ROWS; i++)
-        lanes[i] = _mm512_castsi512_ps(rows[i]);
-    vec_transpose(lanes);
-    UNROLL
-    for (size_t k = 0; k < PANEL_ROWS; k++)
-        _mm512_store_si512(panel->codes[16 * c + k], _mm512_castps_si512(lanes[k]));
-}
-
-/* scale[i] holds 16 scales of row i in dwords: those of a block of 256. */
-INLINE void turn_scales(struct panel *panel, enum phy_weight_type type, const __m512i rows[PANEL_ROWS])
-{
-    vec lanes[PANEL_ROWS];
-    __m512i turned[PANEL_ROWS];
-    UNROLL
-    for (size_t i = 0; i < PANEL_ROWS; i++)
-        lanes[i] = _mm512_castsi512_ps(rows[i]);
-    vec_transpose(lanes);
-    UNROLL
     for (size_t i = 0; i < PANEL_ROWS; i++) {
-        turned[i] = _mm512_castps_si512(lanes[i]);
-        _mm512_store_si512(panel->scale[i], turned[i]);
+        for (size_t b = 0; b < blocks; b++)
+            halves[b][i] = phy_load_u16(w[i] + b * 34);
     }
     UNROLL
-    for (size_t i = 0; i < PANEL_ROWS / 2; i++) {
-        const __m512i even = type == PHY_WEIGHT_Q4_K ? turned[8 + i] : turned[2 * i];
-        const __m512i odd = type == PHY_WEIGHT_Q4_K ? turned[8 + i] : turned[2 * i + 1];
-        const __m512i pair = _mm512_mask_blend_epi16(0xAAAAAAAA, even, _mm512_slli_epi32(odd, 16));
-        _mm512_store_si512(panel->offset[i], pair);
-    }
+    for (size_t b = 0; b < PHY_INT8_GROUP / GROUP; b++)
+        vec_store(panel->d[b], _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves[b])));
 }
 
-/* Rows r .. r + rows - 1 of group g; the others are zeros. */
+/* Rows r .. r + rows - 1 of group g; the last stands in for those beyond. */
 INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
-                       size_t g, struct panel *panel)
+                       size_t g, ptrdiff_t next, struct panel *panel)
 {
-    const size_t row_blocks = (product->x->cols + block_elements(type) - 1) / block_elements(type);
-    const size_t group_blocks = PHY_INT8_GROUP / block_elements(type), left = row_blocks - g * group_blocks;
-    const size_t blocks = left < group_blocks ? left : group_blocks, stride = row_blocks * block_bytes(type);
-    const uint8_t *w = (const uint8_t *)product->w + r * stride + g * group_blocks * block_bytes(type);
-    __m512i lines[PANEL_ROWS];
-    memset(panel->d, 0, sizeof panel->d);
-    for (size_t c = 0; c < 4; c++) {
-        for (size_t i = 0; i < PANEL_ROWS; i++) {
-            const uint8_t *row = w + i * stride;
-            lines[i] = _mm512_setzero_si512();
-            if (i >= rows || (type == PHY_WEIGHT_Q8_0 && 2 * c >= blocks))
-                continue;
-            lines[i] = type == PHY_WEIGHT_Q4_K   ? codes_q4_k(row, c)
-                       : type == PHY_WEIGHT_Q6_K ? codes_q6_k(row, c)
-                                                 : codes_q8_0(row + 2 * c * 34, 2 * c + 1 < blocks);
-        }
-        turn_codes(panel, c, lines);
-    }
+    const size_t stride = row_stride(type, product->x->cols), block = block_bytes(type);
+    const size_t group_blocks = PHY_INT8_GROUP / block_elements(type);
+    const size_t left = stride / block - g * group_blocks, blocks = left < group_blocks ? left : group_blocks;
+    const uint8_t *w[PANEL_ROWS];
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        w[i] = (const uint8_t *)product->w + (r + (i < rows ? i : rows - 1)) * stride + g * group_blocks * block;
     for (size_t i = 0; i < PANEL_ROWS; i++) {
-        const uint8_t *row = w + i * stride;
-        lines[i] = _mm512_setzero_si512();
-        if (i >= rows)
-            continue;
-        for (size_t b = 0; type == PHY_WEIGHT_Q8_0 && b < blocks; b++)
-            panel->d[b][i] = (float)half_value(row + b * 34);
-        if (type == PHY_WEIGHT_Q4_K) {
-            lines[i] = _mm512_cvtepu8_epi32(q4_k_scales(row));
-            panel->d[0][i] = (float)half_value(row);
-            panel->d[1][i] = (float)half_value(row + 2);
-        } else if (type == PHY_WEIGHT_Q6_K) {
-            lines[i] = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(row + 192)));
-            panel->d[0][i] = (float)half_value(row + 208);
-        }
+        UNROLL
+        for (size_t b = 0; b < group_blocks * block; b += 64)
+            _mm_prefetch((const char *)w[i] + next + b, _MM_HINT_T1);
     }
-    if (type != PHY_WEIGHT_Q8_0)
-        turn_scales(panel, type, lines);
+    if (type == PHY_WEIGHT_Q4_K)
+        pack_q4_k(w, panel);
+    else if (type == PHY_WEIGHT_Q6_K)
+        pack_q6_k(w, panel);
+    else if (blocks == group_blocks) /* the usual loops have constant lengths */
+        pack_q8_0(w, PHY_INT8_GROUP / GROUP, panel);
+    else
+        pack_q8_0(w, blocks, panel);
 }
 
-/* Codes of `steps` times four columns from step k, for `count` rows of x: lanes are rows of w. */
-INLINE void add_steps(const struct panel *panel, size_t k, size_t steps, const int8_t *x, size_t stride, size_t count,
-                      __m512i part[TILE_X])
+/* ---- multiplying ---- */
+
+/* Sums of `panels` panels with `count` rows of x: constants where it is inlined. Number i belongs to panel i / count
+ * and row i % count. */
+struct tile_shape {
+    size_t panels, count, sums;
+};
+
+/* A group of the rows of x in a tile: row j's is `stride` groups after row j - 1's. */
+struct tile_x {
+    const int8_t *q;
+    const float *scale;
+    const struct phy_int8_sums *sums;
+    size_t stride;
+};
+
+/* Codes of `steps` times four columns from step k. */
+INLINE void add_steps(const struct panel *panels, struct tile_shape shape, size_t k, size_t steps,
+                      const struct tile_x *x, __m512i part[TILE])
 {
     UNROLL
-    for (size_t s = 0; s < steps; s++) {
-        const __m512i codes = _mm512_load_si512(panel->codes[k + s]);
+    for (size_t s = k; s < k + steps; s++) {
+        __m512i codes[PANELS];
         UNROLL
-        for (size_t j = 0; j < count; j++) {
+        for (size_t p = 0; p < shape.panels; p++)
+            codes[p] = _mm512_load_si512(panels[p].codes[s]);
+        UNROLL
+        for (size_t j = 0; j < shape.count; j++) {
             int32_t four;
-            memcpy(&four, x + j * stride * PHY_INT8_GROUP + 4 * (k + s), sizeof four);
-            part[j] = _mm512_dpbusd_epi32(part[j], codes, _mm512_set1_epi32(four));
+            memcpy(&four, x->q + j * x->stride * PHY_INT8_GROUP + 4 * s, sizeof four);
+            const __m512i fours = _mm512_set1_epi32(four);
+            UNROLL
+            for (size_t p = 0; p < shape.panels; p++)
+                part[p * shape.count + j] = _mm512_dpbusd_epi32(part[p * shape.count + j], codes[p], fours);
         }
     }
+}
+
+INLINE void add_scaled(const struct panel *panels, struct tile_shape shape, size_t g, __m512i part[TILE],
+                       __m512i total[TILE])
+{
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = _mm512_add_epi32(total[i],
+                                    _mm512_mullo_epi32(part[i], _mm512_load_si512(panels[i / shape.count].scale[g])));
+}
+
+/* Integers to which 2^31 was added, in float64: as the low half of 2^52 they are a number already. */
+INLINE __m512d exactly(__m512i lanes, size_t half)
+{
+    const __m512i high = _mm512_set1_epi32(0x43300000);
+    const __m512i bits = half ? _mm512_unpackhi_epi32(lanes, high) : _mm512_unpacklo_epi32(lanes, high);
+    return _mm512_sub_pd(_mm512_castsi512_pd(bits), _mm512_set1_pd(0x1p52 + 0x1p31));
+}
+
+/* d * lanes - dmin * below, formed in float64: the two may nearly cancel. Rows in the order of quarters(). */
+INLINE vec difference(__m512i lanes, __m512i below, const struct panel *panel)
+{
+    __m256 half[2];
+    UNROLL
+    for (size_t h = 0; h < 2; h++) {
+        const __m512d off = _mm512_mul_pd(exactly(below, h), _mm512_load_pd(panel->d_dmin[1][h]));
+        half[h] = _mm512_cvtpd_ps(_mm512_fmsub_pd(exactly(lanes, h), _mm512_load_pd(panel->d_dmin[0][h]), off));
+    }
+    return _mm512_insertf32x8(_mm512_castps256_ps512(half[0]), half[1], 1);
 }
 
 INLINE __m512i two_sums(const int16_t *sums, size_t i)
@@ -335,127 +289,162 @@ INLINE __m512i two_sums(const int16_t *sums, size_t i)
     return _mm512_set1_epi32(two);
 }
 
-/* d * lanes - dmin * below, formed in float64: the two may nearly cancel. */
-INLINE vec difference(__m512i lanes, __m512i below, const struct panel *panel)
+INLINE void tile_q4_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, vec sum[TILE])
 {
-    __m256 half[2];
+    __m512i total[TILE];
     UNROLL
-    for (size_t h = 0; h < 2; h++) {
-        const __m256i high = h ? _mm512_extracti64x4_epi64(lanes, 1) : _mm512_castsi512_si256(lanes);
-        const __m256i low = h ? _mm512_extracti64x4_epi64(below, 1) : _mm512_castsi512_si256(below);
-        const __m512d d = _mm512_cvtps_pd(_mm256_load_ps(panel->d[0] + 8 * h));
-        const __m512d dmin = _mm512_cvtps_pd(_mm256_load_ps(panel->d[1] + 8 * h));
-        const __m512d off = _mm512_mul_pd(_mm512_cvtepi32_pd(low), dmin);
-        half[h] = _mm512_cvtpd_ps(_mm512_fmsub_pd(_mm512_cvtepi32_pd(high), d, off));
-    }
-    return _mm512_insertf32x8(_mm512_castps256_ps512(half[0]), half[1], 1);
-}
-
-/* A panel times `count` rows of x: sum[j] of this group, before the scale of x. */
-INLINE void tile_256(const struct panel *panel, enum phy_weight_type type, const int8_t *x, const int16_t *sums,
-                     size_t stride, size_t count, vec sum[TILE_X])
-{
-    const size_t columns = type == PHY_WEIGHT_Q6_K ? 16 : 32; /* of one scale */
-    __m512i total[TILE_X];
-    UNROLL
-    for (size_t j = 0; j < count; j++)
-        total[j] = _mm512_setzero_si512();
-    for (size_t g = 0; g < PHY_INT8_GROUP / columns; g++) {
-        const __m512i scale = _mm512_load_si512(panel->scale[g]);
-        __m512i part[TILE_X];
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = _mm512_set1_epi32(INT32_MIN);
+    for (size_t g = 0; g < PHY_INT8_GROUP / GROUP; g++) {
+        __m512i part[TILE];
         UNROLL
-        for (size_t j = 0; j < count; j++)
-            part[j] = _mm512_setzero_si512();
-        add_steps(panel, g * columns / 4, columns / 4, x, stride, count, part);
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            total[j] = _mm512_add_epi32(total[j], _mm512_mullo_epi32(part[j], scale));
+        for (size_t i = 0; i < shape.sums; i++)
+            part[i] = _mm512_setzero_si512();
+        add_steps(panels, shape, g * GROUP / 4, GROUP / 4, x, part);
+        add_scaled(panels, shape, g, part, total);
     }
     UNROLL
-    for (size_t j = 0; j < count; j++) {
-        __m512i off = _mm512_setzero_si512();
+    for (size_t i = 0; i < shape.sums; i++) {
+        const struct panel *panel = &panels[i / shape.count];
+        const size_t row = i % shape.count * x->stride;
+        __m512i below = _mm512_set1_epi32(INT32_MIN);
         UNROLL
-        for (size_t i = 0; i < PHY_INT8_GROUP_SUMS / 2; i++)
-            off = _mm512_dpwssd_epi32(off, _mm512_load_si512(panel->offset[i]),
-                                      two_sums(sums + j * stride * PHY_INT8_GROUP_SUMS, i));
-        if (type == PHY_WEIGHT_Q4_K)
-            sum[j] = difference(total[j], off, panel);
-        else
-            sum[j] = vec_mul(_mm512_cvtepi32_ps(_mm512_sub_epi32(total[j], _mm512_slli_epi32(off, 5))),
-                             vec_load(panel->d[0]));
+        for (size_t g = 0; g < 4; g++)
+            below = _mm512_dpwssd_epi32(below, _mm512_load_si512(panel->minima[g]), two_sums(x->sums[row].of_32, g));
+        sum[i] = vec_fma(difference(total[i], below, panel), vec_set1(x->scale[row]), sum[i]);
     }
 }
 
-INLINE void tile_q8_0(const struct panel *panel, const int8_t *x, const int16_t *sums, size_t stride, size_t count,
-                      vec sum[TILE_X])
+INLINE void tile_q6_k(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, vec sum[TILE])
 {
+    __m512i total[TILE];
     UNROLL
-    for (size_t j = 0; j < count; j++)
-        sum[j] = vec_zero();
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = _mm512_setzero_si512();
+    for (size_t g = 0; g < PHY_INT8_GROUP_SUMS; g++) {
+        __m512i part[TILE];
+        UNROLL
+        for (size_t i = 0; i < shape.sums; i++)
+            part[i] = _mm512_set1_epi32(x->sums[i % shape.count * x->stride].less_32[g]);
+        add_steps(panels, shape, g * PHY_INT8_SUM / 4, PHY_INT8_SUM / 4, x, part);
+        add_scaled(panels, shape, g, part, total);
+    }
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        sum[i] = vec_fma(
+            _mm512_cvtepi32_ps(total[i]),
+            vec_mul(vec_load(panels[i / shape.count].d[0]), vec_set1(x->scale[i % shape.count * x->stride])), sum[i]);
+}
+
+INLINE void tile_q8_0(const struct panel *panels, struct tile_shape shape, const struct tile_x *x, vec sum[TILE])
+{
+    vec total[TILE];
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        total[i] = vec_zero();
     for (size_t b = 0; b < PHY_INT8_GROUP / GROUP; b++) {
-        const vec d = vec_load(panel->d[b]);
-        __m512i part[TILE_X];
+        __m512i part[TILE];
         UNROLL
-        for (size_t j = 0; j < count; j++) /* codes are 128 too many */
-            part[j] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_set1_epi16(-128),
-                                          two_sums(sums + j * stride * PHY_INT8_GROUP_SUMS, b));
-        add_steps(panel, b * GROUP / 4, GROUP / 4, x, stride, count, part);
+        for (size_t i = 0; i < shape.sums; i++)
+            part[i] = _mm512_set1_epi32(x->sums[i % shape.count * x->stride].less_128[b]);
+        add_steps(panels, shape, b * GROUP / 4, GROUP / 4, x, part);
         UNROLL
-        for (size_t j = 0; j < count; j++)
-            sum[j] = vec_fma(_mm512_cvtepi32_ps(part[j]), d, sum[j]);
+        for (size_t i = 0; i < shape.sums; i++)
+            total[i] = vec_fma(_mm512_cvtepi32_ps(part[i]), vec_load(panels[i / shape.count].d[b]), total[i]);
     }
-}
-
-INLINE void tile(const struct phy_int8_matmul *product, enum phy_weight_type type, const struct panel *panel, size_t r,
-                 size_t rows, size_t n, size_t count, size_t g)
-{
-    const struct phy_int8_rows *x = product->x;
-    const size_t at = n * x->groups + g;
-    const __mmask16 used = (__mmask16)((1u << rows) - 1);
-    vec sum[TILE_X];
-    if (type == PHY_WEIGHT_Q8_0)
-        tile_q8_0(panel, x->q + at * PHY_INT8_GROUP, x->sums + at * PHY_INT8_GROUP_SUMS, x->groups, count, sum);
-    else
-        tile_256(panel, type, x->q + at * PHY_INT8_GROUP, x->sums + at * PHY_INT8_GROUP_SUMS, x->groups, count, sum);
     UNROLL
-    for (size_t j = 0; j < count; j++) {
-        float *y = product->y + (n + j) * product->y_stride + r;
-        const vec before = g ? _mm512_maskz_loadu_ps(used, y) : vec_zero();
-        _mm512_mask_storeu_ps(y, used, vec_fma(sum[j], vec_set1(x->scale[at + j * x->groups]), before));
+    for (size_t i = 0; i < shape.sums; i++)
+        sum[i] = vec_fma(total[i], vec_set1(x->scale[i % shape.count * x->stride]), sum[i]);
+}
+
+/* Some groups of the rows of w in a turn of the loops below. */
+struct turn {
+    enum phy_weight_type type;
+    const struct panel *panels; /* [groups][PANELS] */
+    size_t r, rows, g, groups;
+};
+
+/* Added to y, which the first group overwrites. */
+INLINE void tile(const struct phy_int8_matmul *product, const struct turn *turn, size_t panels, size_t count, size_t n)
+{
+    const struct tile_shape shape = {panels, count, panels * count};
+    const struct phy_int8_rows *x = product->x;
+    const __m512i back = _mm512_set_epi32(15, 14, 7, 6, 13, 12, 5, 4, 11, 10, 3, 2, 9, 8, 1, 0); /* from quarters() */
+    const uint32_t used = turn->rows < PHY_INT8_PANEL_ROWS ? (1u << turn->rows) - 1 : UINT32_MAX;
+    float *y = product->y + n * product->y_stride + turn->r;
+    vec sum[TILE];
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++) {
+        const size_t p = i / count, at = i % count * product->y_stride + PANEL_ROWS * p;
+        sum[i] = turn->g ? _mm512_maskz_loadu_ps((__mmask16)(used >> PANEL_ROWS * p), y + at) : vec_zero();
+        if (turn->type == PHY_WEIGHT_Q4_K)
+            sum[i] = _mm512_permutexvar_ps(quarters(), sum[i]);
+    }
+    for (size_t i = 0; i < turn->groups; i++) {
+        const size_t at = n * x->groups + turn->g + i;
+        const struct tile_x part = {x->q + at * PHY_INT8_GROUP, x->scale + at, x->sums + at, x->groups};
+        if (turn->type == PHY_WEIGHT_Q4_K)
+            tile_q4_k(&turn->panels[PANELS * i], shape, &part, sum);
+        else if (turn->type == PHY_WEIGHT_Q6_K)
+            tile_q6_k(&turn->panels[PANELS * i], shape, &part, sum);
+        else
+            tile_q8_0(&turn->panels[PANELS * i], shape, &part, sum);
+    }
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++) {
+        const size_t p = i / count, at = i % count * product->y_stride + PANEL_ROWS * p;
+        if (turn->type == PHY_WEIGHT_Q4_K)
+            sum[i] = _mm512_permutexvar_ps(back, sum[i]);
+        _mm512_mask_storeu_ps(y + at, (__mmask16)(used >> PANEL_ROWS * p), sum[i]);
     }
 }
 
-/* The panels one after the other, while these rows of x are in the first-level cache. */
-INLINE void tile_panels(const struct phy_int8_matmul *product, enum phy_weight_type type, const struct panel *panels,
-                        size_t r, const size_t rows[PANELS], size_t n, size_t count, size_t g)
+INLINE void tiles(const struct phy_int8_matmul *product, const struct turn *turn, size_t panels)
 {
-    for (size_t p = 0; p < PANELS && rows[p]; p++)
-        tile(product, type, &panels[p], r + p * PANEL_ROWS, rows[p], n, count, g);
+    const size_t count = product->x->count;
+    size_t n = 0;
+    for (; n + TILE_X <= count; n += TILE_X)
+        tile(product, turn, panels, TILE_X, n);
+    for (; n + 2 <= count; n += 2)
+        tile(product, turn, panels, 2, n);
+    for (; n < count; n++)
+        tile(product, turn, panels, 1, n);
+}
+
+/* `panels` has room for MOST_GROUPS groups of PANELS panels. y is read and written once for all of them: its rows are
+ * far apart, at distances by which cache lines are driven out. */
+INLINE void matmul_rows(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
+                        struct panel *panels)
+{
+    const size_t all = product->x->groups, stride = row_stride(type, product->x->cols);
+    const size_t group_bytes = PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
+    const size_t steps = (all + MOST_GROUPS - 1) / MOST_GROUPS, step = (all + steps - 1) / steps;
+    for (size_t g = 0; g < all; g += step) {
+        const struct turn turn = {type, panels, r, rows, g, all - g < step ? all - g : step};
+        /* Bytes to what is packed next: the groups that follow, or the first of the rows that do */
+        const ptrdiff_t next = g + step < all
+                                   ? (ptrdiff_t)(step * group_bytes)
+                                   : (ptrdiff_t)(PANELS * PANEL_ROWS * stride) - (ptrdiff_t)(g * group_bytes);
+        for (size_t i = 0; i < turn.groups; i++) {
+            for (size_t p = 0; p * PANEL_ROWS < rows; p++) {
+                const size_t left = rows - p * PANEL_ROWS;
+                pack_panel(product, type, r + p * PANEL_ROWS, left < PANEL_ROWS ? left : PANEL_ROWS, g + i, next,
+                           &panels[PANELS * i + p]);
+            }
+        }
+        if (rows > PANEL_ROWS)
+            tiles(product, &turn, PANELS);
+        else
+            tiles(product, &turn, 1);
+    }
 }
 
 INLINE void matmul_typed(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t row_begin,
                          size_t row_end, struct panel *panels)
 {
-    const size_t count = product->x->count;
     for (size_t r = row_begin; r < row_end; r += PANELS * PANEL_ROWS) {
-        size_t rows[PANELS];
-        for (size_t p = 0; p < PANELS; p++) {
-            const size_t first = r + p * PANEL_ROWS;
-            rows[p] = first >= row_end ? 0 : row_end - first < PANEL_ROWS ? row_end - first : PANEL_ROWS;
-        }
-        for (size_t g = 0; g < product->x->groups; g++) {
-            for (size_t p = 0; p < PANELS && rows[p]; p++)
-                pack_panel(product, type, r + p * PANEL_ROWS, rows[p], g, &panels[p]);
-            size_t n = 0;
-            for (; n + TILE_X <= count; n += TILE_X)
-                tile_panels(product, type, panels, r, rows, n, TILE_X, g);
-            for (; n + 4 <= count; n += 4)
-                tile_panels(product, type, panels, r, rows, n, 4, g);
-            for (; n + 2 <= count; n += 2)
-                tile_panels(product, type, panels, r, rows, n, 2, g);
-            for (; n < count; n++)
-                tile_panels(product, type, panels, r, rows, n, 1, g);
-        }
+        const size_t left = row_end - r;
+        matmul_rows(product, type, r, left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS, panels);
     }
 }
 

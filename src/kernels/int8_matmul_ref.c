@@ -8,7 +8,6 @@
 void phy_int8_round_row_ref(const float *x, struct phy_int8_rows *to, size_t n)
 {
     int8_t *q = to->q + n * to->groups * PHY_INT8_GROUP;
-    int16_t *sums = to->sums + n * to->groups * PHY_INT8_GROUP_SUMS;
     memset(q, 0, to->groups * PHY_INT8_GROUP);
     for (size_t g = 0; g < to->groups; g++) {
         const size_t begin = g * PHY_INT8_GROUP;
@@ -21,13 +20,14 @@ void phy_int8_round_row_ref(const float *x, struct phy_int8_rows *to, size_t n)
         to->scale[n * to->groups + g] = tiny ? 0 : peak / 127.0f;
         for (size_t k = begin; k < end; k++)
             q[k] = (int8_t)rintf(x[k] * inverse);
-        for (size_t s = 0; s < PHY_INT8_GROUP_SUMS; s++) {
-            int sum = 0;
-            for (size_t k = 0; k < PHY_INT8_SUM; k++)
-                sum += q[begin + s * PHY_INT8_SUM + k];
-            sums[g * PHY_INT8_GROUP_SUMS + s] = (int16_t)sum;
-        }
-        phy_int8_pair(q + begin, to->paired + n * to->groups * PHY_INT8_GROUP + begin);
+        const size_t at = n * to->groups + g;
+        int32_t fours[PHY_INT8_GROUP / 4];
+        phy_int8_fours(q + begin, fours);
+        phy_int8_sum(fours, &to->sums[at]);
+        if (to->fours)
+            memcpy(to->fours + at * (PHY_INT8_GROUP / 4), fours, sizeof fours);
+        if (to->paired)
+            phy_int8_pair(q + begin, to->paired + at * PHY_INT8_GROUP);
     }
 }
 

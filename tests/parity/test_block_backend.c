@@ -100,10 +100,10 @@ static double *kernel_input(enum phy_product_kernel kernel, const float *x, size
     if (kernel != PHY_KERNEL_INT8)
         return out;
     const size_t groups = (cols + 255) / 256;
-    int8_t *q = malloc(2 * groups * 256);
+    int8_t *q = malloc(groups * 256);
     float *scale = malloc(groups * sizeof *scale);
-    int16_t *sums = malloc(groups * 16 * sizeof *sums);
-    struct phy_int8_rows rounded = {1, cols, groups, q, q + groups * 256, scale, sums};
+    struct phy_int8_sums *sums = malloc(groups * sizeof *sums);
+    struct phy_int8_rows rounded = {.count = 1, .cols = cols, .groups = groups, .q = q, .scale = scale, .sums = sums};
     for (size_t n = 0; n < count; n++) {
         phy_int8_matmul_variants[0].round_row(x + n * cols, &rounded, 0);
         for (size_t k = 0; k < cols; k++)

@@ -15,7 +15,7 @@ enum { TYPES = sizeof types / sizeof *types };
 /* Rounded rows, each array at its own guard page, which its alignment allows: they are whole groups. */
 struct rounded {
     struct phy_int8_rows rows;
-    struct guarded q, paired, scale, sums;
+    struct guarded q, paired, scale, sums, fours;
 };
 
 static struct rounded rounded_create(size_t count, size_t cols)
@@ -25,11 +25,13 @@ static struct rounded rounded_create(size_t count, size_t cols)
     r.q = guarded_create(groups * 256, true);
     r.paired = guarded_create(groups * 256, true);
     r.scale = guarded_create(groups * sizeof(float), true);
-    r.sums = guarded_create(groups * 16 * sizeof(int16_t), true);
+    r.sums = guarded_create(groups * sizeof(struct phy_int8_sums), true);
+    r.fours = guarded_create(groups * 64 * sizeof(int32_t), true);
     r.rows.q = r.q.data;
     r.rows.paired = r.paired.data;
     r.rows.scale = r.scale.data;
     r.rows.sums = r.sums.data;
+    r.rows.fours = r.fours.data;
     return r;
 }
 
@@ -39,6 +41,7 @@ static void rounded_destroy(struct rounded *r)
     guarded_destroy(&r->paired);
     guarded_destroy(&r->scale);
     guarded_destroy(&r->sums);
+    guarded_destroy(&r->fours);
 }
 
 /* The last `count` of them. */
@@ -50,7 +53,8 @@ static struct phy_int8_rows last_rows(const struct phy_int8_rows *rows, size_t c
     last.q += skipped * 256;
     last.paired += skipped * 256;
     last.scale += skipped;
-    last.sums += skipped * 16;
+    last.sums += skipped;
+    last.fours += skipped * 64;
     return last;
 }
 
@@ -305,7 +309,8 @@ static void rounds_to_the_same_bytes_in_every_form(void **state)
                 assert_memory_equal(got.rows.q, expected.rows.q, got.rows.groups * 256);
                 assert_memory_equal(got.rows.paired, expected.rows.paired, got.rows.groups * 256);
                 assert_memory_equal(got.rows.scale, expected.rows.scale, got.rows.groups * sizeof(float));
-                assert_memory_equal(got.rows.sums, expected.rows.sums, got.rows.groups * 16 * sizeof(int16_t));
+                assert_memory_equal(got.rows.sums, expected.rows.sums, got.rows.groups * sizeof *got.rows.sums);
+                assert_memory_equal(got.rows.fours, expected.rows.fours, got.rows.groups * 64 * sizeof(int32_t));
             }
             /* Not farther off than half a step. */
             for (size_t k = 0; k < cols; k++) {
@@ -352,7 +357,7 @@ int main(void)
         cmocka_unit_test(keeps_what_is_left_of_large_products_that_cancel),
     };
     parity_begin();
-    struct guarded panel_map = guarded_create(PHY_MATMUL_PANEL_BYTES, true); /* a whole number of pages: aligned */
+    struct guarded panel_map = guarded_create(PHY_INT8_PANEL_BYTES, true); /* a whole number of pages: aligned */
     panel = panel_map.data;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     guarded_destroy(&panel_map);
