@@ -12,6 +12,7 @@
 #include "lib/bytes.glsl"
 #include "shared/matmul.h"
 #include "weight_rows.glsl"
+#include "lib/sums.glsl"
 
 #ifdef PHY_MATMUL_DOT
 #extension GL_EXT_spirv_intrinsics : require
@@ -62,9 +63,9 @@ void main()
         w_at[r] = min(row + r, push.row_end - 1) * PHY_LAYOUT_ROW(TYPE, units, supers);
     [[unroll]] for (uint m = 0; m < COUNT; m++)
         x_at[m] = push.x_at + min(first + m, push.count - 1) * row_words;
-    precise float sum[SUMS];
+    precise float sum[SUMS], rest[SUMS];
     [[unroll]] for (uint i = 0; i < SUMS; i++)
-        sum[i] = 0;
+        sum[i] = rest[i] = 0;
     for (uint super = lane / UNIT_LANES; super < supers; super += HEAD_LANES) {
         Head head[ROWS];
         [[unroll]] for (uint r = 0; r < ROWS; r++)
@@ -105,8 +106,8 @@ void main()
         [[unroll]] for (uint m = 0; m < COUNT; m++) {
             float x_scale = x_scales[(x_at[m] + units * 2) * 4 + super];
             [[unroll]] for (uint r = 0; r < ROWS; r++)
-                sum[r * COUNT + m] = fma(part[r * COUNT + m], x_scale, sum[r * COUNT + m]);
+                add_keeping(part[r * COUNT + m] * x_scale, sum[r * COUNT + m], rest[r * COUNT + m]);
         }
     }
-    store_sums(sum, row, first);
+    store_sums(sum, rest, row, first);
 }

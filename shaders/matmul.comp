@@ -8,7 +8,8 @@
 // Each load serves as many products as its register tile has rows on the other side: ROWS + 2 COUNT loads of 16 bytes
 // make 8 ROWS COUNT products of 16-bit weights. On a GPU the LANES neighbours along k read neighbouring blocks. On
 // llvmpipe, where a load is a loop over the lanes and a barrier a coroutine, LANES is 1 and the tile as large as the
-// compiler bears. Sums keep one order whatever the number of rows of x, with every operation `precise`.
+// compiler bears. Sums keep one order whatever the number of rows of x, with every operation `precise`: 8 products of a
+// word, PANEL words, and a sum of those that keeps what is lost.
 //
 // PHY_MATMUL_TYPE, _ROWS and _COUNT come with the build, a module for each, so that glslc turns the tile into registers:
 // SwiftShader, which neither unrolls nor folds what specialisation made constant, is 6 times slower with the tile in
@@ -16,6 +17,7 @@
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #include "lib/codes.glsl"
+#include "lib/sums.glsl"
 #include "shared/matmul.h"
 
 layout(local_size_x_id = PHY_MATMUL_SPEC_INVOCATIONS) in;
@@ -31,6 +33,7 @@ layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
 const uint F16 = 1, F32 = 2;
 const uint SUMS = ROWS * COUNT;
+const uint PANEL = PHY_MATMUL_PANEL_WORDS(TYPE);
 const uint BLOCK_VEC4S = TYPE == F32 ? 1 : 2; // of x beside a block of w
 
 #include "sum_lanes.glsl"
@@ -63,11 +66,11 @@ void main()
         w_at[r] = min(row + r, push.row_end - 1) * push.blocks;
     [[unroll]] for (uint n = 0; n < COUNT; n++)
         x_at[n] = push.x_at + min(first + n, push.count - 1) * push.x_stride;
-    precise float sum[SUMS];
+    precise float sum[SUMS], rest[SUMS];
     [[unroll]] for (uint i = 0; i < SUMS; i++)
-        sum[i] = 0;
-    for (uint panel = lane; panel < push.blocks; panel += LANES * PHY_MATMUL_PANEL_BLOCKS) {
-        uint end = min(panel + LANES * PHY_MATMUL_PANEL_BLOCKS, push.blocks);
+        sum[i] = rest[i] = 0;
+    for (uint panel = lane; panel < push.blocks; panel += LANES * PANEL) {
+        uint end = min(panel + LANES * PANEL, push.blocks);
         precise float part[SUMS];
         [[unroll]] for (uint i = 0; i < SUMS; i++)
             part[i] = 0;
@@ -95,7 +98,7 @@ void main()
             }
         }
         [[unroll]] for (uint i = 0; i < SUMS; i++)
-            sum[i] += part[i];
+            add_keeping(part[i], sum[i], rest[i]);
     }
-    store_sums(sum, row, first);
+    store_sums(sum, rest, row, first);
 }

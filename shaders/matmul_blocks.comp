@@ -6,14 +6,15 @@
 // The reference is phy_weight_decode_row and a product in float64; the contract is src/kernels/matmul.h.
 //
 // matmul.comp for the block formats, and with PHY_MATMUL_LISTED, for all formats, for rows of w by list: docs/shaders.md
-// draws the flow. Up to 8 lanes share a head and take its units in
-// turn; more take the next heads. Codes are multiplied as they are and each sum of up to 32 by its scale; with a minimum
-// (q4_K) each weight is made first, exactly, since scale * code and minimum may cancel. Each product that is added is an
-// fma: glslc keeps NoContraction on one copy of what it unrolls, and sums must not depend on a row's place in the tile.
+// draws the flow. Up to 8 lanes share a head and take its units in turn; more take the next heads. Codes are multiplied as
+// they are and each sum of up to 32 by its scale; with a minimum (q4_K) each weight is made first, exactly, since
+// scale * code and minimum may cancel. Chains of additions have 8 products of a group, then 4 groups of a unit; units are
+// added to a sum that keeps what is lost.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #include "shared/matmul.h"
 #include "weight_rows.glsl"
+#include "lib/sums.glsl"
 
 layout(local_size_x_id = PHY_MATMUL_SPEC_INVOCATIONS) in;
 layout(constant_id = PHY_MATMUL_SPEC_LANES) const uint LANES = 8;
@@ -55,16 +56,13 @@ void main()
     }
     [[unroll]] for (uint n = 0; n < COUNT; n++)
         x_at[n] = push.x_at + min(first + n, push.count - 1) * push.x_stride;
-    precise float sum[SUMS];
+    precise float sum[SUMS], rest[SUMS];
     [[unroll]] for (uint i = 0; i < SUMS; i++)
-        sum[i] = 0;
+        sum[i] = rest[i] = 0;
     for (uint super = lane / UNIT_LANES; super < supers; super += HEAD_LANES) {
         Head head[ROWS];
         [[unroll]] for (uint r = 0; r < ROWS; r++)
             head[r] = load_head(w_at[r], units, super);
-        precise float part[SUMS];
-        [[unroll]] for (uint i = 0; i < SUMS; i++)
-            part[i] = 0;
         uint end = min(PHY_SUPER_UNITS, units - super * PHY_SUPER_UNITS);
         for (uint n = lane % UNIT_LANES; n < end; n += UNIT_LANES) {
             uint u = super * PHY_SUPER_UNITS + n;
@@ -80,6 +78,7 @@ void main()
             [[unroll]] for (uint i = 0; i < SCALES * SUMS; i++)
                 s[i] = 0;
             PHY_GROUP_LOOP for (uint j = 0; j < 4; j++) {
+                precise float part[SUMS];
                 [[unroll]] for (uint side = 0; side < 2; side++) {
                     precise vec4 w[ROWS];
                     [[unroll]] for (uint r = 0; r < ROWS; r++) {
@@ -90,26 +89,30 @@ void main()
                     [[unroll]] for (uint m = 0; m < COUNT; m++) {
                         vec4 x4 = x[x_at[m] + u * (PHY_UNIT_COLS / 4) + side * 4 + j];
                         [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                            uint i = side % SCALES * SUMS + r * COUNT + m;
-                            s[i] = fma(w[r].x, x4.x, s[i]);
-                            s[i] = fma(w[r].y, x4.y, s[i]);
-                            s[i] = fma(w[r].z, x4.z, s[i]);
-                            s[i] = fma(w[r].w, x4.w, s[i]);
+                            uint i = r * COUNT + m;
+                            precise float p = side == 0 || SCALES == 2 ? w[r].x * x4.x : fma(w[r].x, x4.x, part[i]);
+                            p = fma(w[r].y, x4.y, p);
+                            p = fma(w[r].z, x4.z, p);
+                            p = fma(w[r].w, x4.w, p);
+                            if (SCALES == 2)
+                                s[side * SUMS + i] += p;
+                            else if (side == 0)
+                                part[i] = p;
+                            else
+                                s[i] += p;
                         }
                     }
                 }
             }
             [[unroll]] for (uint i = 0; i < SUMS; i++) {
-                if (HAS_MINIMUM || !HAS_SCALE)
-                    part[i] += s[i];
-                else
-                    part[i] = fma(s[i], scale[i / COUNT].x, part[i]);
+                precise float term = s[i];
+                if (!HAS_MINIMUM && HAS_SCALE)
+                    term *= scale[i / COUNT].x;
+                add_keeping(term, sum[i], rest[i]);
                 if (SCALES == 2)
-                    part[i] = fma(s[SUMS + i], scale[i / COUNT].y, part[i]);
+                    add_keeping(s[SUMS + i] * scale[i / COUNT].y, sum[i], rest[i]);
             }
         }
-        [[unroll]] for (uint i = 0; i < SUMS; i++)
-            sum[i] += part[i];
     }
-    store_sums(sum, row, first);
+    store_sums(sum, rest, row, first);
 }

@@ -10,6 +10,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "shared/matmul.h"
 #include "weight_rows.glsl"
+#include "lib/sums.glsl"
 
 layout(local_size_x = PHY_WALK_INVOCATIONS) in;
 
@@ -24,23 +25,28 @@ void main()
     if (u >= units)
         return;
     uint begin = push.list_begin + gl_WorkGroupID.y * PHY_WALK_SEGMENT, end = min(begin + PHY_WALK_SEGMENT, push.list_end);
-    precise vec4 sum[8];
+    precise vec4 sum[8], rest[8];
     [[unroll]] for (uint i = 0; i < 8; i++)
-        sum[i] = vec4(0);
-    for (uint i = begin; i < end; i++) {
-        float value = values[push.values_at + i];
-        if (value == 0.0)
-            continue; // the same for a whole workgroup
-        uint row = (list[push.list_at + i] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
-        Head head = load_head(row, units, u / PHY_SUPER_UNITS);
-        Unit unit = load_unit(row, units, u);
-        [[unroll]] for (uint side = 0; side < 2; side++) {
-            [[unroll]] for (uint j = 0; j < 4; j++) {
-                uint k = side * 4 + j;
-                sum[k] = fma(vec4(value), unit_weights(unit, head.words, head.scale, u % PHY_SUPER_UNITS, side, j), sum[k]);
-            }
+        sum[i] = rest[i] = vec4(0);
+    for (uint some = begin; some < end; some += PHY_WALK_CHAIN) {
+        precise vec4 part[8];
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            part[i] = vec4(0);
+        uint some_end = min(some + PHY_WALK_CHAIN, end);
+        for (uint i = some; i < some_end; i++) {
+            float value = values[push.values_at + i];
+            if (value == 0.0)
+                continue; // the same for a whole workgroup
+            uint row = (list[push.list_at + i] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
+            Head head = load_head(row, units, u / PHY_SUPER_UNITS);
+            Unit unit = load_unit(row, units, u);
+            [[unroll]] for (uint k = 0; k < 8; k++)
+                part[k] = fma(vec4(value), unit_weights(unit, head.words, head.scale, u % PHY_SUPER_UNITS, k / 4, k % 4),
+                              part[k]);
         }
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            add_keeping(part[i], sum[i], rest[i]);
     }
     [[unroll]] for (uint i = 0; i < 8; i++)
-        parts[push.parts_at + (gl_WorkGroupID.y * units + u) * 8 + i] = sum[i];
+        parts[push.parts_at + (gl_WorkGroupID.y * units + u) * 8 + i] = whole_of(sum[i], rest[i]);
 }

@@ -5,6 +5,7 @@
 // No barrier: nothing is shared.
 // The reference is the sum in float64.
 #extension GL_GOOGLE_include_directive : require
+#include "lib/sums.glsl"
 #include "shared/matmul.h"
 
 layout(local_size_x = PHY_WALK_INVOCATIONS) in;
@@ -17,8 +18,8 @@ void main()
     uint column = gl_GlobalInvocationID.x;
     if (column >= push.cols)
         return;
-    precise float sum = 0;
+    precise float sum = 0, rest = 0;
     for (uint i = 0; i < push.segments; i++)
-        sum += values[push.parts_at + i * push.stride + column];
-    values[push.y_at + column] = sum;
+        add_keeping(values[push.parts_at + i * push.stride + column], sum, rest);
+    values[push.y_at + column] = whole_of(sum, rest);
 }

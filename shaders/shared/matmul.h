@@ -29,8 +29,8 @@
 
 /* Columns that rows of x are padded to: a unit of weight_layout.h. */
 #define PHY_MATMUL_X_UNIT 32
-/* Blocks that one invocation adds up before it starts a new sum: its chains of additions stay short. */
-#define PHY_MATMUL_PANEL_BLOCKS 64
+/* Words of 16 bytes whose products matmul.comp adds up before it adds them to a sum that keeps what is lost: 64 products. */
+#define PHY_MATMUL_PANEL_WORDS(type) ((type) == 2u ? 16u : 8u)
 
 /* Push constants of matmul.comp: rows row_begin .. row_end - 1 of the bound slice. */
 #define PHY_MATMUL_PUSH_MEMBERS                                                                                        \
@@ -82,6 +82,7 @@
 /* Push constants of walk_down.comp: parts[segment] = the sum of value * row over PHY_WALK_SEGMENT places of the list.
  */
 #define PHY_WALK_SEGMENT 64
+#define PHY_WALK_CHAIN 8 /* places that are added before the sum, which keeps what is lost, is told */
 #define PHY_WALK_INVOCATIONS 64
 #define PHY_WALK_PUSH_MEMBERS                                                                                          \
     PHY_UINT units;                                                                                                    \

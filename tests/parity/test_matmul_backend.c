@@ -384,6 +384,41 @@ static void bits_depend_neither_on_the_count_nor_on_the_cuts(void **state)
         matrix_free(&m[i]);
 }
 
+/* A chain of n float32 additions of random terms is off by about sqrt(n / 2) roundings of 2.5e-8: 71 of them for 10240
+ * terms. What the products keep of what additions lose leaves those of short chains. */
+static void sums_of_many_random_terms_are_as_close_as_of_few(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    enum { ROWS = 300, COLS = 10240 };
+    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+        for (int type = PHY_WEIGHT_BF16; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+            if (!in_few(type))
+                continue;
+            struct matrix m;
+            matrix_make(&m, type, GAUSSIAN, ROWS, COLS, 1);
+            float *values = widen(&m.w), y[ROWS];
+            struct phy_matmul_backend *device = open_loaded(&ways[w].options, &m, 1);
+            for (int kernel = PHY_KERNEL_FUSED; kernel <= PHY_KERNEL_DEQUANT; kernel++) {
+                double lost = 0, whole = 0;
+                assert_int_equal(multiply_by(device, kernel, &m, 1, y), PHY_OK);
+                for (size_t r = 0; r < ROWS; r++) {
+                    lost += pow((double)y[r] - m.sum[r], 2);
+                    for (size_t k = 0; k < COLS; k++)
+                        whole += pow((double)values[r * COLS + k] * (double)m.x[k], 2);
+                }
+                if (sqrt(lost / whole) > 1.2e-7)
+                    fail_msg("%s, %s, kernel %d: off by %g of a random sum", ways[w].name,
+                             phy_weight_format(m.w.type)->name, kernel, sqrt(lost / whole));
+            }
+            phy_matmul_backend_destroy(&device);
+            free(values);
+            matrix_free(&m);
+        }
+    }
+}
+
 static void a_group_of_products_adds_its_biases(void **state)
 {
     (void)state;
@@ -511,6 +546,53 @@ static void check_ffn(struct phy_matmul_backend *device, struct matrix m[4], enu
     free(gated);
     free(y);
     free(again);
+}
+
+/* Gate and up of one column and x = 1, so that they are their products: what is left is act(gate) * up, which a float32
+ * holds to half a unit in its last place. */
+static void gated_values_are_rounded_once(void **state)
+{
+    (void)state;
+    if (!is_vulkan)
+        skip();
+    enum { WIDE = 5000, SPECIAL = 6 };
+    static const float special_gate[SPECIAL] = {INFINITY, -1e30f, 1e20f, 0, 3, NAN};
+    static const float special_up[SPECIAL] = {2, 2, 2, 5, INFINITY, 1};
+    static const float expected[SPECIAL] = {INFINITY, 0, 2e20f, 0, INFINITY, NAN};
+    static float gate[WIDE], up[WIDE], down[WIDE], gated[WIDE];
+    float x = 1, y;
+    for (size_t i = 0; i < WIDE; i++) {
+        gate[i] = i < SPECIAL ? special_gate[i] : (float)random_below(1 << 20) * 0x1p-17f - 4;
+        up[i] = i < SPECIAL ? special_up[i] : gaussian();
+    }
+    struct phy_weights w[] = {
+        {gate, PHY_WEIGHT_F32, WIDE, 1, 0}, {up, PHY_WEIGHT_F32, WIDE, 1, 0}, {down, PHY_WEIGHT_F32, 1, WIDE, 0}};
+    struct phy_weights *all[] = {&w[0], &w[1], &w[2]};
+    struct phy_matmul_backend *device = open_device(NULL);
+    assert_int_equal(device->ops->load(device, all, 3), PHY_OK);
+    for (int activation = PHY_ACT_SILU; activation <= PHY_ACT_GELU_TANH; activation++) {
+        const struct phy_ffn_product p = {.gate = &w[0],
+                                          .up = &w[1],
+                                          .down = &w[2],
+                                          .activation = activation,
+                                          .x = &x,
+                                          .count = 1,
+                                          .gated = gated,
+                                          .y = &y};
+        assert_int_equal(device->ops->ffn(device, &p), PHY_OK);
+        for (size_t i = SPECIAL; i < WIDE; i++) {
+            const double exact = exact_activation(activation, (double)gate[i]) * (double)up[i];
+            const float nearest = (float)exact, next = nextafterf(nearest, INFINITY);
+            if (fabs((double)gated[i] - exact) > 0.7 * ((double)next - (double)nearest))
+                fail_msg("act %d of %a, times %a, is %a, not %a", activation, (double)gate[i], (double)up[i],
+                         (double)gated[i], exact);
+        }
+        for (size_t i = 0; i < SPECIAL; i++)
+            assert_true(isnan(expected[i])   ? isnan(gated[i])
+                        : isinf(expected[i]) ? gated[i] == expected[i]
+                                             : fabsf(gated[i] - expected[i]) <= 1e-7f * expected[i] + 1e-7f);
+    }
+    phy_matmul_backend_destroy(&device);
 }
 
 static void the_ffn_stays_on_the_device_and_is_right(void **state)
@@ -1132,7 +1214,9 @@ static int run_device(const char *name)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_keeps_to_the_contract),
         cmocka_unit_test(bits_depend_neither_on_the_count_nor_on_the_cuts),
+        cmocka_unit_test(sums_of_many_random_terms_are_as_close_as_of_few),
         cmocka_unit_test(a_group_of_products_adds_its_biases),
+        cmocka_unit_test(gated_values_are_rounded_once),
         cmocka_unit_test(the_ffn_stays_on_the_device_and_is_right),
         cmocka_unit_test(every_kernel_that_is_offered_keeps_to_the_contract),
         cmocka_unit_test(integer_dot_products_change_no_bit),
