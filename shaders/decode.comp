@@ -22,9 +22,10 @@ void main()
     uint row = (push.row_begin + gl_WorkGroupID.y) * PHY_LAYOUT_ROW(TYPE, units, supers);
     Head head = load_head(row, units, u / PHY_SUPER_UNITS);
     Unit unit = load_unit(row, units, u);
+    vec2 scales = unit_scales(head.words, head.scale, u % PHY_SUPER_UNITS);
+    float minimum = unit_minimum(head.words, u % PHY_SUPER_UNITS);
     [[unroll]] for (uint side = 0; side < 2; side++) {
         [[unroll]] for (uint j = 0; j < 4; j++)
-            scratch[(gl_WorkGroupID.y * units + u) * 8 + side * 4 + j] =
-                unit_weights(unit, head.words, head.scale, u % PHY_SUPER_UNITS, side, j);
+            scratch[(gl_WorkGroupID.y * units + u) * 8 + side * 4 + j] = unit_weights(unit, scales, minimum, side, j);
     }
 }

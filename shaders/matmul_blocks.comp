@@ -32,8 +32,10 @@ layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
 #if PHY_MATMUL_TYPE <= PHY_LAYOUT_F32
 #define PHY_GROUP_LOOP [[unroll]]
+#define PHY_GROUP(j) (j)
 #else
 #define PHY_GROUP_LOOP [[dont_unroll]]
+#define PHY_GROUP(j) 0
 #endif
 const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
 
@@ -82,7 +84,7 @@ void main()
                 [[unroll]] for (uint side = 0; side < 2; side++) {
                     precise vec4 w[ROWS];
                     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                        w[r] = unit_values(unit[r], side, j);
+                        w[r] = unit_values(unit[r], side, PHY_GROUP(j));
                         if (HAS_MINIMUM)
                             w[r] = fma(w[r], vec4(scale[r].x), vec4(-minimum[r]));
                     }
@@ -103,6 +105,8 @@ void main()
                         }
                     }
                 }
+                [[unroll]] for (uint r = 0; r < ROWS; r++)
+                    next_group(unit[r]);
             }
             [[unroll]] for (uint i = 0; i < SUMS; i++) {
                 precise float term = s[i];

@@ -40,9 +40,10 @@ void main()
             uint row = (list[push.list_at + i] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
             Head head = load_head(row, units, u / PHY_SUPER_UNITS);
             Unit unit = load_unit(row, units, u);
+            vec2 scales = unit_scales(head.words, head.scale, u % PHY_SUPER_UNITS);
+            float minimum = unit_minimum(head.words, u % PHY_SUPER_UNITS);
             [[unroll]] for (uint k = 0; k < 8; k++)
-                part[k] = fma(vec4(value), unit_weights(unit, head.words, head.scale, u % PHY_SUPER_UNITS, k / 4, k % 4),
-                              part[k]);
+                part[k] = fma(vec4(value), unit_weights(unit, scales, minimum, k / 4, k % 4), part[k]);
         }
         [[unroll]] for (uint i = 0; i < 8; i++)
             add_keeping(part[i], sum[i], rest[i]);

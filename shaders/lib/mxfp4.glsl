@@ -2,14 +2,14 @@
 // mxfp4: an e2m1 nibble times a power of two for each 32. lib/unit.glsl says what a format defines.
 #include "lib/e2m1.glsl"
 
-// 2^(e - 128): the integers are twice the values. e = 0 and 1 are float32 subnormals, which a device may flush.
+// 2^(e - 128): the values here are twice those. e = 0 and 1 are float32 subnormals, which a device may flush.
 vec2 unit_scales(uvec4 head, float scale, uint n)
 {
     uint e = head[n >> 2] >> 8u * (n & 3u) & 0xFFu;
-    return vec2(uintBitsToFloat(e < 2u ? 0x00200000u << e : e - 1u << 23));
+    return vec2(uintBitsToFloat(e < 2u ? e + 1u << 21 : e - 1u << 23));
 }
 
-ivec4 unit_integers(Unit unit, uint side, uint j)
+vec4 unit_values(Unit unit, uint side, uint j)
 {
     return e2m1_twice(unit.codes[0], 8u * j + 4u * side);
 }

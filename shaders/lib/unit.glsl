@@ -3,7 +3,7 @@
 // defines, for 32 columns of a row, of which 16 side + 4j + c is component c of group j = 0..3 of side 0 or 1:
 //
 //   ivec4 unit_integers(Unit, side, j)    codes as integers, or
-//   vec4 unit_values(Unit, side, j)       as exact floats, where they are no integers
+//   vec4 unit_values(Unit, side, j)       as exact floats
 //   vec2 unit_scales(head, scale, n)      of the two sides of unit n of its 8
 //   float unit_minimum(head, n)           q4_K: what is taken off
 //   uvec4 unit_bytes(Unit, side)          q8_0, q4_0, q4_K, q6_K: the integers of a side, as four signed bytes in a
@@ -42,7 +42,7 @@ struct Unit {
 #include "lib/mxfp4.glsl"
 #endif
 
-#if PHY_MATMUL_TYPE > PHY_LAYOUT_F32 && PHY_MATMUL_TYPE != PHY_LAYOUT_FP8
+#if PHY_MATMUL_TYPE > PHY_LAYOUT_F32 && PHY_MATMUL_TYPE < PHY_LAYOUT_FP8
 vec4 unit_values(Unit unit, uint side, uint j)
 {
     return vec4(unit_integers(unit, side, j));
@@ -55,15 +55,23 @@ float unit_minimum(uvec4 head, uint n)
 }
 #endif
 
-// The weights themselves.
-vec4 unit_weights(Unit unit, uvec4 head, float scale, uint n, uint side, uint j)
+// The weights themselves, by unit_scales and unit_minimum.
+vec4 unit_weights(Unit unit, vec2 scales, float minimum, uint side, uint j)
 {
     precise vec4 w = unit_values(unit, side, j);
     if (HAS_SCALE)
-        w *= unit_scales(head, scale, n)[side];
+        w *= scales[side];
     if (HAS_MINIMUM)
-        w -= unit_minimum(head, n);
+        w -= minimum;
     return w;
+}
+
+// Of blocks: group j + 1 to where group j was. A shift by the j of a loop is one that a CPU does lane by lane.
+void next_group(inout Unit unit)
+{
+    [[unroll]] for (uint i = 0; i < CODES; i++)
+        unit.codes[i] >>= HAS_SCALE ? 8 : 0;
+    unit.high >>= 8;
 }
 
 #endif

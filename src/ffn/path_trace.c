@@ -13,10 +13,13 @@ void phy_path_trace_ran(void *user, enum phy_product_kernel kernel, enum phy_wei
         if (e->op == trace->op && e->kernel == kernel && e->type == type && strcmp(e->form, form) == 0)
             return;
     }
-    if (trace->count == PATH_MAX_EVENTS)
+    if (trace->count == PATH_MAX_EVENTS) {
         trace->overflow = true;
-    else
-        trace->events[trace->count++] = (struct path_event){trace->op, kernel, type, form};
+        return;
+    }
+    struct path_event *event = &trace->events[trace->count++];
+    *event = (struct path_event){.op = trace->op, .kernel = kernel, .type = type};
+    snprintf(event->form, sizeof event->form, "%s", form);
 }
 
 /* ---- which row of the table ---- */

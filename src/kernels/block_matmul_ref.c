@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The products of blocks, slow and obvious: decode a block, add to one sum after another, in float64. */
 #include "kernels/block_matmul_forms.h"
+#include "kernels/ref_sums.h"
 
 enum { MAX_ELEMENTS = 256 };
 
@@ -15,10 +16,7 @@ static void dot_row(const struct phy_matmul *product, size_t r, size_t n, size_t
         float values[MAX_ELEMENTS];
         size_t left = product->cols - k, elements = left < format->elements ? left : format->elements;
         format->decode(w, 1, values);
-        for (size_t j = 0; j < count; j++) {
-            for (size_t i = 0; i < elements; i++)
-                sum[j] += (double)values[i] * (double)product->x[(n + j) * product->cols + k + i];
-        }
+        phy_ref_add_rows(sum, values, product->x + n * product->cols + k, product->cols, count, elements);
     }
     for (size_t j = 0; j < count; j++)
         product->y[(n + j) * product->y_stride + r] = (float)sum[j];

@@ -38,7 +38,7 @@ static void dot_row(const struct phy_int8_matmul *product, size_t r, size_t n, s
     const struct phy_quant_format *format = phy_weight_format(product->type);
     const size_t row_blocks = (x->cols + format->elements - 1) / format->elements;
     const uint8_t *w = (const uint8_t *)product->w + r * row_blocks * format->bytes;
-    double sum[PHY_MATVEC_MAX_COUNT] = {0};
+    double sum[PHY_MATVEC_MAX_COUNT] = {0}, rows[PHY_MATVEC_MAX_COUNT][PHY_INT8_GROUP] = {{0}};
     for (size_t k = 0; k < x->cols; k += format->elements, w += format->bytes) {
         float values[PHY_INT8_GROUP];
         size_t left = x->cols - k, elements = left < format->elements ? left : format->elements;
@@ -47,7 +47,12 @@ static void dot_row(const struct phy_int8_matmul *product, size_t r, size_t n, s
             const int8_t *q = x->q + (n + j) * x->groups * PHY_INT8_GROUP + k;
             const double scale = (double)x->scale[(n + j) * x->groups + k / PHY_INT8_GROUP];
             for (size_t i = 0; i < elements; i++)
-                sum[j] += (double)values[i] * (scale * q[i]);
+                rows[j][i] = scale * q[i];
+        }
+        /* An addition waits for the one before it, but not for those of other rows. */
+        for (size_t i = 0; i < elements; i++) {
+            for (size_t j = 0; j < PHY_MATVEC_MAX_COUNT; j++)
+                sum[j] += (double)values[i] * rows[j][i];
         }
     }
     for (size_t j = 0; j < count; j++)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/matmul_forms.h"
+#include "kernels/ref_sums.h"
 #include "quant/small_float.h"
 
 static float widen(const struct phy_matmul *product, size_t index)
@@ -20,14 +21,29 @@ static float widen(const struct phy_matmul *product, size_t index)
     }
 }
 
+enum { PART = 256 };
+
+/* Rows n .. n + count - 1 of x, at most PHY_MATVEC_MAX_COUNT: each weight is widened once for them. */
+static void dot_row(const struct phy_matmul *product, size_t r, size_t n, size_t count)
+{
+    double sum[PHY_MATVEC_MAX_COUNT] = {0};
+    for (size_t k = 0; k < product->cols; k += PART) {
+        float values[PART];
+        size_t left = product->cols - k, part = left < PART ? left : PART;
+        for (size_t i = 0; i < part; i++)
+            values[i] = widen(product, r * product->cols + k + i);
+        phy_ref_add_rows(sum, values, product->x + n * product->cols + k, product->cols, count, part);
+    }
+    for (size_t j = 0; j < count; j++)
+        product->y[(n + j) * product->y_stride + r] = (float)sum[j];
+}
+
 void phy_matvec_ref(const struct phy_matmul *product, size_t row_begin, size_t row_end)
 {
     for (size_t r = row_begin; r < row_end; r++) {
-        for (size_t n = 0; n < product->count; n++) {
-            double sum = 0;
-            for (size_t k = 0; k < product->cols; k++)
-                sum += (double)widen(product, r * product->cols + k) * (double)product->x[n * product->cols + k];
-            product->y[n * product->y_stride + r] = (float)sum;
+        for (size_t n = 0; n < product->count; n += PHY_MATVEC_MAX_COUNT) {
+            size_t left = product->count - n;
+            dot_row(product, r, n, left < PHY_MATVEC_MAX_COUNT ? left : PHY_MATVEC_MAX_COUNT);
         }
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The walk, slow and obvious: 256 columns at a time, in float64. */
+#include "kernels/ref_sums.h"
 #include "kernels/walk_forms.h"
 
 enum { PART = PHY_WALK_COL_UNIT };
@@ -14,20 +15,27 @@ static void decode_part(const struct phy_walk_matrix *matrix, size_t row, size_t
                               values);
 }
 
+/* `count` features, at most PHY_REF_SUMS. */
+static void dot_rows(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count, const float *x,
+                     float *out)
+{
+    double sum[PHY_REF_SUMS] = {0};
+    for (size_t c = 0; c < matrix->cols; c += PART) {
+        float values[PHY_REF_SUMS][PART];
+        size_t part = matrix->cols - c < PART ? matrix->cols - c : PART;
+        for (size_t i = 0; i < count; i++)
+            decode_part(matrix, features[i], c, part, values[i]);
+        phy_ref_add_rows(sum, x + c, values[0], PART, count, part);
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i] = (float)sum[i];
+}
+
 void phy_walk_dots_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count, const float *x,
                        float *out)
 {
-    for (size_t i = 0; i < count; i++) {
-        double sum = 0;
-        for (size_t c = 0; c < matrix->cols; c += PART) {
-            float values[PART];
-            size_t part = matrix->cols - c < PART ? matrix->cols - c : PART;
-            decode_part(matrix, features[i], c, part, values);
-            for (size_t k = 0; k < part; k++)
-                sum += (double)values[k] * (double)x[c + k];
-        }
-        out[i] = (float)sum;
-    }
+    for (size_t i = 0; i < count; i += PHY_REF_SUMS)
+        dot_rows(matrix, features + i, count - i < PHY_REF_SUMS ? count - i : PHY_REF_SUMS, x, out + i);
 }
 
 void phy_walk_add_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a, size_t count,

@@ -22,18 +22,15 @@ static inline uint32_t phy_bits_of_float(float value)
     return bits;
 }
 
-/* binary16 to binary32, exact: s.eeeee.mmmmmmmmmm. */
+/* binary16 to binary32, exact: s.eeeee.mmmmmmmmmm. Without a branch, so that loops of it become vectors. */
 static inline float phy_f16_widen(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31u, mantissa = half & 0x3FFu;
-    if (exponent == 0) {
-        /* mantissa * 2^-24; the product is normal, or zero with the sign. */
-        float magnitude = (float)mantissa * 0x1p-24f;
-        return phy_float_of_bits(phy_bits_of_float(magnitude) | sign);
-    }
-    if (exponent == 31)
-        return phy_float_of_bits(sign | 0x7F800000u | mantissa << 13);
-    return phy_float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7FFFu;
+    /* Rebias the exponent from 15 to 127; an infinity's or NaN's from 31 to 255. */
+    const uint32_t normal = (magnitude << 13) + (112u << 23) + (magnitude >= 0x7C00 ? 112u << 23 : 0);
+    /* mantissa * 2^-24: normal, or zero. */
+    const uint32_t subnormal = phy_bits_of_float((float)(int32_t)magnitude * 0x1p-24f);
+    return phy_float_of_bits((magnitude < 0x400 ? subnormal : normal) | sign);
 }
 
 static inline float phy_f16_load(const uint8_t *at)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/weight_type.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/checked_math.h"
@@ -21,11 +22,20 @@ static const struct phy_quant_format bitmaps[] = {
     {"bitmap_f32", PHY_NO_GGUF_ID, 1, 4, NULL, NULL},
 };
 
+/* Where each is in phy_quant_formats: kernels ask for every row. */
+static const unsigned char places[PHY_WEIGHT_TYPE_COUNT] = {
+    [PHY_WEIGHT_BF16] = 2, [PHY_WEIGHT_F16] = 1,    [PHY_WEIGHT_F32] = 0,   [PHY_WEIGHT_Q8_0] = 7,
+    [PHY_WEIGHT_Q4_0] = 3, [PHY_WEIGHT_Q4_K] = 10,  [PHY_WEIGHT_Q6_K] = 12, [PHY_WEIGHT_FP8] = 17,
+    [PHY_WEIGHT_FP4] = 16, [PHY_WEIGHT_MXFP4] = 15,
+};
+
 const struct phy_quant_format *phy_weight_format(enum phy_weight_type type)
 {
     if (phy_weight_is_bitmap(type))
         return &bitmaps[type - PHY_WEIGHT_BITMAP_BF16];
-    return phy_quant_named(names[type]);
+    const struct phy_quant_format *format = &phy_quant_formats[places[type]];
+    assert(strcmp(format->name, names[type]) == 0);
+    return format;
 }
 
 bool phy_weight_type_named(const char *name, enum phy_weight_type *type)
