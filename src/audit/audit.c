@@ -8,6 +8,7 @@
 
 #include "audit/audit_parts.h"
 #include "base/alloc.h"
+#include "base/checked_math.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "device/held_log.h"
@@ -46,6 +47,43 @@ static enum phy_status open_model(struct phy_audit *audit)
     r->vocab_size = info.vocab_size;
     snprintf(r->driven_rest, sizeof r->driven_rest, "%s", info.device);
     return r->model_name ? PHY_OK : phy_fail_memory(audit->host, "a name", strlen(audit->params.donor));
+}
+
+static uint64_t count_zeros(const struct phy_weights *w)
+{
+    const size_t code = phy_weight_float_bytes(w->type), count = w->data ? w->rows * w->cols : 0;
+    const uint8_t *codes = w->data;
+    uint64_t zeros = 0;
+    for (size_t i = 0; i < count; i++)
+        zeros += code == 4 ? phy_load_u32(codes + 4 * i) == 0 : phy_load_u16(codes + 2 * i) == 0;
+    return zeros;
+}
+
+/* A bitmap takes a bit for each weight: of one in 16 or fewer that are zero it saves nothing. Whoever names the path
+ * has it all the same. */
+static void look_for_zeros(struct phy_audit *audit)
+{
+    const struct phy_audit_record *r = &audit->record;
+    const double weights = 3.0 * r->model_layers * r->hidden_size * r->intermediate_size;
+    uint64_t zeros = 0;
+    if (!audit->params.all || audit->params.paths)
+        return;
+    for (uint32_t i = 0; i < r->model_layers; i++) {
+        const struct phy_layer *l = &audit->model->layers[i];
+        zeros += count_zeros(&l->gate) + count_zeros(&l->up) + count_zeros(&l->down);
+    }
+    audit->zeros = (double)zeros / weights;
+    audit->dense = audit->zeros <= 1.0 / 16;
+}
+
+static enum phy_status skip_bitmap(struct phy_audit *audit)
+{
+    enum phy_status status = PHY_OK;
+    char reason[PHY_AUDIT_SENTENCE];
+    snprintf(reason, sizeof reason, "not pruned: %.3g%% of the FFN's weights are zero", 100 * audit->zeros);
+    for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++)
+        status = phy_audit_skip_path(audit, "bitmap", "bitmap", audit->record.devices[d].name, reason);
+    return status;
 }
 
 /* Recorded with the rest of the model in plain C, so that two machines record the same inputs; driven with the rest in
@@ -217,7 +255,7 @@ static enum phy_status run_paths(struct phy_audit *audit)
                 store ? run_store(audit, phy_audit_schemes[i], store) : fail_cases(audit, phy_audit_schemes[i], reason);
         phy_ffn_store_close(&store);
     }
-    return status;
+    return status == PHY_OK && audit->dense ? skip_bitmap(audit) : status;
 }
 
 /* ---- the run ---- */
@@ -250,6 +288,8 @@ static enum phy_status run(struct phy_audit *audit)
         status = phy_bounds_read(&audit->bounds, audit->params.bounds, audit->host);
     if (status == PHY_OK)
         status = open_model(audit);
+    if (status == PHY_OK)
+        look_for_zeros(audit);
     if (status == PHY_OK)
         status = phy_audit_prompts(audit);
     if (status == PHY_OK)

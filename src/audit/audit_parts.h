@@ -28,6 +28,8 @@ struct phy_audit {
     struct phy_tokenizer *tokenizer;
     struct phy_recording recording;
     float *logits;                    /* (prompts, vocab) of the reference driving */
+    bool dense;                       /* hardly a weight of the FFN is zero: --all makes no bitmap of it */
+    double zeros;                     /* the share of them */
     const struct phy_path_seam *seam; /* test seam: of every path; or NULL */
     uint64_t work_done, work_total;   /* in multiplications of the cost model */
 };

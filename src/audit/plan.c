@@ -61,6 +61,8 @@ struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char
     for (size_t i = 0; out && i < CASES; i++) {
         if (audit->params.all && !audit->params.paths && cases[i].again)
             continue;
+        if (audit->dense && strcmp(cases[i].scheme, "bitmap") == 0)
+            continue;
         if (strcmp(cases[i].scheme, scheme) == 0 && is_listed(audit->params.paths, cases[i].path))
             out[count++] = cases[i];
     }

@@ -96,7 +96,7 @@ const struct phy_command cmd_quantize = {
             "                       fp4_all: gate and up FP4, down FP8; bitmap: of a pruned model, the donor's own\n"
             "                       floats without the zeros\n"
             "      --layout L       split: gate, up, down; interleaved: gate's and up's rows in turn, down;\n"
-            "                       by_feature: gate, up, down transposed. Default: split for floats, by_feature for\n"
+            "                       by_feature: gate, up, down transposed. Default: split for floats and bitmap, by_feature for\n"
             "                       fp4 and fp4_all, else interleaved\n"
             "      --layers A-B     only these layers\n"
             "      --threads N      CPU threads (default: all processors)\n"
