@@ -27,7 +27,6 @@ struct phy_cpu_features phy_cpu_detect(void)
     have.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     have.avx512 = have.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    have.avx512_vbmi2 = have.avx512 && __builtin_cpu_supports("avx512vbmi2");
     have.avx512_vnni = have.avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
     return have;
@@ -36,7 +35,7 @@ struct phy_cpu_features phy_cpu_detect(void)
 bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs)
 {
     return (!needs->avx2 || have->avx2) && (!needs->avx512 || have->avx512) &&
-           (!needs->avx512_vnni || have->avx512_vnni) && (!needs->avx512_vbmi2 || have->avx512_vbmi2);
+           (!needs->avx512_vnni || have->avx512_vnni);
 }
 
 static char model[128] = "unknown";

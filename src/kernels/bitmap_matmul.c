@@ -11,10 +11,6 @@ const struct phy_bitmap_variant phy_bitmap_variants[] = {
      .needs = {.avx2 = true, .avx512 = true},
      .matvec = phy_bitmap_matvec_avx512,
      .decode = phy_bitmap_decode_avx512},
-    {.name = "avx512vbmi2",
-     .needs = {.avx2 = true, .avx512 = true, .avx512_vbmi2 = true},
-     .matvec = phy_bitmap_matvec_avx512vbmi2,
-     .decode = phy_bitmap_decode_avx512vbmi2},
 #endif
     {.name = NULL},
 };

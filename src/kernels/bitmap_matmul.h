@@ -26,7 +26,7 @@ struct phy_bitmap_product {
 };
 
 struct phy_bitmap_variant {
-    const char *name; /* "ref", "avx2", "avx512", "avx512vbmi2" */
+    const char *name; /* "ref", "avx2", "avx512" */
     struct phy_cpu_features needs;
     void (*matvec)(const struct phy_bitmap_product *product, size_t row_begin, size_t row_end);
     void (*decode)(const struct phy_bitmap *w, size_t row_begin, size_t row_end, float *out);
