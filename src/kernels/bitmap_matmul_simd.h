@@ -7,8 +7,8 @@
 #include "base/checked_math.h"
 
 enum { WORD_VECS = PHY_BITMAP_WORD / LANES, MOST_ROWS_OF_X = 4 };
-/* Additions of one chain: weights and activations that are all alike round the same way in each (kernels/matmul.h). */
-enum { CHAIN = 256, CHAIN_WORDS = CHAIN * SUMS / WORD_VECS };
+/* Additions of one chain; what is lost where the sums of chains meet is kept (vec_math.h). */
+enum { CHAIN = 16, CHAIN_WORDS = CHAIN * SUMS / WORD_VECS };
 
 /* A word of the bitmap times `count` rows of x; the sums go on in part (count, SUMS). */
 INLINE const uint8_t *add_word(enum phy_weight_type type, const uint8_t *bits, const uint8_t *values, const float *x,
@@ -33,10 +33,10 @@ INLINE void dot_row(const struct phy_bitmap *w, enum phy_weight_type type, size_
 {
     const uint8_t *bits = phy_bitmap_bits(w, row), *values = phy_bitmap_values(w, row);
     const size_t whole = w->cols / PHY_BITMAP_WORD;
-    vec sum[MOST_ROWS_OF_X];
+    vec sum[MOST_ROWS_OF_X], lost[MOST_ROWS_OF_X];
     UNROLL
     for (size_t n = 0; n < count; n++)
-        sum[n] = vec_zero();
+        sum[n] = lost[n] = vec_zero();
     for (size_t word = 0; word < w->words;) {
         const size_t end = whole - word > CHAIN_WORDS ? word + CHAIN_WORDS : whole;
         vec part[MOST_ROWS_OF_X * SUMS];
@@ -48,12 +48,17 @@ INLINE void dot_row(const struct phy_bitmap *w, enum phy_weight_type type, size_
         if (word == whole && word < w->words)
             add_word(type, bits + 8 * word++, values, x_last, count, PHY_BITMAP_WORD, part);
         UNROLL
-        for (size_t i = 0; i < count * SUMS; i++)
-            sum[i / SUMS] = vec_add(sum[i / SUMS], part[i]);
+        for (size_t n = 0; n < count; n++) {
+            vec chains = part[n * SUMS];
+            UNROLL
+            for (size_t i = 1; i < SUMS; i++)
+                chains = vec_add(chains, part[n * SUMS + i]);
+            vec_add_kahan(&sum[n], &lost[n], chains);
+        }
     }
     UNROLL
     for (size_t n = 0; n < count; n++)
-        out[n] = vec_sum(sum[n]);
+        out[n] = vec_sum(vec_sub(sum[n], lost[n]));
 }
 
 INLINE void matvec_typed(const struct phy_bitmap_product *p, enum phy_weight_type type, size_t count, const float *x,
