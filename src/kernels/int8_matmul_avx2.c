@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/block_unpack.h"
+#include "kernels/block_unpack_avx2.h"
 #include "kernels/int8_matmul_forms.h"
 #include "kernels/vec_avx2.h"
 #include "kernels/vec_math.h"
@@ -86,6 +86,7 @@ INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     short scales[16];
     __m256i part[4];
     _mm256_storeu_si256((__m256i *)scales, codes16);
+    HOLD_IN_MEMORY(scales);
     UNROLL
     for (size_t j = 0; j < count; j++)
         part[j] = _mm256_setzero_si256();
@@ -117,6 +118,7 @@ INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     short each[16];
     __m256i part[4];
     _mm256_storeu_si256((__m256i *)each, scales);
+    HOLD_IN_MEMORY(each);
     UNROLL
     for (size_t j = 0; j < count; j++)
         part[j] = _mm256_setzero_si256();
