@@ -8,9 +8,11 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/cpu_features.h"
 
 struct phy_pool {
     unsigned threads;
+    int looks;          /* of a waiting worker, before it offers its processor to others */
     pthread_t *workers; /* threads - 1 of them */
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -34,6 +36,10 @@ enum { SPIN_NS = 100000 };
  * processors than threads the one that is waited for may need it. Loops of four threads on two busy processors take a
  * quarter of the time that plain spinning does. */
 enum { SPINS_BEFORE_YIELD = 1024 };
+
+/* Looks for the next loop, 20 us or 1 us of them, before a worker does the same. A processor that was offered to
+ * another program is gone for milliseconds: not between two loops of a layer, if there is one for each thread. */
+enum { LOOKS_ALONE = 1024, LOOKS_CROWDED = 64 };
 
 static inline void relax(void)
 {
@@ -65,7 +71,7 @@ static unsigned wait_for_loop(struct phy_pool *pool, unsigned seen)
     unsigned generation;
     long long until = now_ns() + SPIN_NS;
     do {
-        for (int i = 0; i < 64; i++) {
+        for (int i = 0; i < pool->looks; i++) {
             generation = atomic_load_explicit(&pool->generation, memory_order_acquire);
             if (generation != seen)
                 return generation;
@@ -111,6 +117,7 @@ struct phy_pool *phy_pool_create(unsigned threads)
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = 1;
+    pool->looks = threads <= phy_cpu_count() ? LOOKS_ALONE : LOOKS_CROWDED;
     pool->workers = phy_zalloc(threads, sizeof *pool->workers);
     for (unsigned i = 1; pool->workers && i < threads; i++) {
         struct start *start = phy_alloc(1, sizeof *start);

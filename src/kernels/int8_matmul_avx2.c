@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/block_unpack.h"
+#include "kernels/block_unpack_avx2.h"
 #include "kernels/int8_matmul_forms.h"
 #include "kernels/vec_avx2.h"
 #include "kernels/vec_math.h"
 
 #define INT8_FORM(name) name##_avx2
+
+enum { ROWS_AHEAD = 4 };
 
 /* Where large products cancel (codes and the minima or the 32 that are taken off), sums go on in float64: the integers
  * are exact, and so is the tolerance kept however small the difference. q8_0 has no such difference. */
@@ -68,25 +70,23 @@ INLINE double half_value(const uint8_t *at)
     return (double)_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(phy_load_u16(at))));
 }
 
-/* Eight lanes of integers to float64, times a factor, added. */
-INLINE __m256d add_exactly(__m256i lanes, double factor, __m256d sum)
+INLINE __m128i fold(__m256i lanes)
 {
-    const __m256d by = _mm256_set1_pd(factor);
-    sum = _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(lanes)), by, sum);
-    return _mm256_fmadd_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(lanes, 1)), by, sum);
+    return _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
 }
 
 INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, const struct phy_int8_sums *sums,
                      size_t stride, size_t count, struct total total[])
 {
-    const __m256i codes16 = _mm256_cvtepu8_epi16(q4_k_scales(w));       /* words s0..7, m0..7 */
-    const __m256i minima = _mm256_permute4x64_epi64(codes16, 0xFA);     /* m0..3 m0..3 m4..7 m4..7 */
-    const __m256i minima_twice = _mm256_unpacklo_epi16(minima, minima); /* one for each sum of 16 */
+    const __m256i codes16 = _mm256_cvtepu8_epi16(q4_k_scales(w)); /* words s0..7, m0..7 */
+    const __m128i minima = _mm256_extracti128_si256(codes16, 1);
     const double d = half_value(w), dmin = half_value(w + 2);
+    const __m256d factors = _mm256_set_pd(-dmin, -dmin, d, d);
     const __m256i nibble = _mm256_set1_epi8(0x0F);
     short scales[16];
     __m256i part[4];
     _mm256_storeu_si256((__m256i *)scales, codes16);
+    HOLD_IN_MEMORY(scales);
     UNROLL
     for (size_t j = 0; j < count; j++)
         part[j] = _mm256_setzero_si256();
@@ -102,10 +102,11 @@ INLINE void dot_q4_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     }
     UNROLL
     for (size_t j = 0; j < count; j++) {
-        const __m256i below = _mm256_madd_epi16(minima_twice, load32(sums[j * stride].of_16));
-        const double x_scale = (double)scale[j * stride];
-        total[j].exact = add_exactly(part[j], d * x_scale, total[j].exact);
-        total[j].exact = add_exactly(below, -dmin * x_scale, total[j].exact);
+        const __m128i below = _mm_madd_epi16(minima, _mm_loadu_si128((const __m128i *)sums[j * stride].of_32));
+        /* Two sums of products, then two of what is taken off. */
+        const __m256d lanes = _mm256_cvtepi32_pd(_mm_hadd_epi32(fold(part[j]), below));
+        total[j].exact =
+            _mm256_fmadd_pd(lanes, _mm256_mul_pd(factors, _mm256_set1_pd((double)scale[j * stride])), total[j].exact);
     }
 }
 
@@ -117,6 +118,7 @@ INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     short each[16];
     __m256i part[4];
     _mm256_storeu_si256((__m256i *)each, scales);
+    HOLD_IN_MEMORY(each);
     UNROLL
     for (size_t j = 0; j < count; j++)
         part[j] = _mm256_setzero_si256();
@@ -134,7 +136,8 @@ INLINE void dot_q6_k(const uint8_t *w, const int8_t *x, const float *scale, cons
     for (size_t j = 0; j < count; j++) {
         const __m256i offset = _mm256_madd_epi16(scales, load32(sums[j * stride].of_16));
         const __m256i lanes = _mm256_sub_epi32(part[j], _mm256_slli_epi32(offset, 5)); /* codes less 32 */
-        total[j].exact = add_exactly(lanes, d * (double)scale[j * stride], total[j].exact);
+        total[j].exact = _mm256_fmadd_pd(_mm256_cvtepi32_pd(fold(lanes)), _mm256_set1_pd(d * (double)scale[j * stride]),
+                                         total[j].exact);
     }
 }
 
@@ -186,6 +189,10 @@ INLINE void dot_row(const struct phy_int8_matmul *product, enum phy_weight_type 
         total[j] = total_zero();
     for (size_t g = 0; g < x->groups; g++, w += group_bytes) {
         const size_t at = n * x->groups + g, left = row_blocks - g * group_blocks;
+        /* A later row's lines, into L2: rows are too short for the processor to see that one follows the other. */
+        UNROLL
+        for (size_t b = 0; b < group_bytes; b += 64)
+            _mm_prefetch((const char *)w + ROWS_AHEAD * row_blocks * block_bytes(type) + b, _MM_HINT_T1);
         dot_group(type, w, left < group_blocks ? left : group_blocks, x->q + at * PHY_INT8_GROUP, x->scale + at,
                   x->sums + at, x->groups, count, total);
     }
