@@ -61,6 +61,8 @@ struct phy_walk_product {
     enum phy_activation activation;
     const uint32_t *features; /* (feature_count) strictly ascending, < intermediate */
     size_t feature_count;
+    /* (intermediate): gate's products, where they were computed to choose the features, and are not again; or NULL */
+    const float *gate_dots;
     const float *x; /* (hidden) */
     float *y;       /* (hidden) */
     size_t *skipped;
@@ -96,6 +98,7 @@ struct phy_matmul_backend {
     const struct phy_matmul_backend_ops *ops;
     char name[32];            /* what --device takes: "cpu:avx2", "vulkan:0" */
     char description[256];    /* for people: the device's name */
+    double device_ns;         /* of the last call's kernels by the device's own clock; 0: it has none */
     phy_kernel_observer *ran; /* or NULL; the owner sets it */
     void *ran_user;
 };

@@ -10,12 +10,24 @@
 #include "bench/worker.h"
 #include "device/device_set.h"
 
-enum { MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_TYPE_COUNT };
+enum { DENSE = 3, MATRICES = DENSE + 1, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_TYPE_COUNT };
+
+/* Visits of features by list, which is given, since choosing it is the host's; of one row of x. */
+enum walk {
+    WALK_NONE,
+    WALK_ALL,
+    WALK_QUARTER,
+    WALK_SCORED, /* a quarter, after gate's products of all features, by which they are chosen and which are kept */
+    WALKS
+};
+static const char *const walk_names[WALKS] = {
+    [WALK_ALL] = "walk all", [WALK_QUARTER] = "walk 25%", [WALK_SCORED] = "score, walk 25%"};
 
 static const char *const kernel_names[] = {
     [PHY_KERNEL_FUSED] = "fused", [PHY_KERNEL_DEQUANT] = "dequant", [PHY_KERNEL_INT8] = "int8"};
 
-/* The matrices of one type: gate, up and down, or one alone; as many copies as the caches can't hold. */
+/* The matrices of one type: gate, up and down, where there are walks down by feature, too, or one alone; as many copies
+ * as the caches can't hold. */
 struct bank {
     enum phy_weight_type type;
     bool usable;
@@ -32,8 +44,9 @@ struct run {
     struct bank banks[MAX_FORMATS];
     size_t bank_count;
     struct phy_bench_shape shape;
-    bool ffn;
+    bool ffn, walks;
     float *x, *gate, *up, *y;
+    uint32_t *features;                       /* all, then a quarter */
     char form[64];                            /* of the kernel that ran since this was cleared */
     char deferred[PHY_WEIGHT_TYPE_COUNT * 8]; /* formats that did not fit beside the others, with commas */
 };
@@ -42,9 +55,11 @@ struct product_case {
     struct run *run;
     const struct bank *bank;
     enum phy_product_kernel kernel;
+    enum walk walk;
     size_t count;
     bool cold, named;
-    char form[64]; /* of its kernel, as the backend told in its first run */
+    double device_ns; /* of the last run, where the device has a clock */
+    char form[64];    /* of its kernel, as the backend told in its first run */
 };
 
 static void on_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
@@ -69,7 +84,7 @@ static size_t matrix_cols(const struct run *r, int matrix)
 
 static int matrix_count(const struct run *r)
 {
-    return r->ffn ? MATRICES : 1;
+    return r->walks ? MATRICES : r->ffn ? DENSE : 1;
 }
 
 static void bank_free(struct bank *bank)
@@ -153,10 +168,41 @@ static enum phy_status run_steps(const struct product_case *p, const struct phy_
     return r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count);
 }
 
-static enum phy_status run_once(const struct product_case *p, uint64_t turn)
+static size_t quarter_of(size_t width)
+{
+    return (width + 3) / 4;
+}
+
+static enum phy_status run_walk(struct product_case *p, const struct phy_weights *set)
+{
+    struct run *r = p->run;
+    const size_t width = r->shape.cols;
+    size_t skipped;
+    enum phy_status status = PHY_OK;
+    if (p->walk == WALK_SCORED) {
+        const struct phy_product scores = {&set[0], r->gate, NULL, PHY_KERNEL_FUSED};
+        status = r->backend->ops->multiply(r->backend, &scores, 1, r->x, 1);
+        p->device_ns = r->backend->device_ns;
+    }
+    const struct phy_walk_product product = {.gate = &set[0],
+                                             .up = &set[1],
+                                             .down = &set[DENSE],
+                                             .activation = PHY_ACT_SILU,
+                                             .features = p->walk == WALK_ALL ? r->features : r->features + width,
+                                             .feature_count = p->walk == WALK_ALL ? width : quarter_of(width),
+                                             .gate_dots = p->walk == WALK_SCORED ? r->gate : NULL,
+                                             .x = r->x,
+                                             .y = r->y,
+                                             .skipped = &skipped};
+    return status ? status : r->backend->ops->walk(r->backend, &product);
+}
+
+static enum phy_status run_once(struct product_case *p, uint64_t turn)
 {
     struct run *r = p->run;
     const struct phy_weights *set = p->bank->weights + (p->cold ? turn % p->bank->copies : 0) * MATRICES;
+    if (p->walk)
+        return run_walk(p, set);
     if (!r->ffn) {
         const struct phy_product product = {set, r->y, NULL, p->kernel};
         return r->backend->ops->multiply(r->backend, &product, 1, r->x, p->count);
@@ -179,11 +225,33 @@ static enum phy_status run_case(void *user, uint64_t turn)
     struct product_case *p = user;
     if (!p->named)
         p->run->form[0] = 0;
+    p->device_ns = 0;
     enum phy_status status = run_once(p, turn);
+    p->device_ns += p->run->backend->device_ns;
     if (!p->named)
         memcpy(p->form, p->run->form, sizeof p->form);
     p->named = true;
     return status;
+}
+
+static double device_ns(void *user)
+{
+    return ((struct product_case *)user)->device_ns;
+}
+
+/* Bytes of weights that a run reads. */
+static double bytes_of(const struct product_case *p)
+{
+    const struct run *r = p->run;
+    double bytes[MATRICES] = {0};
+    for (int i = 0; i < matrix_count(r); i++) {
+        size_t row_bytes = 0;
+        phy_weight_row_bytes(p->bank->type, matrix_cols(r, i), &row_bytes);
+        bytes[i] = (double)row_bytes * (double)matrix_rows(r, i);
+    }
+    const double share = p->walk == WALK_QUARTER || p->walk == WALK_SCORED ? 0.25 : 1;
+    const double gate = p->walk == WALK_SCORED ? bytes[0] : share * bytes[0];
+    return gate + share * (bytes[1] + (p->walk ? bytes[DENSE] : bytes[2]));
 }
 
 static void report(struct phy_bench_worker *w, const struct phy_bench_products *q, struct product_case *p,
@@ -193,14 +261,13 @@ static void report(struct phy_bench_worker *w, const struct phy_bench_products *
     char kernel[96];
     /* The device's name says the form already where it is the CPU's. */
     bool said = !p->form[0] || strstr(w->device, p->form) != NULL;
-    snprintf(kernel, sizeof kernel, "%s%s%s", kernel_names[p->kernel], said ? "" : ":", said ? "" : p->form);
-    double weights = (double)matrix_count(r) * r->shape.rows * r->shape.cols;
-    double set = 0;
-    for (int i = 0; i < matrix_count(r); i++) {
-        size_t row_bytes = 0;
-        phy_weight_row_bytes(p->bank->type, matrix_cols(r, i), &row_bytes);
-        set += (double)row_bytes * (double)matrix_rows(r, i);
-    }
+    snprintf(kernel, sizeof kernel, "%s%s%s", p->walk ? walk_names[p->walk] : kernel_names[p->kernel], said ? "" : ":",
+             said ? "" : p->form);
+    const double shares = !r->ffn                   ? 1
+                          : p->walk == WALK_QUARTER ? 0.25 * DENSE
+                          : p->walk == WALK_SCORED  ? 1 + 0.25 * (DENSE - 1)
+                                                    : DENSE;
+    const double weights = shares * r->shape.rows * r->shape.cols, set = bytes_of(p);
     /* Activations are read and written once: x and y; an ffn's in between stay in the caches or the device. */
     double activations = (double)p->count * 4 * ((double)r->shape.rows + (r->ffn ? r->shape.rows : r->shape.cols));
     struct phy_bench_row row = {
@@ -213,19 +280,36 @@ static void report(struct phy_bench_worker *w, const struct phy_bench_products *
         .operations = 2 * weights * (double)p->count,
         .bandwidth = phy_bench_bandwidth_of(&w->roofline, set, p->cold),
         .peak = p->kernel == PHY_KERNEL_INT8 && w->roofline.int8 > 0 ? w->roofline.int8 : w->roofline.f32,
-        .clock = "host",
+        .clock = c->device_ns ? "device" : "host",
         .threads = w->job.threads,
     };
     snprintf(row.shape, sizeof row.shape, "%ux%u", r->shape.rows, r->shape.cols);
     phy_bench_report_case(w, &row, c);
 }
 
+static void add_case(struct phy_bench_case *cases, struct product_case *products, size_t *n,
+                     struct product_case product)
+{
+    products[*n] = product;
+    cases[*n] = (struct phy_bench_case){.user = &products[*n], .run = run_case};
+    ++*n;
+}
+
+/* Whether the device's own clock counts is known once something has run. */
+static void choose_clock(struct phy_bench_case *cases, struct product_case *products, size_t count)
+{
+    const bool clocked = count && run_case(&products[0], 0) == PHY_OK && products[0].device_ns > 0;
+    for (size_t i = 0; clocked && i < count; i++)
+        cases[i].device_ns = device_ns;
+}
+
 /* All types and kernels of one shape, number of rows and temperature, in turns. */
 static enum phy_status measure_group(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
                                      size_t count, bool cold, double budget_s)
 {
-    struct product_case products[MAX_FORMATS * KERNELS];
-    struct phy_bench_case *cases = phy_zalloc(MAX_FORMATS * KERNELS, sizeof *cases);
+    enum { MOST = MAX_FORMATS * (KERNELS + WALKS) };
+    struct product_case products[MOST];
+    struct phy_bench_case *cases = phy_zalloc(MOST, sizeof *cases);
     if (!cases)
         return phy_fail_memory(w->host, "cases", sizeof *cases);
     size_t n = 0;
@@ -233,12 +317,21 @@ static enum phy_status measure_group(struct phy_bench_worker *w, const struct ph
         for (int k = 0; k < KERNELS && r->banks[b].usable; k++) {
             if (!r->backend->ops->offers(r->backend, (enum phy_product_kernel)k, r->banks[b].type))
                 continue;
-            products[n] = (struct product_case){
-                .run = r, .bank = &r->banks[b], .kernel = (enum phy_product_kernel)k, .count = count, .cold = cold};
-            cases[n] = (struct phy_bench_case){.user = &products[n], .run = run_case};
-            n++;
+            add_case(cases, products, &n,
+                     (struct product_case){.run = r,
+                                           .bank = &r->banks[b],
+                                           .kernel = (enum phy_product_kernel)k,
+                                           .count = count,
+                                           .cold = cold});
+        }
+        for (int walk = WALK_ALL; r->walks && count == 1 && walk < WALKS && r->banks[b].usable; walk++) {
+            if (r->backend->ops->offers(r->backend, PHY_KERNEL_WALK, r->banks[b].type))
+                add_case(cases, products, &n,
+                         (struct product_case){
+                             .run = r, .bank = &r->banks[b], .walk = (enum walk)walk, .count = count, .cold = cold});
         }
     }
+    choose_clock(cases, products, n);
     enum phy_status status = PHY_OK;
     const struct phy_bench_plan plan = {
         .budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host, .beat = phy_bench_beat, .beat_user = w};
@@ -257,8 +350,14 @@ static bool reserve_activations(struct run *r, size_t count)
     r->gate = phy_alloc(all, sizeof(float));
     r->up = phy_alloc(all, sizeof(float));
     r->y = phy_alloc(all, sizeof(float));
-    if (!r->x || !r->gate || !r->up || !r->y)
+    const size_t width = r->shape.cols;
+    r->features = phy_alloc(width + quarter_of(width), sizeof *r->features);
+    if (!r->x || !r->gate || !r->up || !r->y || !r->features)
         return false;
+    for (size_t i = 0; i < width; i++)
+        r->features[i] = (uint32_t)i;
+    for (size_t i = 0; i < quarter_of(width); i++) /* one of each four, not the same each time */
+        r->features[width + i] = (uint32_t)(4 * i + i % 4 < width ? 4 * i + i % 4 : 4 * i);
     uint64_t state = 7;
     for (size_t i = 0; i < all; i++)
         r->x[i] = (float)(int32_t)(phy_bench_random(&state) >> 40) * 0x1p-24f - 0.5f;
@@ -274,6 +373,7 @@ static void run_close(struct run *r)
     phy_free(r->gate);
     phy_free(r->up);
     phy_free(r->y);
+    phy_free(r->features);
 }
 
 static void defer(struct run *r, const char *format)
@@ -374,6 +474,8 @@ static enum phy_status run_shape(struct phy_bench_worker *w, const struct phy_be
     enum phy_status status = phy_matmul_backend_open(&r.backend, w->device, true, w->pool, w->host);
     if (status)
         return status;
+    for (size_t i = 0; i < q->x_row_count; i++)
+        r.walks = r.walks || (q->ffn && r.backend->ops->walk && q->x_rows[i] == 1);
     r.backend->ran = on_ran;
     r.backend->ran_user = &r;
     r.activation = phy_activation_variant_named(w->is_cpu ? w->device + 4 : "ref");

@@ -105,7 +105,10 @@ static void run_scores(void *user, size_t index, unsigned worker)
     const size_t begin = index * job->share, left = p->feature_count - begin;
     const size_t count = left < job->share ? left : job->share;
     (void)worker;
-    job->cpu->walk->dots(&job->gate, p->features + begin, count, p->x, job->activations + begin);
+    for (size_t i = begin; p->gate_dots && i < begin + count; i++)
+        job->activations[i] = p->gate_dots[p->features[i]];
+    if (!p->gate_dots)
+        job->cpu->walk->dots(&job->gate, p->features + begin, count, p->x, job->activations + begin);
     job->cpu->walk->dots(&job->up, p->features + begin, count, p->x, job->ups + begin);
     job->cpu->activation->gate(p->activation, job->activations + begin, job->ups + begin, count);
 }
@@ -148,7 +151,8 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
                            .activations = cpu->list.data};
     job.ups = job.activations + listed;
     job.features = (uint32_t *)(job.ups + listed);
-    phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
+    if (!product->gate_dots)
+        phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->up->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->down->type);
     job.share = phy_cpu_share(cpu, listed, true);

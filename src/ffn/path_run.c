@@ -2,6 +2,7 @@
 /* One layer on one backend. Before each call of the backend the trace is told which matrices it is given; what ran it
  * learns from the kernels. */
 #include <math.h>
+#include <string.h>
 
 #include "ffn/path_parts.h"
 
@@ -103,7 +104,9 @@ static enum phy_status run_dense(const struct run *r)
 
 /* ---- walks ---- */
 
-static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op, size_t feature_count)
+/* gate_dots: see struct phy_walk_product. */
+static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op, size_t feature_count,
+                                const float *gate_dots)
 {
     struct path *path = r->path;
     const struct path_layer *l = r->layer;
@@ -115,6 +118,7 @@ static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op
         .activation = path->model->config.activation,
         .features = path->features,
         .feature_count = feature_count,
+        .gate_dots = gate_dots,
         .x = r->x + row * l->gate.cols,
         .y = r->y + row * l->down.cols,
         .skipped = &skipped,
@@ -125,7 +129,7 @@ static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op
         return status;
     path->visited += feature_count;
     path->skipped += skipped;
-    path->bytes_read += feature_count * (row_bytes_of(&l->gate) + row_bytes_of(&l->up)) +
+    path->bytes_read += feature_count * ((gate_dots ? 0 : row_bytes_of(&l->gate)) + row_bytes_of(&l->up)) +
                         (feature_count - skipped) * row_bytes_of(&l->down);
     return PHY_OK;
 }
@@ -141,18 +145,19 @@ static enum phy_status run_features(const struct run *r)
     enum phy_status status = PHY_OK;
     list_all(r->path, r->layer->gate.rows);
     for (size_t row = 0; row < r->count && status == PHY_OK; row++)
-        status = walk_row(r, row, OP_WALK_ALL, r->layer->gate.rows);
+        status = walk_row(r, row, OP_WALK_ALL, r->layer->gate.rows, NULL);
     return status;
 }
 
-/* |act(gate . x)| of one row in place; `scratch` (width). */
-static void score_row(const struct phy_model *model, float *gate, float *scratch, size_t width)
+/* |act(gate . x)| of one row; `scratch` (width). */
+static void score_row(const struct phy_model *model, const float *gate, float *score, float *scratch, size_t width)
 {
+    memcpy(score, gate, width * sizeof *score);
     for (size_t i = 0; i < width; i++)
         scratch[i] = 1;
-    model->activation->gate(model->config.activation, gate, scratch, width);
+    model->activation->gate(model->config.activation, score, scratch, width);
     for (size_t i = 0; i < width; i++)
-        gate[i] = fabsf(gate[i]);
+        score[i] = fabsf(score[i]);
 }
 
 static enum phy_status run_listed(const struct run *r)
@@ -169,12 +174,13 @@ static enum phy_status run_listed(const struct run *r)
         path->bytes_read += width * row_bytes_of(&l->gate);
     }
     for (size_t row = 0; row < r->count && status == PHY_OK; row++) {
-        if (k < width) {
-            float *score = path->gate + row * width;
-            score_row(path->model, score, path->pair, width);
-            phy_path_top_features(score, width, k, path->features, path->pair);
+        const float *gate = k < width ? path->gate + row * width : NULL;
+        if (gate) {
+            float *score = path->pair, *scratch = path->pair + width;
+            score_row(path->model, gate, score, scratch, width);
+            phy_path_top_features(score, width, k, path->features, scratch);
         }
-        status = walk_row(r, row, OP_WALK_LISTED, k);
+        status = walk_row(r, row, OP_WALK_LISTED, k, gate);
     }
     return status;
 }

@@ -786,13 +786,26 @@ static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], en
     const size_t hidden = m[0].w.cols;
     float *y = malloc(hidden * sizeof *y), *w[3] = {widen(&m[0].w), widen(&m[1].w), widen(&m[2].w)};
     double *sum = calloc(hidden, sizeof *sum), *allowed = calloc(hidden, sizeof *allowed);
-    size_t skipped = 99;
+    size_t skipped = 99, tiny = 0; /* tiny: what a device may flush to zero */
     char where[160];
-    const struct phy_walk_product product = {&m[0].w, &m[1].w, &m[2].w, activation, features,
-                                             count,   m[0].x,  y,       &skipped};
+    struct phy_walk_product product = {.gate = &m[0].w,
+                                       .up = &m[1].w,
+                                       .down = &m[2].w,
+                                       .activation = activation,
+                                       .features = features,
+                                       .feature_count = count,
+                                       .x = m[0].x,
+                                       .y = y,
+                                       .skipped = &skipped};
     if (device->ops->walk(device, &product) != PHY_OK)
         fail_msg("%s", logged.error);
-    assert_int_equal(skipped, 0);
+    const size_t skipped_first = skipped;
+    /* gate's products that are kept from choosing the features */
+    float *dots = malloc(m[0].w.rows * sizeof *dots), *kept = malloc(hidden * sizeof *kept);
+    assert_int_equal(multiply(device, &m[0], 1, dots), PHY_OK);
+    product.gate_dots = dots;
+    product.y = kept;
+    assert_int_equal(device->ops->walk(device, &product), PHY_OK);
     for (size_t i = 0; i < count; i++) {
         double dot[2] = {0}, error[2] = {0};
         for (int which = 0; which < 2; which++) {
@@ -804,6 +817,7 @@ static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], en
         }
         double act = exact_activation(activation, dot[0]), value = act * dot[1];
         double act_error = 1.13 * error[0] + 2e-6 * fabs(act) + 1e-7 * fmax(1, fabs(dot[0]));
+        tiny += fabs(value) < 1.2e-38;
         double value_error = act_error * fabs(dot[1]) + (fabs(act) + act_error) * error[1] + 1e-7 * fabs(value);
         for (size_t c = 0; c < hidden; c++) {
             double d = (double)w[2][features[i] * hidden + c];
@@ -811,12 +825,17 @@ static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], en
             allowed[c] += value_error * fabs(d) + 4e-6 * fabs(value * d);
         }
     }
+    assert_true(skipped_first <= tiny && skipped <= tiny);
     snprintf(where, sizeof where, "%s, %s, walk of %zu, %s %zux%zu", device->name, way, count,
              phy_weight_format(m[0].w.type)->name, m[0].w.rows, hidden);
-    for (size_t c = 0; c < hidden; c++)
+    for (size_t c = 0; c < hidden; c++) {
         compare(worst, (double)y[c], sum[c], allowed[c], c, m[0].seed, where);
+        compare(worst, (double)kept[c], sum[c], allowed[c], c, m[0].seed, where);
+    }
     for (int i = 0; i < 3; i++)
         free(w[i]);
+    free(dots);
+    free(kept);
     free(y);
     free(sum);
     free(allowed);
@@ -852,7 +871,15 @@ static void a_walk_visits_the_listed_features(void **state)
         }
         float zeros[HIDDEN] = {0}, y[HIDDEN];
         size_t skipped = 0;
-        struct phy_walk_product none = {&m[3].w, &m[4].w, &m[5].w, PHY_ACT_SILU, some, some_count, zeros, y, &skipped};
+        struct phy_walk_product none = {.gate = &m[3].w,
+                                        .up = &m[4].w,
+                                        .down = &m[5].w,
+                                        .activation = PHY_ACT_SILU,
+                                        .features = some,
+                                        .feature_count = some_count,
+                                        .x = zeros,
+                                        .y = y,
+                                        .skipped = &skipped};
         assert_int_equal(device->ops->walk(device, &none), PHY_OK);
         assert_int_equal(skipped, some_count);
         assert_memory_equal(y, zeros, sizeof y);
