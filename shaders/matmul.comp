@@ -29,6 +29,9 @@ const uint TYPE = PHY_MATMUL_TYPE, ROWS = PHY_MATMUL_ROWS, COUNT = PHY_MATMUL_CO
 layout(std430, binding = PHY_MATMUL_BINDING_W) readonly buffer W { uvec4 w[]; };
 layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer X { vec4 x[]; };
 layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Y { float y[]; };
+#ifdef PHY_MATMUL_LISTED
+layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer List { uint list[]; };
+#endif
 layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
 const uint F16 = 1, F32 = 2;
@@ -62,8 +65,13 @@ void main()
     uint first = (gl_WorkGroupID.y * COUNT_LANES + count_lane) * COUNT;
     uint w_at[ROWS], x_at[COUNT];
     // What lies beyond the edges is read from the last row, computed and dropped: no branch.
-    [[unroll]] for (uint r = 0; r < ROWS; r++)
-        w_at[r] = min(row + r, push.row_end - 1) * push.blocks;
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        uint at = min(row + r, push.row_end - 1);
+#ifdef PHY_MATMUL_LISTED
+        at = list[push.list_at + at] - push.first_row;
+#endif
+        w_at[r] = at * push.blocks;
+    }
     [[unroll]] for (uint n = 0; n < COUNT; n++)
         x_at[n] = push.x_at + min(first + n, push.count - 1) * push.x_stride;
     precise float sum[SUMS], rest[SUMS];

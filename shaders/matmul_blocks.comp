@@ -5,7 +5,7 @@
 // One barrier, where LANES > 1, stands between everyone's parts of a sum and the one who adds them up.
 // The reference is phy_weight_decode_row and a product in float64; the contract is src/kernels/matmul.h.
 //
-// matmul.comp for the block formats, and with PHY_MATMUL_LISTED, for all formats, for rows of w by list: docs/shaders.md
+// matmul.comp for the block formats; with PHY_MATMUL_LISTED both take rows of w by list: docs/shaders.md
 // draws the flow. Up to 8 lanes share a head and take its units in turn; more take the next heads. Codes are multiplied as
 // they are and each sum of up to 32 by its scale; with a minimum (q4_K) each weight is made first, exactly, since
 // scale * code and minimum may cancel. Chains of additions have 8 products of a group, then 4 groups of a unit; units are
@@ -30,11 +30,10 @@ layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer List { uint list[
 layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
 const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
+// Of floats group j; of blocks the first, where next_group puts each.
 #if PHY_MATMUL_TYPE <= PHY_LAYOUT_F32
-#define PHY_GROUP_LOOP [[unroll]]
 #define PHY_GROUP(j) (j)
 #else
-#define PHY_GROUP_LOOP [[dont_unroll]]
 #define PHY_GROUP(j) 0
 #endif
 const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
@@ -79,7 +78,7 @@ void main()
             precise float s[SCALES * SUMS];
             [[unroll]] for (uint i = 0; i < SCALES * SUMS; i++)
                 s[i] = 0;
-            PHY_GROUP_LOOP for (uint j = 0; j < 4; j++) {
+            [[dont_unroll]] for (uint j = 0; j < 4; j++) {
                 precise float part[SUMS];
                 [[unroll]] for (uint side = 0; side < 2; side++) {
                     precise vec4 w[ROWS];

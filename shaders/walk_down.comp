@@ -19,6 +19,9 @@ layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer Values { float va
 layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Parts { vec4 parts[]; };
 layout(push_constant) uniform Push { PHY_WALK_PUSH_MEMBERS } push;
 
+// Features whose rows are unpacked side by side, so that sums stay in registers for as many products.
+const uint TOGETHER = 4;
+
 void main()
 {
     uint u = gl_GlobalInvocationID.x, units = push.units, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
@@ -32,18 +35,30 @@ void main()
         precise vec4 part[8];
         [[unroll]] for (uint i = 0; i < 8; i++)
             part[i] = vec4(0);
-        uint some_end = min(some + PHY_WALK_CHAIN, end);
-        for (uint i = some; i < some_end; i++) {
-            float value = values[push.values_at + i];
-            if (value == 0.0)
+        for (uint i = some; i < min(some + PHY_WALK_CHAIN, end); i += TOGETHER) {
+            float value[TOGETHER];
+            uint that_counts = end;
+            [[unroll]] for (uint n = 0; n < TOGETHER; n++) {
+                value[n] = i + n < end ? values[push.values_at + min(i + n, end - 1)] : 0.0;
+                that_counts = value[n] != 0.0 ? i + n : that_counts;
+            }
+            if (that_counts == end)
                 continue; // the same for a whole workgroup
-            uint row = (list[push.list_at + i] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
-            Head head = load_head(row, units, u / PHY_SUPER_UNITS);
-            Unit unit = load_unit(row, units, u);
-            vec2 scales = unit_scales(head.words, head.scale, u % PHY_SUPER_UNITS);
-            float minimum = unit_minimum(head.words, u % PHY_SUPER_UNITS);
-            [[unroll]] for (uint k = 0; k < 8; k++)
-                part[k] = fma(vec4(value), unit_weights(unit, scales, minimum, k / 4, k % 4), part[k]);
+            Unit unit[TOGETHER];
+            vec2 scales[TOGETHER];
+            float minimum[TOGETHER];
+            [[unroll]] for (uint n = 0; n < TOGETHER; n++) {
+                uint at = value[n] != 0.0 ? i + n : that_counts; // of what is skipped nothing is read
+                uint row = (list[push.list_at + at] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
+                Head head = load_head(row, units, u / PHY_SUPER_UNITS);
+                unit[n] = load_unit(row, units, u);
+                scales[n] = unit_scales(head.words, head.scale, u % PHY_SUPER_UNITS);
+                minimum[n] = unit_minimum(head.words, u % PHY_SUPER_UNITS);
+            }
+            [[unroll]] for (uint k = 0; k < 8; k++) {
+                [[unroll]] for (uint n = 0; n < TOGETHER; n++)
+                    part[k] = fma(vec4(value[n]), unit_weights(unit[n], scales[n], minimum[n], k / 4, k % 4), part[k]);
+            }
         }
         [[unroll]] for (uint i = 0; i < 8; i++)
             add_keeping(part[i], sum[i], rest[i]);

@@ -58,12 +58,11 @@ struct phy_ffn_product {
 struct phy_walk_product {
     const struct phy_weights *gate, *up; /* (intermediate, hidden) */
     const struct phy_weights *down;      /* (intermediate, hidden): by feature, transposed to the checkpoint's */
-    /* (intermediate) gate . x of every feature where it is known; or NULL. A backend whose walk_takes_gate_dots is set
-     * reads no gate then, any other multiplies it again. */
-    const float *gate_dots;
     enum phy_activation activation;
     const uint32_t *features; /* (feature_count) strictly ascending, < intermediate */
     size_t feature_count;
+    /* (intermediate): gate's products, where they were computed to choose the features, and are not again; or NULL */
+    const float *gate_dots;
     const float *x; /* (hidden) */
     float *y;       /* (hidden) */
     size_t *skipped;
@@ -90,7 +89,6 @@ struct phy_matmul_backend_ops {
                                 size_t product_count, const float *x, size_t count);
     /* A whole layer without leaving the device. NULL: it gains nothing over its products. */
     enum phy_status (*ffn)(struct phy_matmul_backend *backend, const struct phy_ffn_product *product);
-    bool walk_takes_gate_dots;
     /* NULL: offers no walk. */
     enum phy_status (*walk)(struct phy_matmul_backend *backend, const struct phy_walk_product *product);
     void (*destroy)(struct phy_matmul_backend *backend);
@@ -100,6 +98,7 @@ struct phy_matmul_backend {
     const struct phy_matmul_backend_ops *ops;
     char name[32];            /* what --device takes: "cpu:avx2", "vulkan:0" */
     char description[256];    /* for people: the device's name */
+    double device_ns;         /* of the last call's kernels by the device's own clock; 0: it has none */
     phy_kernel_observer *ran; /* or NULL; the owner sets it */
     void *ran_user;
 };

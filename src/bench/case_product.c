@@ -51,7 +51,8 @@ struct product_case {
     bool scored;                         /* its features are found, and not known before */
     size_t count;
     bool cold, named;
-    char form[64]; /* of its kernel, as the backend told in its first run */
+    double device_ns; /* of the last run, where the device has a clock */
+    char form[64];    /* of its kernel, as the backend told in its first run */
 };
 
 static void on_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
@@ -146,18 +147,25 @@ static void gate_row(void *user, size_t index, unsigned worker)
                                job->width);
 }
 
+/* After each call of the backend. */
+static enum phy_status count_time(struct product_case *p, enum phy_status status)
+{
+    p->device_ns += p->run->backend->device_ns;
+    return status;
+}
+
 /* Three products with the activation between them, where the device gains nothing from doing a layer as a whole. */
-static enum phy_status run_steps(const struct product_case *p, const struct phy_weights *set)
+static enum phy_status run_steps(struct product_case *p, const struct phy_weights *set)
 {
     struct run *r = p->run;
     const struct phy_product inputs[] = {{&set[0], r->gate, NULL, p->kernel}, {&set[1], r->up, NULL, p->kernel}};
-    enum phy_status status = r->backend->ops->multiply(r->backend, inputs, 2, r->x, p->count);
+    enum phy_status status = count_time(p, r->backend->ops->multiply(r->backend, inputs, 2, r->x, p->count));
     if (status)
         return status;
     struct gate_job job = {r, r->shape.cols};
     phy_pool_run(r->pool, p->count, gate_row, &job);
     const struct phy_product down = {&set[2], r->y, NULL, p->kernel};
-    return r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count);
+    return count_time(p, r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count));
 }
 
 /* Features of a walk. */
@@ -181,13 +189,15 @@ static void choose_features(struct run *r, const float *gate, size_t count)
 }
 
 /* Every row of x walks on its own. Features that are not found are spread evenly. */
-static enum phy_status run_walk(const struct product_case *p, const struct phy_weights *set)
+static enum phy_status run_walk(struct product_case *p, const struct phy_weights *set)
 {
     struct run *r = p->run;
     const size_t width = r->shape.cols, count = feature_count(p);
     const bool scored = p->scored && count < width;
     const struct phy_product scores = {&set[0], r->gate, NULL, PHY_KERNEL_FUSED};
-    enum phy_status status = scored ? r->backend->ops->multiply(r->backend, &scores, 1, r->x, p->count) : PHY_OK;
+    enum phy_status status = PHY_OK;
+    if (scored)
+        status = count_time(p, r->backend->ops->multiply(r->backend, &scores, 1, r->x, p->count));
     for (size_t i = 0; i < count && !scored; i++)
         r->features[i] = (uint32_t)(i * width / count);
     for (size_t n = 0; n < p->count && status == PHY_OK; n++) {
@@ -202,12 +212,12 @@ static enum phy_status run_walk(const struct product_case *p, const struct phy_w
                                                  .feature_count = count,
                                                  .x = r->x + n * r->shape.rows,
                                                  .y = r->y + n * r->shape.rows};
-        status = r->backend->ops->walk(r->backend, &product);
+        status = count_time(p, r->backend->ops->walk(r->backend, &product));
     }
     return status;
 }
 
-static enum phy_status run_once(const struct product_case *p, uint64_t turn)
+static enum phy_status run_once(struct product_case *p, uint64_t turn)
 {
     struct run *r = p->run;
     const struct phy_weights *set = p->bank->weights + (p->cold ? turn % p->bank->copies : 0) * MATRICES;
@@ -215,7 +225,7 @@ static enum phy_status run_once(const struct product_case *p, uint64_t turn)
         return run_walk(p, set);
     if (!r->ffn) {
         const struct phy_product product = {set, r->y, NULL, p->kernel};
-        return r->backend->ops->multiply(r->backend, &product, 1, r->x, p->count);
+        return count_time(p, r->backend->ops->multiply(r->backend, &product, 1, r->x, p->count));
     }
     if (!r->backend->ops->ffn)
         return run_steps(p, set);
@@ -227,7 +237,7 @@ static enum phy_status run_once(const struct product_case *p, uint64_t turn)
                                             .x = r->x,
                                             .count = p->count,
                                             .y = r->y};
-    return r->backend->ops->ffn(r->backend, &product);
+    return count_time(p, r->backend->ops->ffn(r->backend, &product));
 }
 
 static enum phy_status run_case(void *user, uint64_t turn)
@@ -235,11 +245,25 @@ static enum phy_status run_case(void *user, uint64_t turn)
     struct product_case *p = user;
     if (!p->named)
         p->run->form[0] = 0;
+    p->device_ns = 0;
     enum phy_status status = run_once(p, turn);
     if (!p->named)
         memcpy(p->form, p->run->form, sizeof p->form);
     p->named = true;
     return status;
+}
+
+static double device_ns(void *user)
+{
+    return ((struct product_case *)user)->device_ns;
+}
+
+/* Whether the device's own clock counts is known once something has run. */
+static void choose_clock(struct phy_bench_case *cases, struct product_case *products, size_t count)
+{
+    const bool clocked = count && run_case(&products[0], 0) == PHY_OK && products[0].device_ns > 0;
+    for (size_t i = 0; clocked && i < count; i++)
+        cases[i].device_ns = device_ns;
 }
 
 /* Of a matrix, what a case reads: a walk its features, and scores all of gate before. */
@@ -283,7 +307,7 @@ static void report(struct phy_bench_worker *w, const struct phy_bench_products *
         .operations = 2 * weights * (double)p->count,
         .bandwidth = phy_bench_bandwidth_of(&w->roofline, set, p->cold),
         .peak = p->kernel == PHY_KERNEL_INT8 && w->roofline.int8 > 0 ? w->roofline.int8 : w->roofline.f32,
-        .clock = "host",
+        .clock = c->device_ns ? "device" : "host",
         .threads = w->job.threads,
     };
     snprintf(row.shape, sizeof row.shape, "%ux%u", r->shape.rows, r->shape.cols);
@@ -331,6 +355,8 @@ static enum phy_status measure_group(struct phy_bench_worker *w, const struct ph
     }
     for (size_t i = 0; i < n; i++)
         cases[i] = (struct phy_bench_case){.user = &products[i], .run = run_case};
+    if (status == PHY_OK)
+        choose_clock(cases, products, n);
     const struct phy_bench_plan plan = {
         .budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host, .beat = phy_bench_beat, .beat_user = w};
     if (n)

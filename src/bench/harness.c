@@ -44,10 +44,12 @@ static void sample(struct phy_bench_case *c, double sample_s)
 {
     uint64_t repeats = c->estimate > 0 ? (uint64_t)(sample_s / c->estimate) : 1;
     repeats = repeats < 1 ? 1 : repeats > MOST_REPEATS ? MOST_REPEATS : repeats;
-    double seconds = 0, elapsed = 0, wall = phy_seconds_now(), cpu = process_seconds();
+    double seconds = 0, elapsed = 0, host = 0, wall = phy_seconds_now(), cpu = process_seconds();
     if (c->device_ns || c->prepare) {
-        for (uint64_t i = 0; i < repeats && c->status == PHY_OK; i++)
+        for (uint64_t i = 0; i < repeats && c->status == PHY_OK; i++) {
             seconds += run_once(c, &elapsed);
+            host += elapsed;
+        }
     } else {
         for (uint64_t i = 0; i < repeats && c->status == PHY_OK; i++)
             c->status = c->run(c->user, c->turn++);
@@ -58,6 +60,7 @@ static void sample(struct phy_bench_case *c, double sample_s)
     if (c->status || seconds <= 0)
         return;
     c->cpu_share += wall > 0 ? cpu / wall : 0;
+    c->host_samples[c->count] = host / (double)repeats;
     c->samples[c->count++] = seconds / (double)repeats;
 }
 

@@ -23,7 +23,8 @@ struct phy_bench_case {
     /* Between runs, not timed; or NULL. */
     void (*prepare)(void *user);
     /* Filled in: */
-    double samples[PHY_BENCH_MAX_ROUNDS]; /* seconds of one run, in the order of the rounds */
+    double samples[PHY_BENCH_MAX_ROUNDS];      /* seconds of one run, in the order of the rounds */
+    double host_samples[PHY_BENCH_MAX_ROUNDS]; /* the same by the host's clock, where the device's counts */
     size_t count;
     double cpu_share;       /* processor seconds of this process for a second of the clock */
     enum phy_status status; /* of the first run that failed; the others of the group go on */

@@ -177,7 +177,7 @@ enum phy_status phy_bench_join_peer(cJSON *document, const char *path, const str
         double us = peer_us(&peer, &v);
         if (isfinite(us))
             phy_json_double(cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(document, "results"), (int)i),
-                            "ratio_to_peer", us / v.median_us);
+                            "ratio_to_peer", us / (isnan(v.host_median_us) ? v.median_us : v.host_median_us));
     }
     phy_free(peer.times);
     phy_free(text);

@@ -114,6 +114,13 @@ static void put_measurement(cJSON *message, const struct phy_bench_row *row, con
     phy_json_count(m, "rounds", s->count);
     put_samples(m, "samples_us", c->samples, c->count);
     phy_json_string(m, "clock", row->clock);
+    if (c->device_ns) {
+        struct phy_bench_summary host;
+        double sorted[PHY_BENCH_MAX_ROUNDS];
+        memcpy(sorted, c->host_samples, sizeof sorted);
+        phy_bench_summarise(sorted, c->count, &host);
+        phy_json_double(m, "host_median_us", host.median * 1e6);
+    }
     phy_json_count(m, "threads", row->threads);
     put_number(m, "bytes", row->bytes, row->bytes > 0);
     put_number(m, "operations", row->operations, row->operations > 0);

@@ -391,7 +391,6 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
                                                       .offers = offers,
                                                       .multiply = multiply,
                                                       .ffn = phy_cpu_ffn,
-                                                      .walk_takes_gate_dots = true,
                                                       .walk = phy_cpu_walk,
                                                       .destroy = destroy};
     struct phy_cpu_features have = phy_cpu_detect();

@@ -108,7 +108,6 @@ static enum phy_status run_dense(const struct run *r)
 static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op, size_t feature_count,
                                 const float *gate_dots)
 {
-    const bool taken = gate_dots && r->backend->ops->walk_takes_gate_dots;
     struct path *path = r->path;
     const struct path_layer *l = r->layer;
     size_t skipped = 0;
@@ -116,10 +115,10 @@ static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op
         .gate = &l->gate,
         .up = &l->up,
         .down = &l->down,
-        .gate_dots = taken ? gate_dots : NULL,
         .activation = path->model->config.activation,
         .features = path->features,
         .feature_count = feature_count,
+        .gate_dots = gate_dots,
         .x = r->x + row * l->gate.cols,
         .y = r->y + row * l->down.cols,
         .skipped = &skipped,
@@ -130,7 +129,7 @@ static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op
         return status;
     path->visited += feature_count;
     path->skipped += skipped;
-    path->bytes_read += feature_count * ((taken ? 0 : row_bytes_of(&l->gate)) + row_bytes_of(&l->up)) +
+    path->bytes_read += feature_count * ((gate_dots ? 0 : row_bytes_of(&l->gate)) + row_bytes_of(&l->up)) +
                         (feature_count - skipped) * row_bytes_of(&l->down);
     return PHY_OK;
 }
@@ -153,9 +152,9 @@ static enum phy_status run_features(const struct run *r)
 /* |act(gate . x)| of one row; `scratch` (width). */
 static void score_row(const struct phy_model *model, const float *gate, size_t width, float *score, float *scratch)
 {
+    memcpy(score, gate, width * sizeof *score);
     for (size_t i = 0; i < width; i++)
         scratch[i] = 1;
-    memcpy(score, gate, width * sizeof *gate);
     model->activation->gate(model->config.activation, score, scratch, width);
     for (size_t i = 0; i < width; i++)
         score[i] = fabsf(score[i]);

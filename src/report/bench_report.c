@@ -43,7 +43,9 @@ bool phy_bench_view(const cJSON *document, size_t index, struct phy_bench_view *
         .g_operations_per_s = number_of(m, "g_operations_per_s"),
         .threads = number_of(m, "threads"),
         .peak_rss_bytes = number_of(m, "peak_rss_bytes"),
+        .host_median_us = number_of(m, "host_median_us"),
         .bound = text_of(m, "bound"),
+        .clock = text_of(m, "clock"),
         .samples = cJSON_GetObjectItemCaseSensitive(m, "samples_us"),
     };
     double x_rows = number_of(r, "x_rows");
@@ -53,10 +55,10 @@ bool phy_bench_view(const cJSON *document, size_t index, struct phy_bench_view *
 
 /* ---- aligned columns ---- */
 
-enum { COLUMNS = 12, CELL = 64 };
+enum { COLUMNS = 13, CELL = 64 };
 
-static const char *const titles[COLUMNS] = {"op",     "format", "device", "kernel", "shape", "rows",
-                                            "memory", "median", "q1",     "q3",     "GB/s",  "of roofline"};
+static const char *const titles[COLUMNS] = {"op",     "format", "device", "kernel", "shape", "rows",       "memory",
+                                            "median", "q1",     "q3",     "clock",  "GB/s",  "of roofline"};
 
 static void put_time(char out[CELL], double us)
 {
@@ -82,11 +84,12 @@ static void fill_cells(char cells[COLUMNS][CELL], const struct phy_bench_view *v
     put_time(cells[7], v->median_us);
     put_time(cells[8], v->q1_us);
     put_time(cells[9], v->q3_us);
-    snprintf(cells[10], CELL, isnan(v->gb_per_s) ? "-" : "%.2f", v->gb_per_s);
+    snprintf(cells[10], CELL, "%s", v->clock);
+    snprintf(cells[11], CELL, isnan(v->gb_per_s) ? "-" : "%.2f", v->gb_per_s);
     if (isnan(v->share))
-        snprintf(cells[11], CELL, "-");
+        snprintf(cells[12], CELL, "-");
     else
-        snprintf(cells[11], CELL, "%.0f%% %s", v->share * 100, v->bound);
+        snprintf(cells[12], CELL, "%.0f%% %s", v->share * 100, v->bound);
 }
 
 static void put_row(struct phy_text *out, char cells[COLUMNS][CELL], const int *widths)
@@ -94,8 +97,8 @@ static void put_row(struct phy_text *out, char cells[COLUMNS][CELL], const int *
     char line[COLUMNS * (CELL + 2)];
     size_t used = 0;
     for (int i = 0; i < COLUMNS; i++)
-        used += (size_t)snprintf(line + used, sizeof line - used, i < 5 || i == 6 || i == 11 ? "%-*s  " : "%*s  ",
-                                 widths[i], cells[i]);
+        used += (size_t)snprintf(line + used, sizeof line - used,
+                                 i < 5 || i == 6 || i == 10 || i == 12 ? "%-*s  " : "%*s  ", widths[i], cells[i]);
     while (used && line[used - 1] == ' ')
         used--;
     phy_text_bytes(out, line, used);
@@ -188,7 +191,7 @@ void phy_bench_put_csv(struct phy_text *out, const cJSON *document)
 {
     struct phy_bench_view v;
     phy_text_put(out, "op,format,device,kernel,shape,x_rows,cold,median_us,q1_us,q3_us,gb_per_s,share_of_roofline,"
-                      "arithmetic_intensity,ratio_to_peer,threads\n");
+                      "arithmetic_intensity,ratio_to_peer,threads,clock\n");
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         /* None of these texts has a comma or a quote: they are names of ours. */
         phy_text_printf(out, "%s,%s,%s,%s,%s,", v.op, v.format, v.device, v.kernel, v.shape);
@@ -200,7 +203,7 @@ void phy_bench_put_csv(struct phy_text *out, const cJSON *document)
             phy_text_put(out, ",");
             put_value(out, values[n]);
         }
-        phy_text_put(out, "\n");
+        phy_text_printf(out, ",%s\n", v.clock);
     }
 }
 
@@ -220,7 +223,7 @@ void phy_bench_put_markdown(struct phy_text *out, const cJSON *document)
     phy_text_put(out, "\n|");
     for (int i = 0; i < COLUMNS; i++)
         phy_text_printf(out, " %s |", titles[i]);
-    phy_text_put(out, "\n|---|---|---|---|---|---:|---|---:|---:|---:|---:|---|\n");
+    phy_text_put(out, "\n|---|---|---|---|---|---:|---|---:|---:|---:|---|---:|---|\n");
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         fill_cells(cells, &v);
         phy_text_put(out, "|");

@@ -16,7 +16,8 @@ struct phy_bench_view {
     bool cold;
     double median_us, q1_us, q3_us, best_us, gb_per_s, share, intensity, ratio_to_peer, g_operations_per_s; /* NAN */
     double threads, peak_rss_bytes;
-    const char *bound;
+    double host_median_us; /* where the clock is the device's */
+    const char *bound, *clock;
     const struct cJSON *samples; /* array of microseconds, or NULL */
 };
 /* The index-th result of the document; false when there are not so many, or it is none. */

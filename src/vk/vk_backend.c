@@ -166,6 +166,7 @@ static enum phy_status open_queue(struct vk_backend *b)
     }
     volkLoadDeviceTable(&b->vk, b->device);
     b->vk.vkGetDeviceQueue(b->device, b->queue_family, 0, &b->queue);
+    b->clock_mask = clock_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << clock_bits) - 1;
     b->tick_ns = clock_bits ? (double)b->properties.limits.timestampPeriod : 0.0;
     return PHY_OK;
 }

@@ -17,12 +17,14 @@ enum phy_status phy_vk_matmul_begin(struct vk_matmul *m)
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                             .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     struct vk_slot *slot = &m->b.slots[0];
-    m->dispatched = false;
+    m->dispatched = m->clocked = false;
     VkResult result = atomic_load(&m->b.lost) ? VK_ERROR_DEVICE_LOST : VK_SUCCESS;
     if (result == VK_SUCCESS)
         result = m->b.vk.vkResetCommandPool(m->b.device, slot->pool, 0);
     if (result == VK_SUCCESS)
         result = m->b.vk.vkBeginCommandBuffer(slot->commands, &begin);
+    if (result == VK_SUCCESS && slot->clock)
+        m->b.vk.vkCmdResetQueryPool(slot->commands, slot->clock, 0, 2);
     return result ? phy_vk_fail(&m->b, result, "commands") : PHY_OK;
 }
 
@@ -31,7 +33,22 @@ enum phy_status phy_vk_matmul_run(struct vk_matmul *m)
     VkResult result = m->b.vk.vkEndCommandBuffer(m->b.slots[0].commands);
     if (result == VK_SUCCESS)
         result = phy_vk_run(&m->b, &m->b.slots[0]);
-    return result ? phy_vk_fail(&m->b, result, "a submission") : PHY_OK;
+    uint64_t ticks[2] = {0, 0};
+    if (result == VK_SUCCESS && m->clocked)
+        result = m->b.vk.vkGetQueryPoolResults(m->b.device, m->b.slots[0].clock, 0, 2, sizeof ticks, ticks,
+                                               sizeof *ticks, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    if (result)
+        return phy_vk_fail(&m->b, result, "a submission");
+    m->base.device_ns += (double)((ticks[1] - ticks[0]) & m->b.clock_mask) * m->b.tick_ns;
+    return PHY_OK;
+}
+
+/* When all commands before it have finished. */
+static void write_clock(struct vk_matmul *m, uint32_t query)
+{
+    if (m->b.slots[0].clock)
+        m->b.vk.vkCmdWriteTimestamp(m->b.slots[0].commands, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, m->b.slots[0].clock,
+                                    query);
 }
 
 void phy_vk_matmul_barrier(struct vk_matmul *m, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
@@ -51,6 +68,8 @@ void phy_vk_matmul_dispatch(struct vk_matmul *m, const struct vk_pipe *pipe, VkD
         phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                               VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    else
+        write_clock(m, 0);
     m->dispatched = true;
     m->b.vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipe->handle);
     m->b.vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, m->layout, 0, 1, &set, 0, NULL);
@@ -286,6 +305,14 @@ void phy_vk_matmul_put(struct vk_matmul *m, uint64_t at, const uint32_t *words, 
     upload(m, at, count);
 }
 
+void phy_vk_matmul_put_listed(struct vk_matmul *m, uint64_t at, const float *from, const uint32_t *list, size_t count)
+{
+    float *to = host_arena(m) + at;
+    for (size_t i = 0; i < count; i++)
+        to[i] = from[list[i]];
+    upload(m, at, count);
+}
+
 /* Each row padded with zeros. */
 void phy_vk_matmul_put_x(struct vk_matmul *m, const float *x, size_t count, size_t cols)
 {
@@ -301,6 +328,9 @@ void phy_vk_matmul_put_x(struct vk_matmul *m, const float *x, size_t count, size
 /* Floats begin .. end - 1 of the arena, to where the host reads them. */
 void phy_vk_matmul_fetch(struct vk_matmul *m, uint64_t begin, uint64_t end)
 {
+    if (m->dispatched)
+        write_clock(m, 1);
+    m->clocked = m->dispatched && m->b.slots[0].clock;
     if (m->unified) {
         phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
                               VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
@@ -440,6 +470,7 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
 {
     enum { AT_ONCE = 8 };
     enum phy_status status = PHY_OK;
+    backend->device_ns = 0;
     for (size_t i = 0; i < product_count && status == PHY_OK; i += AT_ONCE) {
         struct vk_product some[AT_ONCE];
         size_t n = product_count - i < AT_ONCE ? product_count - i : AT_ONCE;
@@ -569,6 +600,7 @@ static enum phy_status ffn(struct phy_matmul_backend *backend, const struct phy_
                                    .count = p->count,
                                    .gated = p->gated,
                                    .y = p->y};
+    backend->device_ns = 0;
     return phy_vk_matmul_ffn((struct vk_matmul *)backend, &product);
 }
 

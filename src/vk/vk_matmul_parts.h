@@ -106,6 +106,7 @@ struct vk_matmul {
     struct vk_buffer scratch;           /* DEQUANT: rows of float32 */
     struct vk_buffer upload, readback;  /* where not unified */
     bool dispatched;                    /* commands that write the arena were recorded */
+    bool clocked;                       /* timestamps before the first and after the last of them, too */
     uint64_t products_per_dispatch;     /* what takes about a tenth of a second */
 };
 
@@ -132,11 +133,12 @@ void phy_vk_matmul_rows(struct vk_matmul *m, const struct vk_pipe *pipe, VkDescr
 void phy_vk_matmul_trace(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
                          const char *form);
 
-/* The arena: room for `floats`; x to its beginning, words to a place of it, by commands; floats begin .. end - 1 to
- * where the host reads them, by commands; rows of `width` at `at`, `stride` apart, from there. */
+/* The arena: room for `floats`; x to its beginning, words, or listed floats, to a place of it, by commands; floats
+ * begin .. end - 1 to where the host reads them, by commands; rows of `width` at `at`, `stride` apart, from there. */
 enum phy_status phy_vk_matmul_reserve(struct vk_matmul *m, uint64_t floats);
 void phy_vk_matmul_put_x(struct vk_matmul *m, const float *x, size_t count, size_t cols);
 void phy_vk_matmul_put(struct vk_matmul *m, uint64_t at, const uint32_t *words, size_t count);
+void phy_vk_matmul_put_listed(struct vk_matmul *m, uint64_t at, const float *from, const uint32_t *list, size_t count);
 void phy_vk_matmul_fetch(struct vk_matmul *m, uint64_t begin, uint64_t end);
 void phy_vk_matmul_take(const struct vk_matmul *m, uint64_t at, uint32_t stride, size_t count, size_t width, float *to);
 /* Tells a set where arena and scratch are, if there are. */

@@ -68,7 +68,7 @@ static enum phy_status record_rows(struct vk_matmul *m, const struct vk_matrix *
         const uint32_t end = end_in_slice(p, slice, begin);
         const struct phy_matmul_push push = {.row_begin = begin,
                                              .row_end = end,
-                                             .blocks = w->blocks,
+                                             .blocks = w->type < PHY_WEIGHT_FLOAT_COUNT ? w->row_words : w->blocks,
                                              .count = 1,
                                              .x_stride = vk_padded(w->cols) / 4,
                                              .y_at = (uint32_t)y,
@@ -137,7 +137,7 @@ static enum phy_status record(struct vk_matmul *m, const struct phy_walk_product
                                            .up_at = (uint32_t)at->up,
                                            .out_at = (uint32_t)at->values,
                                            .activation = (uint32_t)p->activation};
-    enum phy_status status = record_rows(m, &m->matrices[p->gate->index], p, at, at->gate);
+    enum phy_status status = p->gate_dots ? PHY_OK : record_rows(m, &m->matrices[p->gate->index], p, at, at->gate);
     if (status == PHY_OK)
         status = record_rows(m, &m->matrices[p->up->index], p, at, at->up);
     if (status == PHY_OK)
@@ -163,6 +163,7 @@ enum phy_status phy_vk_matmul_walk(struct phy_matmul_backend *backend, const str
     struct vk_matmul *m = (struct vk_matmul *)backend;
     const uint32_t cols = m->matrices[p->gate->index].cols, hidden = m->matrices[p->down->index].cols;
     *p->skipped = 0;
+    backend->device_ns = 0;
     if (p->feature_count == 0) {
         memset(p->y, 0, hidden * sizeof *p->y);
         return PHY_OK;
@@ -178,10 +179,12 @@ enum phy_status phy_vk_matmul_walk(struct phy_matmul_backend *backend, const str
         return status;
     phy_vk_matmul_put_x(m, p->x, 1, cols);
     phy_vk_matmul_put(m, at.list, p->features, p->feature_count);
+    if (p->gate_dots)
+        phy_vk_matmul_put_listed(m, at.gate, p->gate_dots, p->features, p->feature_count);
     status = record(m, p, &at);
     phy_vk_matmul_fetch(m, at.values, at.end);
     if (status == PHY_OK)
-        status = phy_vk_matmul_run_timed(m, p->feature_count * (2 * (uint64_t)cols + hidden));
+        status = phy_vk_matmul_run_timed(m, p->feature_count * ((p->gate_dots ? 1 : 2) * (uint64_t)cols + hidden));
     if (status)
         return status;
     *p->skipped = count_zeros(m, &at, p->feature_count);
