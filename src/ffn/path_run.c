@@ -103,7 +103,8 @@ static enum phy_status run_dense(const struct run *r)
 
 /* ---- walks ---- */
 
-static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op, size_t feature_count)
+/* Rows that take the same list of features. */
+static enum phy_status walk_rows(const struct run *r, size_t row, size_t rows, enum path_op op, size_t feature_count)
 {
     struct path *path = r->path;
     const struct path_layer *l = r->layer;
@@ -118,15 +119,17 @@ static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op
         .x = r->x + row * l->gate.cols,
         .y = r->y + row * l->down.cols,
         .skipped = &skipped,
+        .rows = rows,
     };
     path->trace.op = op;
     enum phy_status status = r->backend->ops->walk(r->backend, &product);
     if (status != PHY_OK)
         return status;
-    path->visited += feature_count;
+    const size_t visited = rows * feature_count;
+    path->visited += visited;
     path->skipped += skipped;
-    path->bytes_read += feature_count * (row_bytes_of(&l->gate) + row_bytes_of(&l->up)) +
-                        (feature_count - skipped) * row_bytes_of(&l->down);
+    path->bytes_read +=
+        visited * (row_bytes_of(&l->gate) + row_bytes_of(&l->up)) + (visited - skipped) * row_bytes_of(&l->down);
     return PHY_OK;
 }
 
@@ -138,11 +141,8 @@ static void list_all(struct path *path, size_t count)
 
 static enum phy_status run_features(const struct run *r)
 {
-    enum phy_status status = PHY_OK;
     list_all(r->path, r->layer->gate.rows);
-    for (size_t row = 0; row < r->count && status == PHY_OK; row++)
-        status = walk_row(r, row, OP_WALK_ALL, r->layer->gate.rows);
-    return status;
+    return walk_rows(r, 0, r->count, OP_WALK_ALL, r->layer->gate.rows);
 }
 
 /* |act(gate . x)| of one row in place; `scratch` (width). */
@@ -160,21 +160,18 @@ static enum phy_status run_listed(const struct run *r)
     struct path *path = r->path;
     const struct path_layer *l = r->layer;
     const size_t width = l->gate.rows, k = path->top_k ? path->top_k : width;
-    enum phy_status status = PHY_OK;
     if (k == width) {
         list_all(path, width); /* whatever their scores */
-    } else {
-        const struct phy_product scores = {&l->gate, path->gate, NULL, l->rule->kernel};
-        status = multiply(r, OP_SCORE, &scores, 1, r->x);
-        path->bytes_read += width * row_bytes_of(&l->gate);
+        return walk_rows(r, 0, r->count, OP_WALK_LISTED, width);
     }
+    const struct phy_product scores = {&l->gate, path->gate, NULL, l->rule->kernel};
+    enum phy_status status = multiply(r, OP_SCORE, &scores, 1, r->x);
+    path->bytes_read += width * row_bytes_of(&l->gate);
     for (size_t row = 0; row < r->count && status == PHY_OK; row++) {
-        if (k < width) {
-            float *score = path->gate + row * width;
-            score_row(path->model, score, path->pair, width);
-            phy_path_top_features(score, width, k, path->features, path->pair);
-        }
-        status = walk_row(r, row, OP_WALK_LISTED, k);
+        float *score = path->gate + row * width;
+        score_row(path->model, score, path->pair, width);
+        phy_path_top_features(score, width, k, path->features, path->pair);
+        status = walk_rows(r, row, 1, OP_WALK_LISTED, k);
     }
     return status;
 }

@@ -367,7 +367,8 @@ static void check_walk(const struct layer *l, struct phy_matmul_backend *cpu, co
                                              .feature_count = listed,
                                              .x = l->x,
                                              .y = y,
-                                             .skipped = &skipped};
+                                             .skipped = &skipped,
+                                             .rows = 1};
     assert_int_equal(cpu->ops->walk(cpu, &product), PHY_OK);
     assert_int_equal(skipped, expect_skipped);
     const enum phy_weight_type types[] = {l->gate.type, l->up.type, l->down_by_feature.type};

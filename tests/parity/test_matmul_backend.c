@@ -697,6 +697,34 @@ static void the_ffn_runs_by_every_kernel(void **state)
 
 /* ---- walks ---- */
 
+/* Six rows of x by one list have the bits that each has alone. */
+static void check_walk_rows(struct phy_matmul_backend *device, const struct phy_walk_product *alone, size_t hidden)
+{
+    enum { ROWS = 6 };
+    float *x = malloc(ROWS * hidden * sizeof *x), *y = malloc(ROWS * hidden * sizeof *y),
+          *one = malloc(hidden * sizeof *one);
+    size_t skipped = 99;
+    for (size_t i = 0; i < ROWS * hidden; i++)
+        x[i] = alone->x[i % hidden] * (float)(1 + i / hidden) + (float)(i / hidden);
+    struct phy_walk_product product = *alone;
+    product.x = x;
+    product.y = y;
+    product.skipped = &skipped;
+    product.rows = ROWS;
+    assert_int_equal(device->ops->walk(device, &product), PHY_OK);
+    assert_int_equal(skipped, 0);
+    product.rows = 1;
+    product.y = one;
+    for (size_t row = 0; row < ROWS; row++) {
+        product.x = x + row * hidden;
+        assert_int_equal(device->ops->walk(device, &product), PHY_OK);
+        assert_memory_equal(one, y + row * hidden, hidden * sizeof *one);
+    }
+    free(x);
+    free(y);
+    free(one);
+}
+
 /* m: gate, up, and down by feature. */
 static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], enum phy_activation activation,
                        const uint32_t *features, size_t count, struct worst *worst, const char *way)
@@ -707,10 +735,12 @@ static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], en
     size_t skipped = 99;
     char where[160];
     const struct phy_walk_product product = {&m[0].w, &m[1].w, &m[2].w, activation, features,
-                                             count,   m[0].x,  y,       &skipped};
+                                             count,   m[0].x,  y,       &skipped,   1};
     if (device->ops->walk(device, &product) != PHY_OK)
         fail_msg("%s", logged.error);
     assert_int_equal(skipped, 0);
+    if (count == m[0].w.rows)
+        check_walk_rows(device, &product, hidden);
     for (size_t i = 0; i < count; i++) {
         double dot[2] = {0}, error[2] = {0};
         for (int which = 0; which < 2; which++) {
@@ -770,7 +800,8 @@ static void a_walk_visits_the_listed_features(void **state)
         }
         float zeros[HIDDEN] = {0}, y[HIDDEN];
         size_t skipped = 0;
-        struct phy_walk_product none = {&m[3].w, &m[4].w, &m[5].w, PHY_ACT_SILU, some, some_count, zeros, y, &skipped};
+        struct phy_walk_product none = {&m[3].w,    &m[4].w, &m[5].w, PHY_ACT_SILU, some,
+                                        some_count, zeros,   y,       &skipped,     1};
         assert_int_equal(device->ops->walk(device, &none), PHY_OK);
         assert_int_equal(skipped, some_count);
         assert_memory_equal(y, zeros, sizeof y);
