@@ -33,18 +33,6 @@ static const char style[] =
     ".key i{display:inline-block;width:11px;height:11px;border-radius:50%;margin-right:6px;vertical-align:-1px}\n"
     ".key i.ring{background:none;border:2px solid var(--soft)}\n";
 
-static const char *text_of(const cJSON *object, const char *key)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-    return text ? text : "";
-}
-
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 static void put_name(struct phy_text *out, const char *name)
 {
     phy_text_html_name(out, name, PHY_NAME_LINE);
@@ -186,7 +174,7 @@ static void put_roofs(struct phy_text *out, const struct axes *a, const cJSON *r
     phy_text_decimal(out, read, 1);
     phy_text_put(out, " GB/s</text>\n");
     for (size_t i = 0; i < sizeof ceilings / sizeof *ceilings; i++) {
-        double peak = number_of(roof, ceilings[i][0]);
+        double peak = phy_bench_number(roof, ceilings[i][0]);
         if (!(peak > 0))
             continue;
         double x = most(a->x_low, peak / read), y = y_at(a, peak);
@@ -233,13 +221,13 @@ static void put_key(struct phy_text *out, const struct formats *formats)
 
 static void put_roofline(struct phy_text *out, const cJSON *document, const cJSON *device)
 {
-    const char *name = text_of(device, "name");
+    const char *name = phy_bench_text(device, "name");
     const cJSON *roof = cJSON_GetObjectItemCaseSensitive(device, "roofline");
-    double read = number_of(roof, "read_gb_per_s"), peak = number_of(roof, "f32_g_operations_per_s");
+    double read = phy_bench_number(roof, "read_gb_per_s"), peak = phy_bench_number(roof, "f32_g_operations_per_s");
     if (!(read > 0) || !(peak > 0))
         return;
-    double high_peak =
-        most(most(peak, number_of(roof, "f16_g_operations_per_s")), number_of(roof, "int8_g_operations_per_s"));
+    double high_peak = most(most(peak, phy_bench_number(roof, "f16_g_operations_per_s")),
+                            phy_bench_number(roof, "int8_g_operations_per_s"));
     struct axes a = axes_of(document, name, read, peak, high_peak);
     struct formats formats = {0};
     struct phy_bench_view v;
@@ -258,15 +246,15 @@ static void put_roofline(struct phy_text *out, const cJSON *document, const cJSO
 static void put_device(struct phy_text *out, const cJSON *document, const cJSON *device)
 {
     phy_text_put(out, "<h2>");
-    put_name(out, text_of(device, "name"));
+    put_name(out, phy_bench_text(device, "name"));
     phy_text_put(out, "</h2>\n<p class=soft>");
-    put_name(out, text_of(device, "device"));
-    if (text_of(device, "driver")[0]) {
+    put_name(out, phy_bench_text(device, "device"));
+    if (phy_bench_text(device, "driver")[0]) {
         phy_text_put(out, ", ");
-        put_name(out, text_of(device, "driver"));
+        put_name(out, phy_bench_text(device, "driver"));
     }
     phy_text_put(out, ". Clock: ");
-    put_name(out, text_of(device, "clock"));
+    put_name(out, phy_bench_text(device, "clock"));
     phy_text_put(out, ". Warm points may lie above the slope, which is that of memory: caches are faster.</p>\n");
     put_roofline(out, document, device);
 }
@@ -437,21 +425,21 @@ static void put_head(struct phy_text *out, const cJSON *document)
     phy_text_put(out, phy_report_style);
     phy_text_put(out, style);
     phy_text_put(out, "</style></head>\n<body><main>\n<h1>Benchmark</h1>\n<p class=soft>");
-    put_name(out, text_of(machine, "cpu"));
-    phy_text_printf(out, ", %.0f processors, ", number_of(machine, "processors"));
-    put_name(out, text_of(machine, "system"));
+    put_name(out, phy_bench_text(machine, "cpu"));
+    phy_text_printf(out, ", %.0f processors, ", phy_bench_number(machine, "processors"));
+    put_name(out, phy_bench_text(machine, "system"));
     phy_text_put(out, ".</p>\n");
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(conditions, "busy"))) {
         phy_text_put(out, "<p class=bad>The machine was busy: ");
-        put_name(out, text_of(conditions, "reason"));
+        put_name(out, phy_bench_text(conditions, "reason"));
         phy_text_put(out, ". The figures are worse than they need be.</p>\n");
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
     {
         phy_text_put(out, "<p class=bad>");
-        put_name(out, text_of(item, "device"));
+        put_name(out, phy_bench_text(item, "device"));
         phy_text_put(out, ": ");
-        put_name(out, text_of(item, "reason"));
+        put_name(out, phy_bench_text(item, "reason"));
         phy_text_put(out, "</p>\n");
     }
 }
@@ -470,5 +458,5 @@ void phy_bench_put_html(struct phy_text *out, const cJSON *document)
     phy_text_printf(out,
                     "<footer>physarium %s. Medians of interleaved rounds; rooflines are the best of kernels that do "
                     "nothing else.</footer>\n</main></body></html>\n",
-                    text_of(cJSON_GetObjectItemCaseSensitive(document, "program"), "version"));
+                    phy_bench_text(cJSON_GetObjectItemCaseSensitive(document, "program"), "version"));
 }
