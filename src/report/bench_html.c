@@ -27,6 +27,7 @@ static const char style[] =
     "--f8:#6d6a1e;--f9:#8a5a3c;--f10:#3d7f9e;--f11:#777}\n"
     "@media(prefers-color-scheme:dark){:root{--f0:#6cc3d8;--f1:#f2957c;--f2:#9ccf7a;--f3:#c3a2e6;--f4:#e6bd5c;"
     "--f5:#5fd0b8;--f6:#ef8dbb;--f7:#9fb0f0;--f8:#d0cd7c;--f9:#d8ab8c;--f10:#8fd0ee;--f11:#aaa}}\n"
+    "main{max-width:1180px}\n"
     ".roof{fill:none;stroke:var(--ink);stroke-width:1.5}.roof.thin{stroke:var(--soft);stroke-dasharray:5 4}\n"
     ".warm{fill:none;stroke-width:2}.cold{stroke-width:1}svg .name{fill:var(--ink)}\n"
     ".key{display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 0;font-size:13px;color:var(--soft)}\n"
@@ -401,7 +402,11 @@ static void put_results(struct phy_text *out, const cJSON *document)
             put_name(out, texts[n]);
             phy_text_put(out, "</td>");
         }
-        phy_text_printf(out, "<td>%.0f</td><td class=l>%s</td>", v.x_rows, v.cold ? "cold" : "warm");
+        if (v.x_rows > 0)
+            phy_text_printf(out, "<td>%.0f", v.x_rows);
+        else
+            phy_text_put(out, "<td>");
+        phy_text_printf(out, "</td><td class=l>%s</td>", v.cold ? "cold" : "warm");
         put_cell(out, v.median_us, 1);
         put_cell(out, v.q1_us, 1);
         put_cell(out, v.q3_us, 1);
