@@ -202,7 +202,8 @@ static double run_once(struct phy_matmul_backend *cpu, const struct layers *l, e
                                           .feature_count = listed,
                                           .x = l->x,
                                           .y = l->y,
-                                          .skipped = &skipped};
+                                          .skipped = &skipped,
+                                          .rows = 1};
     double started = now_us();
     enum phy_status status = op == OP_PRODUCT ? cpu->ops->multiply(cpu, &product, 1, l->x, count)
                              : op == OP_FFN   ? cpu->ops->ffn(cpu, &ffn)

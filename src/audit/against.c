@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/path_name.h"
 
 static enum phy_status check_shape(const struct phy_audit *audit, const struct phy_model *pruned)
 {
@@ -92,15 +93,11 @@ enum phy_status phy_audit_surgery(struct phy_audit *audit)
     enum phy_status status = phy_model_open(&pruned, audit->params.against, &params);
     if (status != PHY_OK)
         return status;
-    const char *path = audit->params.against;
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    r->against_name = phy_strndup(path + begin, end - begin);
-    status = check_shape(audit, pruned);
+    r->against_name = phy_path_last_part(audit->params.against);
+    if (!r->against_name)
+        status = phy_fail_memory(audit->host, "a name", strlen(audit->params.against));
+    if (status == PHY_OK)
+        status = check_shape(audit, pruned);
     if (status == PHY_OK)
         status = phy_audit_weight_digest(pruned->checkpoint, r->against_digest, sizeof r->against_digest, audit->host);
     if (status == PHY_OK)

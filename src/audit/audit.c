@@ -11,18 +11,8 @@
 #include "base/checked_math.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "device/held_log.h"
-
-static char *last_part(const char *path)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    return phy_strndup(path + begin, end - begin);
-}
 
 static enum phy_status open_model(struct phy_audit *audit)
 {
@@ -39,7 +29,7 @@ static enum phy_status open_model(struct phy_audit *audit)
     if (status != PHY_OK)
         return status;
     phy_model_describe(audit->model, &info);
-    r->model_name = last_part(audit->params.donor);
+    r->model_name = phy_path_last_part(audit->params.donor);
     snprintf(r->model_type, sizeof r->model_type, "%s", info.model_type);
     r->model_layers = info.layer_count;
     r->hidden_size = info.hidden_size;

@@ -80,8 +80,9 @@ void phy_recording_free(struct phy_recording *recording);
 struct phy_measuring {
     struct phy_audit *audit;
     struct phy_audit_run *run;
-    const struct phy_recording *decoded; /* or NULL */
-    float *worst[2][2];                  /* original and decoded: path's row and the reference's; (hidden) each */
+    const struct phy_recording *decoded;    /* or NULL */
+    float *worst[2][2];                     /* original and decoded: path's row and the reference's; (hidden) each */
+    double *element_error, *element_square; /* (hidden) each: over all observations, in decoded weights; or NULL */
     bool same_bits[2];
     uint64_t values[2]; /* of the reference that are not zero */
     bool not_finite, all_zero;

@@ -156,7 +156,7 @@ static void put_page_cell(struct phy_text *out, const struct phy_compare_cell *c
     }
     const cJSON *decoded = decoded_of(cell->run);
     bool failed = strcmp(phy_audit_string(cell->run, "verdict"), "fail") == 0;
-    phy_text_printf(out, "<td>%s%.1e<br><span class=soft>1 &minus; cos %.0e, top-1 %.0f%s</span>",
+    phy_text_printf(out, "<td>%s%.1e<br><span class=soft>1 &minus; cos %.0e<br>top-1 %.0f%s</span>",
                     failed          ? "<span class=bad>&#10007; FAIL</span> "
                     : cell->differs ? "<span class=bad>&#8800;</span> "
                                     : "&#10003; ",
@@ -174,7 +174,10 @@ static void put_page_head(struct phy_text *out, const struct phy_comparison *c)
                       "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n"
                       "<title>Audits compared</title>\n<style>\n");
     phy_text_put(out, phy_report_style);
-    phy_text_put(out, "td b{font-weight:600;color:var(--accent)}</style></head>\n<body><main>\n<h1>Audits compared: ");
+    phy_text_put(out, "td{white-space:nowrap}td b{font-weight:600;color:var(--accent)}\n"
+                      "th:first-child,td:first-child{position:sticky;left:0;background:var(--bg)}\n"
+                      "@media(max-width:600px){td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8em;"
+                      "max-width:9em}}</style></head>\n<body><main>\n<h1>Audits compared: ");
     phy_text_put(out, c->differences.count ? "<span class=bad>they differ</span>" : "they agree");
     phy_text_put(out, "</h1>\n<p class=soft>Model ");
     phy_text_html_name(out, phy_audit_string(model, "name"), PHY_NAME_QUOTED);

@@ -13,6 +13,12 @@
 /* Fewer outputs than this that equal the reference's bit for bit prove nothing. */
 enum { SAME_BITS_MIN = 1000 };
 
+/* One element of every output that is not computed is 1 / sqrt(hidden) of an output's error: less than what a kernel
+ * that rounds activations may lose. So each element is also looked at over all observations, where being left out is a
+ * relative error of 1, and rounding is not far from its share of the whole. */
+static const double element_rel_l2 = 0.5;
+enum { ELEMENT_OBSERVATIONS_MIN = 8 };
+
 enum phy_status phy_measuring_begin(struct phy_measuring *m, struct phy_audit *audit, struct phy_audit_run *run,
                                     const struct phy_recording *decoded)
 {
@@ -23,6 +29,11 @@ enum phy_status phy_measuring_begin(struct phy_measuring *m, struct phy_audit *a
     for (size_t i = 0; i < 4; i++)
         done &= (m->worst[i / 2][i % 2] = phy_zalloc(r->hidden_size, sizeof(float))) != NULL;
     m->hash = XXH3_createState();
+    if (decoded) {
+        m->element_error = phy_zalloc(r->hidden_size, sizeof *m->element_error);
+        m->element_square = phy_zalloc(r->hidden_size, sizeof *m->element_square);
+        done &= m->element_error && m->element_square;
+    }
     run->has_decoded = decoded != NULL;
     run->layers = phy_zalloc(r->layer_count, sizeof *run->layers);
     run->heat = phy_zalloc(r->layer_count * r->position_count, sizeof *run->heat);
@@ -40,6 +51,8 @@ void phy_measuring_free(struct phy_measuring *m)
 {
     for (size_t i = 0; i < 4; i++)
         phy_free(m->worst[i / 2][i % 2]);
+    phy_free(m->element_error);
+    phy_free(m->element_square);
     XXH3_freeState(m->hash);
 }
 
@@ -102,6 +115,15 @@ static struct phy_audit_observation observe(struct phy_measuring *m, size_t whic
     return at;
 }
 
+static void add_elements(struct phy_measuring *m, const float *y, const float *ref)
+{
+    for (size_t i = 0; i < m->audit->record.hidden_size; i++) {
+        const double error = (double)y[i] - (double)ref[i];
+        m->element_error[i] += error * error;
+        m->element_square[i] += (double)ref[i] * (double)ref[i];
+    }
+}
+
 void phy_measuring_add(struct phy_measuring *m, size_t prompt, size_t layer, size_t first, const float *y, size_t count)
 {
     const struct phy_audit_record *r = &m->audit->record;
@@ -111,8 +133,11 @@ void phy_measuring_add(struct phy_measuring *m, size_t prompt, size_t layer, siz
         struct phy_audit_observation at =
             observe(m, 0, prompt, layer, first + i, row, m->audit->recording.y[prompt] + (base + i) * hidden);
         add_to_worst(m->run, &at);
-        if (m->decoded)
-            observe(m, 1, prompt, layer, first + i, row, m->decoded->y[prompt] + (base + i) * hidden);
+        if (m->decoded) {
+            const float *ref = m->decoded->y[prompt] + (base + i) * hidden;
+            observe(m, 1, prompt, layer, first + i, row, ref);
+            add_elements(m, row, ref);
+        }
     }
     XXH3_64bits_update(m->hash, y, count * hidden * sizeof *y);
 }
@@ -243,6 +268,25 @@ static void judge_pair(struct phy_measuring *m, bool decoded, double one_minus_c
         r->prompts[pair->worst.prompt].tokens[pair->worst.position], layers, what);
 }
 
+/* Elements that most outputs have wrong, as one cause. */
+static void judge_elements(struct phy_measuring *m)
+{
+    const struct phy_audit_record *r = &m->audit->record;
+    size_t wrong = 0, worst = 0;
+    double most = 0;
+    for (size_t i = 0; i < r->hidden_size; i++) {
+        const double rel_l2 = m->element_square[i] > 0 ? sqrt(m->element_error[i] / m->element_square[i]) : 0;
+        wrong += rel_l2 > element_rel_l2;
+        worst = rel_l2 > most ? i : worst;
+        most = fmax(most, rel_l2);
+    }
+    if (wrong && m->run->decoded.count >= ELEMENT_OBSERVATIONS_MIN)
+        phy_audit_add_cause(&m->run->causes,
+                            "against decoded weights: %zu of %u elements are wrong in all outputs taken together, most "
+                            "of all element %zu: rel L2 %.3g (at most %.3g)",
+                            wrong, r->hidden_size, worst, most, element_rel_l2);
+}
+
 void phy_measuring_judge(struct phy_measuring *m)
 {
     const struct phy_audit_record *r = &m->audit->record;
@@ -252,6 +296,8 @@ void phy_measuring_judge(struct phy_measuring *m)
     /* The error of the kernel alone is the plainer cause. Distances are worthless beside a NaN. */
     if (!m->not_finite && m->decoded)
         judge_pair(m, true, l->decoded_one_minus_cos, l->decoded_rel_l2);
+    if (!m->not_finite && m->decoded && !m->all_zero)
+        judge_elements(m);
     if (!m->not_finite)
         judge_pair(m, false, l->one_minus_cos, l->rel_l2);
     for (size_t i = 0; i < r->prompt_count; i++) {

@@ -53,19 +53,22 @@ struct phy_ffn_product {
     float *y;
 };
 
-/* y (hidden) = sum over the listed features i, ascending, of act(gate_i . x) (up_i . x) down_i. Features whose
- * act(gate_i . x) (up_i . x) is exactly zero are skipped and counted. */
+/* y (rows, hidden) = sum over the listed features i, ascending, of act(gate_i . x) (up_i . x) down_i, for each row of x
+ * by the same list; a row's bits don't depend on how many there are. Features whose act(gate_i . x) (up_i . x) is
+ * exactly zero are skipped and counted, over all rows. */
 struct phy_walk_product {
     const struct phy_weights *gate, *up; /* (intermediate, hidden) */
     const struct phy_weights *down;      /* (intermediate, hidden): by feature, transposed to the checkpoint's */
     enum phy_activation activation;
     const uint32_t *features; /* (feature_count) strictly ascending, < intermediate */
     size_t feature_count;
-    /* (intermediate): gate's products, where they were computed to choose the features, and are not again; or NULL */
+    /* (intermediate): gate's products, where they were computed to choose the features, and are not again; or NULL. Of
+     * one row of x. */
     const float *gate_dots;
-    const float *x; /* (hidden) */
-    float *y;       /* (hidden) */
+    const float *x; /* (rows, hidden) */
+    float *y;       /* (rows, hidden) */
     size_t *skipped;
+    size_t rows;
 };
 
 /* What a product really ran, called by the code that launches the kernel, where it launches it: the audit's trace.

@@ -194,6 +194,7 @@ static enum phy_status run_walk(struct product_case *p, const struct phy_weights
     struct run *r = p->run;
     const size_t width = r->shape.cols, count = feature_count(p);
     const bool scored = p->scored && count < width;
+    size_t skipped;
     const struct phy_product scores = {&set[0], r->gate, NULL, PHY_KERNEL_FUSED};
     enum phy_status status = PHY_OK;
     if (scored)
@@ -211,7 +212,9 @@ static enum phy_status run_walk(struct product_case *p, const struct phy_weights
                                                  .features = r->features,
                                                  .feature_count = count,
                                                  .x = r->x + n * r->shape.rows,
-                                                 .y = r->y + n * r->shape.rows};
+                                                 .y = r->y + n * r->shape.rows,
+                                                 .skipped = &skipped,
+                                                 .rows = 1};
         status = count_time(p, r->backend->ops->walk(r->backend, &product));
     }
     return status;

@@ -96,6 +96,8 @@ enum phy_status phy_cpu_ffn(struct phy_matmul_backend *backend, const struct phy
 struct walk_job {
     const struct cpu_matmul *cpu;
     const struct phy_walk_product *product;
+    const float *x; /* the row at work, and its result */
+    float *y;
     struct phy_walk_matrix gate, up, down;
     float *activations; /* of each listed feature; then of those that count, in order */
     float *ups;
@@ -114,8 +116,8 @@ static void run_scores(void *user, size_t index, unsigned worker)
     for (size_t i = begin; i < begin + count && p->gate_dots; i++)
         job->activations[i] = p->gate_dots[p->features[i]];
     if (!p->gate_dots)
-        job->cpu->walk->dots(&job->gate, p->features + begin, count, p->x, job->activations + begin);
-    job->cpu->walk->dots(&job->up, p->features + begin, count, p->x, job->ups + begin);
+        job->cpu->walk->dots(&job->gate, p->features + begin, count, job->x, job->activations + begin);
+    job->cpu->walk->dots(&job->up, p->features + begin, count, job->x, job->ups + begin);
     job->cpu->activation->gate(p->activation, job->activations + begin, job->ups + begin, count);
 }
 
@@ -126,7 +128,7 @@ static void run_columns(void *user, size_t index, unsigned worker)
     const size_t hidden = job->down.cols, begin = index * job->share;
     const size_t end = hidden - begin < job->share ? hidden : begin + job->share;
     (void)worker;
-    job->cpu->walk->add(&job->down, job->features, job->activations, job->count, begin, end, job->product->y);
+    job->cpu->walk->add(&job->down, job->features, job->activations, job->count, begin, end, job->y);
 }
 
 static void keep_what_counts(struct walk_job *job)
@@ -139,7 +141,20 @@ static void keep_what_counts(struct walk_job *job)
         job->activations[job->count++] = job->activations[i];
     }
     if (p->skipped)
-        *p->skipped = p->feature_count - job->count;
+        *p->skipped += p->feature_count - job->count;
+}
+
+static void walk_row(struct walk_job *job)
+{
+    const struct cpu_matmul *cpu = job->cpu;
+    const size_t listed = job->product->feature_count, hidden = job->down.cols, threads = phy_pool_threads(cpu->pool);
+    const size_t units = (hidden + PHY_WALK_COL_UNIT - 1) / PHY_WALK_COL_UNIT;
+    job->count = 0;
+    job->share = phy_cpu_share(cpu, listed, true);
+    phy_pool_run(cpu->pool, (listed + job->share - 1) / job->share, run_scores, job);
+    keep_what_counts(job);
+    job->share = (units + threads - 1) / threads * PHY_WALK_COL_UNIT;
+    phy_pool_run(cpu->pool, (hidden + job->share - 1) / job->share, run_columns, job);
 }
 
 enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct phy_walk_product *product)
@@ -161,12 +176,12 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
         phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->up->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->down->type);
-    job.share = phy_cpu_share(cpu, listed, true);
-    phy_pool_run(cpu->pool, (listed + job.share - 1) / job.share, run_scores, &job);
-    keep_what_counts(&job);
-    const size_t threads = phy_pool_threads(cpu->pool);
-    const size_t units = (hidden + PHY_WALK_COL_UNIT - 1) / PHY_WALK_COL_UNIT;
-    job.share = (units + threads - 1) / threads * PHY_WALK_COL_UNIT;
-    phy_pool_run(cpu->pool, (hidden + job.share - 1) / job.share, run_columns, &job);
+    if (product->skipped)
+        *product->skipped = 0;
+    for (size_t row = 0; row < product->rows; row++) {
+        job.x = product->x + row * product->gate->cols;
+        job.y = product->y + row * hidden;
+        walk_row(&job);
+    }
     return PHY_OK;
 }

@@ -85,7 +85,7 @@ struct path_trace {
         enum path_op op;
         enum phy_product_kernel kernel;
         enum phy_weight_type type;
-        char form[32]; /* a copy: a device's is valid only while it reports */
+        char form[32];         /* a copy: a device's is valid only while it reports */
     } events[PATH_MAX_EVENTS]; /* no two alike */
     size_t count;
     bool overflow;

@@ -104,9 +104,9 @@ static enum phy_status run_dense(const struct run *r)
 
 /* ---- walks ---- */
 
-/* gate_dots: gate . x of all features if they are known, else NULL. */
-static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op, size_t feature_count,
-                                const float *gate_dots)
+/* Rows that take the same list of features. gate_dots: see struct phy_walk_product. */
+static enum phy_status walk_rows(const struct run *r, size_t row, size_t rows, enum path_op op, size_t feature_count,
+                                 const float *gate_dots)
 {
     struct path *path = r->path;
     const struct path_layer *l = r->layer;
@@ -122,15 +122,17 @@ static enum phy_status walk_row(const struct run *r, size_t row, enum path_op op
         .x = r->x + row * l->gate.cols,
         .y = r->y + row * l->down.cols,
         .skipped = &skipped,
+        .rows = rows,
     };
     path->trace.op = op;
     enum phy_status status = r->backend->ops->walk(r->backend, &product);
     if (status != PHY_OK)
         return status;
-    path->visited += feature_count;
+    const size_t visited = rows * feature_count;
+    path->visited += visited;
     path->skipped += skipped;
-    path->bytes_read += feature_count * ((gate_dots ? 0 : row_bytes_of(&l->gate)) + row_bytes_of(&l->up)) +
-                        (feature_count - skipped) * row_bytes_of(&l->down);
+    path->bytes_read += visited * ((gate_dots ? 0 : row_bytes_of(&l->gate)) + row_bytes_of(&l->up)) +
+                        (visited - skipped) * row_bytes_of(&l->down);
     return PHY_OK;
 }
 
@@ -142,11 +144,8 @@ static void list_all(struct path *path, size_t count)
 
 static enum phy_status run_features(const struct run *r)
 {
-    enum phy_status status = PHY_OK;
     list_all(r->path, r->layer->gate.rows);
-    for (size_t row = 0; row < r->count && status == PHY_OK; row++)
-        status = walk_row(r, row, OP_WALK_ALL, r->layer->gate.rows, NULL);
-    return status;
+    return walk_rows(r, 0, r->count, OP_WALK_ALL, r->layer->gate.rows, NULL);
 }
 
 /* |act(gate . x)| of one row; `scratch` (width). */
@@ -165,22 +164,19 @@ static enum phy_status run_listed(const struct run *r)
     struct path *path = r->path;
     const struct path_layer *l = r->layer;
     const size_t width = l->gate.rows, k = path->top_k ? path->top_k : width;
-    enum phy_status status = PHY_OK;
     if (k == width) {
         list_all(path, width); /* whatever their scores */
-    } else {
-        const struct phy_product scores = {&l->gate, path->gate, NULL, l->rule->kernel};
-        status = multiply(r, OP_SCORE, &scores, 1, r->x);
-        path->bytes_read += width * row_bytes_of(&l->gate);
+        return walk_rows(r, 0, r->count, OP_WALK_LISTED, width, NULL);
     }
+    const struct phy_product scores = {&l->gate, path->gate, NULL, l->rule->kernel};
+    enum phy_status status = multiply(r, OP_SCORE, &scores, 1, r->x);
+    path->bytes_read += width * row_bytes_of(&l->gate);
     for (size_t row = 0; row < r->count && status == PHY_OK; row++) {
-        const float *dots = k < width ? path->gate + row * width : NULL;
+        const float *gate = path->gate + row * width;
         float *score = path->pair, *scratch = path->pair + width;
-        if (dots) {
-            score_row(path->model, dots, width, score, scratch);
-            phy_path_top_features(score, width, k, path->features, scratch);
-        }
-        status = walk_row(r, row, OP_WALK_LISTED, k, dots);
+        score_row(path->model, gate, width, score, scratch);
+        phy_path_top_features(score, width, k, path->features, scratch);
+        status = walk_rows(r, row, 1, OP_WALK_LISTED, k, gate);
     }
     return status;
 }

@@ -15,6 +15,8 @@
 enum { CELL = 16, LEFT = 34, TOP = 8, GAP = 8, STEPS = 8, LABELS = 84, CONTEXT = 12, WORST_SHOWN = 3 };
 
 static const char audit_style[] =
+    "td:not(.l){white-space:nowrap}td.ctx{min-width:14em}.facts{grid-template-columns:repeat(auto-fit,minmax(170px,1fr)"
+    ")}\n"
     ".q0{fill:var(--s1)}.q1{fill:var(--s2)}.q2{fill:var(--s3)}.q3{fill:var(--s4)}.q4{fill:var(--s5)}.q5{fill:var(--s5)}"
     ".q6{fill:var(--s6)}.q7{fill:var(--s7)}.ring{fill:none;stroke:var(--bad);stroke-width:3}.cross{stroke:var(--bad);"
     "stroke-width:2}.back{fill:var(--card);stroke:var(--line)}svg.map{width:auto;max-width:100%}"

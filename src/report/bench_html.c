@@ -27,23 +27,12 @@ static const char style[] =
     "--f8:#6d6a1e;--f9:#8a5a3c;--f10:#3d7f9e;--f11:#777}\n"
     "@media(prefers-color-scheme:dark){:root{--f0:#6cc3d8;--f1:#f2957c;--f2:#9ccf7a;--f3:#c3a2e6;--f4:#e6bd5c;"
     "--f5:#5fd0b8;--f6:#ef8dbb;--f7:#9fb0f0;--f8:#d0cd7c;--f9:#d8ab8c;--f10:#8fd0ee;--f11:#aaa}}\n"
+    "main{max-width:1180px}\n"
     ".roof{fill:none;stroke:var(--ink);stroke-width:1.5}.roof.thin{stroke:var(--soft);stroke-dasharray:5 4}\n"
     ".warm{fill:none;stroke-width:2}.cold{stroke-width:1}svg .name{fill:var(--ink)}\n"
     ".key{display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 0;font-size:13px;color:var(--soft)}\n"
     ".key i{display:inline-block;width:11px;height:11px;border-radius:50%;margin-right:6px;vertical-align:-1px}\n"
     ".key i.ring{background:none;border:2px solid var(--soft)}\n";
-
-static const char *text_of(const cJSON *object, const char *key)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-    return text ? text : "";
-}
-
-static double number_of(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
 
 static void put_name(struct phy_text *out, const char *name)
 {
@@ -186,7 +175,7 @@ static void put_roofs(struct phy_text *out, const struct axes *a, const cJSON *r
     phy_text_decimal(out, read, 1);
     phy_text_put(out, " GB/s</text>\n");
     for (size_t i = 0; i < sizeof ceilings / sizeof *ceilings; i++) {
-        double peak = number_of(roof, ceilings[i][0]);
+        double peak = phy_bench_number(roof, ceilings[i][0]);
         if (!(peak > 0))
             continue;
         double x = most(a->x_low, peak / read), y = y_at(a, peak);
@@ -233,13 +222,13 @@ static void put_key(struct phy_text *out, const struct formats *formats)
 
 static void put_roofline(struct phy_text *out, const cJSON *document, const cJSON *device)
 {
-    const char *name = text_of(device, "name");
+    const char *name = phy_bench_text(device, "name");
     const cJSON *roof = cJSON_GetObjectItemCaseSensitive(device, "roofline");
-    double read = number_of(roof, "read_gb_per_s"), peak = number_of(roof, "f32_g_operations_per_s");
+    double read = phy_bench_number(roof, "read_gb_per_s"), peak = phy_bench_number(roof, "f32_g_operations_per_s");
     if (!(read > 0) || !(peak > 0))
         return;
-    double high_peak =
-        most(most(peak, number_of(roof, "f16_g_operations_per_s")), number_of(roof, "int8_g_operations_per_s"));
+    double high_peak = most(most(peak, phy_bench_number(roof, "f16_g_operations_per_s")),
+                            phy_bench_number(roof, "int8_g_operations_per_s"));
     struct axes a = axes_of(document, name, read, peak, high_peak);
     struct formats formats = {0};
     struct phy_bench_view v;
@@ -258,15 +247,15 @@ static void put_roofline(struct phy_text *out, const cJSON *document, const cJSO
 static void put_device(struct phy_text *out, const cJSON *document, const cJSON *device)
 {
     phy_text_put(out, "<h2>");
-    put_name(out, text_of(device, "name"));
+    put_name(out, phy_bench_text(device, "name"));
     phy_text_put(out, "</h2>\n<p class=soft>");
-    put_name(out, text_of(device, "device"));
-    if (text_of(device, "driver")[0]) {
+    put_name(out, phy_bench_text(device, "device"));
+    if (phy_bench_text(device, "driver")[0]) {
         phy_text_put(out, ", ");
-        put_name(out, text_of(device, "driver"));
+        put_name(out, phy_bench_text(device, "driver"));
     }
     phy_text_put(out, ". Clock: ");
-    put_name(out, text_of(device, "clock"));
+    put_name(out, phy_bench_text(device, "clock"));
     phy_text_put(out, ". Warm points may lie above the slope, which is that of memory: caches are faster.</p>\n");
     put_roofline(out, document, device);
 }
@@ -413,7 +402,11 @@ static void put_results(struct phy_text *out, const cJSON *document)
             put_name(out, texts[n]);
             phy_text_put(out, "</td>");
         }
-        phy_text_printf(out, "<td>%.0f</td><td class=l>%s</td>", v.x_rows, v.cold ? "cold" : "warm");
+        if (v.x_rows > 0)
+            phy_text_printf(out, "<td>%.0f", v.x_rows);
+        else
+            phy_text_put(out, "<td>");
+        phy_text_printf(out, "</td><td class=l>%s</td>", v.cold ? "cold" : "warm");
         put_cell(out, v.median_us, 1);
         put_cell(out, v.q1_us, 1);
         put_cell(out, v.q3_us, 1);
@@ -437,21 +430,21 @@ static void put_head(struct phy_text *out, const cJSON *document)
     phy_text_put(out, phy_report_style);
     phy_text_put(out, style);
     phy_text_put(out, "</style></head>\n<body><main>\n<h1>Benchmark</h1>\n<p class=soft>");
-    put_name(out, text_of(machine, "cpu"));
-    phy_text_printf(out, ", %.0f processors, ", number_of(machine, "processors"));
-    put_name(out, text_of(machine, "system"));
+    put_name(out, phy_bench_text(machine, "cpu"));
+    phy_text_printf(out, ", %.0f processors, ", phy_bench_number(machine, "processors"));
+    put_name(out, phy_bench_text(machine, "system"));
     phy_text_put(out, ".</p>\n");
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(conditions, "busy"))) {
         phy_text_put(out, "<p class=bad>The machine was busy: ");
-        put_name(out, text_of(conditions, "reason"));
+        put_name(out, phy_bench_text(conditions, "reason"));
         phy_text_put(out, ". The figures are worse than they need be.</p>\n");
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
     {
         phy_text_put(out, "<p class=bad>");
-        put_name(out, text_of(item, "device"));
+        put_name(out, phy_bench_text(item, "device"));
         phy_text_put(out, ": ");
-        put_name(out, text_of(item, "reason"));
+        put_name(out, phy_bench_text(item, "reason"));
         phy_text_put(out, "</p>\n");
     }
 }
@@ -470,5 +463,5 @@ void phy_bench_put_html(struct phy_text *out, const cJSON *document)
     phy_text_printf(out,
                     "<footer>physarium %s. Medians of interleaved rounds; rooflines are the best of kernels that do "
                     "nothing else.</footer>\n</main></body></html>\n",
-                    text_of(cJSON_GetObjectItemCaseSensitive(document, "program"), "version"));
+                    phy_bench_text(cJSON_GetObjectItemCaseSensitive(document, "program"), "version"));
 }

@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *text_of(const cJSON *object, const char *key)
+const char *phy_bench_text(const cJSON *object, const char *key)
 {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
     return text ? text : "";
 }
 
-static double number_of(const cJSON *object, const char *key)
+double phy_bench_number(const cJSON *object, const char *key)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     return cJSON_IsNumber(item) ? item->valuedouble : NAN;
@@ -26,29 +26,29 @@ bool phy_bench_view(const cJSON *document, size_t index, struct phy_bench_view *
     const cJSON *r = cJSON_GetArrayItem(results, (int)index);
     const cJSON *m = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(document, "measurements"), (int)index);
     *out = (struct phy_bench_view){
-        .op = text_of(r, "op"),
-        .format = text_of(r, "format"),
-        .device = text_of(r, "device"),
-        .kernel = text_of(r, "kernel"),
-        .shape = text_of(r, "shape"),
+        .op = phy_bench_text(r, "op"),
+        .format = phy_bench_text(r, "format"),
+        .device = phy_bench_text(r, "device"),
+        .kernel = phy_bench_text(r, "kernel"),
+        .shape = phy_bench_text(r, "shape"),
         .cold = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(r, "cold")),
-        .median_us = number_of(r, "median_us"),
-        .q1_us = number_of(r, "q1_us"),
-        .q3_us = number_of(r, "q3_us"),
-        .gb_per_s = number_of(r, "gb_per_s"),
-        .share = number_of(r, "share_of_roofline"),
-        .intensity = number_of(r, "arithmetic_intensity"),
-        .ratio_to_peer = number_of(r, "ratio_to_peer"),
-        .best_us = number_of(m, "best_us"),
-        .g_operations_per_s = number_of(m, "g_operations_per_s"),
-        .threads = number_of(m, "threads"),
-        .peak_rss_bytes = number_of(m, "peak_rss_bytes"),
-        .host_median_us = number_of(m, "host_median_us"),
-        .bound = text_of(m, "bound"),
-        .clock = text_of(m, "clock"),
+        .median_us = phy_bench_number(r, "median_us"),
+        .q1_us = phy_bench_number(r, "q1_us"),
+        .q3_us = phy_bench_number(r, "q3_us"),
+        .gb_per_s = phy_bench_number(r, "gb_per_s"),
+        .share = phy_bench_number(r, "share_of_roofline"),
+        .intensity = phy_bench_number(r, "arithmetic_intensity"),
+        .ratio_to_peer = phy_bench_number(r, "ratio_to_peer"),
+        .best_us = phy_bench_number(m, "best_us"),
+        .g_operations_per_s = phy_bench_number(m, "g_operations_per_s"),
+        .threads = phy_bench_number(m, "threads"),
+        .peak_rss_bytes = phy_bench_number(m, "peak_rss_bytes"),
+        .host_median_us = phy_bench_number(m, "host_median_us"),
+        .bound = phy_bench_text(m, "bound"),
+        .clock = phy_bench_text(m, "clock"),
         .samples = cJSON_GetObjectItemCaseSensitive(m, "samples_us"),
     };
-    double x_rows = number_of(r, "x_rows");
+    double x_rows = phy_bench_number(r, "x_rows");
     out->x_rows = isnan(x_rows) ? 0 : x_rows;
     return cJSON_IsObject(r) && out->op[0] && out->median_us > 0;
 }
@@ -127,13 +127,13 @@ static void put_devices(struct phy_text *out, const cJSON *document)
     cJSON_ArrayForEach(device, cJSON_GetObjectItemCaseSensitive(document, "devices"))
     {
         const cJSON *roof = cJSON_GetObjectItemCaseSensitive(device, "roofline");
-        phy_text_printf(out, "%s: %s", text_of(device, "name"), text_of(device, "device"));
-        put_rate(out, "read", number_of(roof, "read_gb_per_s"), "GB/s");
-        put_rate(out, "write", number_of(roof, "write_gb_per_s"), "GB/s");
-        put_rate(out, "copy", number_of(roof, "copy_gb_per_s"), "GB/s");
-        put_rate(out, "f32", number_of(roof, "f32_g_operations_per_s"), "Gop/s");
-        put_rate(out, "f16", number_of(roof, "f16_g_operations_per_s"), "Gop/s");
-        put_rate(out, "int8", number_of(roof, "int8_g_operations_per_s"), "Gop/s");
+        phy_text_printf(out, "%s: %s", phy_bench_text(device, "name"), phy_bench_text(device, "device"));
+        put_rate(out, "read", phy_bench_number(roof, "read_gb_per_s"), "GB/s");
+        put_rate(out, "write", phy_bench_number(roof, "write_gb_per_s"), "GB/s");
+        put_rate(out, "copy", phy_bench_number(roof, "copy_gb_per_s"), "GB/s");
+        put_rate(out, "f32", phy_bench_number(roof, "f32_g_operations_per_s"), "Gop/s");
+        put_rate(out, "f16", phy_bench_number(roof, "f16_g_operations_per_s"), "Gop/s");
+        put_rate(out, "int8", phy_bench_number(roof, "int8_g_operations_per_s"), "Gop/s");
         phy_text_put(out, "\n");
     }
 }
@@ -146,9 +146,10 @@ static void put_notes(struct phy_text *out, const cJSON *document)
     if (skipped)
         phy_text_printf(out, "%zu skipped: the JSON says which and why\n", skipped);
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
-        phy_text_printf(out, "FAILED %s: %s\n", text_of(item, "device"), text_of(item, "reason"));
+        phy_text_printf(out, "FAILED %s: %s\n", phy_bench_text(item, "device"), phy_bench_text(item, "reason"));
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(conditions, "busy")))
-        phy_text_printf(out, "BUSY MACHINE: %s; figures are worse than they need be\n", text_of(conditions, "reason"));
+        phy_text_printf(out, "BUSY MACHINE: %s; figures are worse than they need be\n",
+                        phy_bench_text(conditions, "reason"));
 }
 
 void phy_bench_put_table(struct phy_text *out, const cJSON *document)
@@ -257,16 +258,17 @@ void phy_bench_put_junit(struct phy_text *out, const cJSON *document)
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "skipped"))
     {
         phy_text_printf(out, "  <testcase classname=\"%s.%s\" name=\"%s %s\"><skipped message=\"",
-                        text_of(item, "device"), text_of(item, "op"), text_of(item, "format"), text_of(item, "shape"));
-        phy_text_html_name(out, text_of(item, "reason"), PHY_NAME_LINE);
+                        phy_bench_text(item, "device"), phy_bench_text(item, "op"), phy_bench_text(item, "format"),
+                        phy_bench_text(item, "shape"));
+        phy_text_html_name(out, phy_bench_text(item, "reason"), PHY_NAME_LINE);
         phy_text_put(out, "\"/></testcase>\n");
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
     {
         phy_text_put(out, "  <testcase classname=\"");
-        phy_text_html_name(out, text_of(item, "device"), PHY_NAME_LINE);
+        phy_text_html_name(out, phy_bench_text(item, "device"), PHY_NAME_LINE);
         phy_text_put(out, "\" name=\"device\"><failure message=\"");
-        phy_text_html_name(out, text_of(item, "reason"), PHY_NAME_LINE);
+        phy_text_html_name(out, phy_bench_text(item, "reason"), PHY_NAME_LINE);
         phy_text_put(out, "\"/></testcase>\n");
     }
     phy_text_put(out, "</testsuite>\n");

@@ -9,6 +9,10 @@ struct cJSON;
 
 enum { PHY_BENCH_SCHEMA = 1 };
 
+/* A member of an object of the document: "" or NAN where it is none of that kind. */
+const char *phy_bench_text(const struct cJSON *object, const char *key);
+double phy_bench_number(const struct cJSON *object, const char *key);
+
 /* One result with what it is joined by; texts belong to the document, "" where it has none. */
 struct phy_bench_view {
     const char *op, *format, *device, *kernel, *shape;

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "surgery/output_dir.h"
 #include "surgery/units.h"
 

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "format/checkpoint_files.h"
 #include "report/tally.h"
 #include "surgery/coverage_compare.h"

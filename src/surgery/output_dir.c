@@ -18,25 +18,10 @@
 #include "base/checked_math.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "surgery/remove_tree.h"
 
 enum { OPEN_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
-
-static size_t bytes_without_slashes(const char *path)
-{
-    size_t bytes = strlen(path);
-    while (bytes > 1 && path[bytes - 1] == '/')
-        bytes--;
-    return bytes;
-}
-
-char *phy_path_last_part(const char *path)
-{
-    size_t end = bytes_without_slashes(path), begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    return phy_strndup(path + begin, end - begin);
-}
 
 static char *join(const char *before, const char *name, const char *after)
 {
@@ -131,7 +116,7 @@ static enum phy_status check_source(const struct phy_output *out, const char *so
 static enum phy_status take_names(struct phy_output *out)
 {
     const struct phy_output_params *params = &out->params;
-    size_t bytes = bytes_without_slashes(params->path);
+    size_t bytes = phy_path_bytes(params->path);
     out->path = phy_strndup(params->path, bytes);
     if (!out->path)
         return phy_fail_memory(params->host, "a path", bytes);

@@ -90,7 +90,4 @@ void phy_output_discard(struct phy_output *out);
 /* Releases the lock; the partial directory stays unless it was published or discarded. */
 void phy_output_close(struct phy_output *out);
 
-/* Last part of a path, trailing slashes ignored: a copy, "" for "/"; NULL without memory. */
-char *phy_path_last_part(const char *path);
-
 #endif

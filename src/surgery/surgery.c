@@ -17,6 +17,7 @@
 #include "base/cpu_features.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "format/checkpoint_files.h"
 #include "surgery/donor_digest.h"
 #include "surgery/identity.h"

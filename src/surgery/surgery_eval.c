@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "physarium/tokenizer.h"
 #include "surgery/surgery_run.h"
 

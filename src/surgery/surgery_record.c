@@ -11,6 +11,7 @@
 #include "base/checked_math.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path_name.h"
 #include "kernels/flow_tile_forms.h"
 #include "report/surgery_report.h"
 #include "surgery/surgery_run.h"

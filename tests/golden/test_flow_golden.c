@@ -6,8 +6,8 @@
 #include <cjson/cJSON.h>
 
 #include "base/alloc.h"
+#include "ffn/sha256.h"
 #include "kernels/flow_tile.h"
-#include "support/sha256.h"
 
 static const char *folder = PHY_TEST_DATA "/golden/flow";
 
@@ -94,8 +94,8 @@ static void run_matrix(const struct phy_flow_variant *variant, const struct phy_
 
 static void expect_digest(const cJSON *golden, const char *key, const void *data, size_t bytes, const char *form)
 {
-    char hex[SHA256_HEX_BYTES];
-    sha256_hex(data, bytes, hex);
+    char hex[PHY_SHA256_TEXT_BYTES];
+    phy_sha256_text(data, bytes, hex);
     if (strcmp(hex, text_of(golden, key)) != 0)
         fail_msg("%s, form %s: %s is %s, expected %s", text_of(golden, "name"), form, key, hex, text_of(golden, key));
 }
@@ -162,10 +162,10 @@ static void every_form_gives_the_golden_bits(void **state)
 static void digest_of_the_standard_examples(void **state)
 {
     (void)state;
-    char hex[SHA256_HEX_BYTES];
-    sha256_hex("abc", 3, hex);
+    char hex[PHY_SHA256_TEXT_BYTES];
+    phy_sha256_text("abc", 3, hex);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    sha256_hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56, hex);
+    phy_sha256_text("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56, hex);
     assert_string_equal(hex, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
 }
 

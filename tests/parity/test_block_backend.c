@@ -369,7 +369,8 @@ static void check_walk_given(const struct layer *l, struct phy_matmul_backend *c
                                              .feature_count = listed,
                                              .x = l->x,
                                              .y = y,
-                                             .skipped = &skipped};
+                                             .skipped = &skipped,
+                                             .rows = 1};
     assert_int_equal(cpu->ops->walk(cpu, &product), PHY_OK);
     assert_int_equal(skipped, expect_skipped);
     const enum phy_weight_type types[] = {l->gate.type, l->up.type, l->down_by_feature.type};
@@ -419,7 +420,8 @@ static void check_kept_scores(const struct layer *l, struct phy_matmul_backend *
                                           .feature_count = listed,
                                           .x = l->x,
                                           .y = y,
-                                          .skipped = &skipped};
+                                          .skipped = &skipped,
+                                          .rows = 1};
     assert_int_equal(cpu->ops->walk(cpu, &none), PHY_OK);
     assert_int_equal(skipped, listed);
     free(dots);

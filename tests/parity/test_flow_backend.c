@@ -11,8 +11,8 @@
 #include "base/alloc.h"
 #include "cpu/cpu_backend.h"
 #include "device/device_set.h"
+#include "ffn/sha256.h"
 #include "physarium/device.h"
-#include "support/sha256.h"
 #include "vk/vk_backend.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -383,8 +383,8 @@ static void check_golden(const cJSON *golden)
         killed += m.region.tiles[i].killed;
         zero_before += m.region.tiles[i].zero_before;
     }
-    char hex[SHA256_HEX_BYTES];
-    sha256_hex(m.region.codes, m.bytes, hex);
+    char hex[PHY_SHA256_TEXT_BYTES];
+    phy_sha256_text(m.region.codes, m.bytes, hex);
     if (killed != (uint64_t)number_of(golden, "killed") || strcmp(hex, digest) != 0)
         fail_msg("%s on %s: killed %u, output %s, expected %s", name, device->name, (unsigned)killed, hex, digest);
     assert_int_equal(zero_before, number_of(golden, "zero_before"));

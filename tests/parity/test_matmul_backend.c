@@ -781,6 +781,34 @@ static void the_ffn_runs_by_every_kernel(void **state)
 
 /* ---- walks ---- */
 
+/* Six rows of x by one list have the bits that each has alone. */
+static void check_walk_rows(struct phy_matmul_backend *device, const struct phy_walk_product *alone, size_t hidden)
+{
+    enum { ROWS = 6 };
+    float *x = malloc(ROWS * hidden * sizeof *x), *y = malloc(ROWS * hidden * sizeof *y),
+          *one = malloc(hidden * sizeof *one);
+    size_t skipped = 99;
+    for (size_t i = 0; i < ROWS * hidden; i++)
+        x[i] = alone->x[i % hidden] * (float)(1 + i / hidden) + (float)(i / hidden);
+    struct phy_walk_product product = *alone;
+    product.x = x;
+    product.y = y;
+    product.skipped = &skipped;
+    product.rows = ROWS;
+    assert_int_equal(device->ops->walk(device, &product), PHY_OK);
+    assert_int_equal(skipped, 0);
+    product.rows = 1;
+    product.y = one;
+    for (size_t row = 0; row < ROWS; row++) {
+        product.x = x + row * hidden;
+        assert_int_equal(device->ops->walk(device, &product), PHY_OK);
+        assert_memory_equal(one, y + row * hidden, hidden * sizeof *one);
+    }
+    free(x);
+    free(y);
+    free(one);
+}
+
 /* m: gate, up, and down by feature. */
 static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], enum phy_activation activation,
                        const uint32_t *features, size_t count, struct worst *worst, const char *way)
@@ -798,10 +826,13 @@ static void check_walk(struct phy_matmul_backend *device, struct matrix m[3], en
                                        .feature_count = count,
                                        .x = m[0].x,
                                        .y = y,
-                                       .skipped = &skipped};
+                                       .skipped = &skipped,
+                                       .rows = 1};
     if (device->ops->walk(device, &product) != PHY_OK)
         fail_msg("%s", logged.error);
     const size_t skipped_first = skipped;
+    if (count == m[0].w.rows)
+        check_walk_rows(device, &product, hidden);
     /* gate's products that are kept from choosing the features */
     float *dots = malloc(m[0].w.rows * sizeof *dots), *kept = malloc(hidden * sizeof *kept);
     assert_int_equal(multiply(device, &m[0], 1, dots), PHY_OK);
@@ -881,7 +912,8 @@ static void a_walk_visits_the_listed_features(void **state)
                                         .feature_count = some_count,
                                         .x = zeros,
                                         .y = y,
-                                        .skipped = &skipped};
+                                        .skipped = &skipped,
+                                        .rows = 1};
         assert_int_equal(device->ops->walk(device, &none), PHY_OK);
         assert_int_equal(skipped, some_count);
         assert_memory_equal(y, zeros, sizeof y);
