@@ -8,7 +8,7 @@
 // Each load serves as many products as its register tile has rows on the other side: ROWS + 2 COUNT loads of 16 bytes
 // make 8 ROWS COUNT products of 16-bit weights. On a GPU the LANES neighbours along k read neighbouring blocks. On
 // llvmpipe, where a load is a loop over the lanes and a barrier a coroutine, LANES is 1 and the tile as large as the
-// compiler bears. Sums keep one order whatever the number of rows of x, with every operation `precise`: 8 products of a
+// compiler bears. Sums keep one order whatever the number of rows of x, with every operation `precise`: twice 4 products of a
 // word, PANEL words, and a sum of those that keeps what is lost.
 //
 // PHY_MATMUL_TYPE, _ROWS and _COUNT come with the build, a module for each, so that glslc turns the tile into registers:
@@ -96,10 +96,11 @@ void main()
                     s = fma(low[r].z, x_low.z, s);
                     s = fma(low[r].w, x_low.w, s);
                     if (TYPE != F32) {
-                        s = fma(high[r].x, x_high.x, s);
-                        s = fma(high[r].y, x_high.y, s);
-                        s = fma(high[r].z, x_high.z, s);
-                        s = fma(high[r].w, x_high.w, s);
+                        precise float t = high[r].x * x_high.x;
+                        t = fma(high[r].y, x_high.y, t);
+                        t = fma(high[r].z, x_high.z, t);
+                        t = fma(high[r].w, x_high.w, t);
+                        s += t;
                     }
                     part[r * COUNT + n] += s;
                 }
