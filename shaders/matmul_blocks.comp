@@ -30,12 +30,6 @@ layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer List { uint list[
 layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
 const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
-// Of floats group j; of blocks the first, where next_group puts each.
-#if PHY_MATMUL_TYPE <= PHY_LAYOUT_F32
-#define PHY_GROUP(j) (j)
-#else
-#define PHY_GROUP(j) 0
-#endif
 const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
 
 #include "sum_lanes.glsl"
@@ -83,7 +77,7 @@ void main()
                 [[unroll]] for (uint side = 0; side < 2; side++) {
                     precise vec4 w[ROWS];
                     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                        w[r] = unit_values(unit[r], side, PHY_GROUP(j));
+                        w[r] = unit_values(unit[r], side, 0); // next_group puts each there
                         if (HAS_MINIMUM)
                             w[r] = fma(w[r], vec4(scale[r].x), vec4(-minimum[r]));
                     }

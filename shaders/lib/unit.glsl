@@ -70,7 +70,7 @@ vec4 unit_weights(Unit unit, vec2 scales, float minimum, uint side, uint j)
 void next_group(inout Unit unit)
 {
     [[unroll]] for (uint i = 0; i < CODES; i++)
-        unit.codes[i] >>= HAS_SCALE ? 8 : 0;
+        unit.codes[i] >>= 8;
     unit.high >>= 8;
 }
 

@@ -8,11 +8,11 @@
 
 #include "audit/audit_parts.h"
 #include "base/alloc.h"
-#include "base/checked_math.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/path_name.h"
 #include "device/held_log.h"
+#include "quant/bitmap.h"
 
 static enum phy_status open_model(struct phy_audit *audit)
 {
@@ -41,12 +41,8 @@ static enum phy_status open_model(struct phy_audit *audit)
 
 static uint64_t count_zeros(const struct phy_weights *w)
 {
-    const size_t code = phy_weight_float_bytes(w->type), count = w->data ? w->rows * w->cols : 0;
-    const uint8_t *codes = w->data;
-    uint64_t zeros = 0;
-    for (size_t i = 0; i < count; i++)
-        zeros += code == 4 ? phy_load_u32(codes + 4 * i) == 0 : phy_load_u16(codes + 2 * i) == 0;
-    return zeros;
+    const uint64_t count = w->data ? (uint64_t)w->rows * w->cols : 0;
+    return count - phy_bitmap_count(w->type, w->data, count);
 }
 
 /* A bitmap takes a bit for each weight: of one in 16 or fewer that are zero it saves nothing. Whoever names the path

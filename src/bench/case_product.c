@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products and whole FFNs of stored matrices, for each type and kernel that the device offers. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -175,19 +174,6 @@ static size_t feature_count(const struct product_case *p)
     return share < 1 ? 1 : share < all ? share : all;
 }
 
-/* The features of the largest |act(gate x)| of a row, as src/ffn/path_run.c finds them. */
-static void choose_features(struct run *r, const float *gate, size_t count)
-{
-    const size_t width = r->shape.cols;
-    for (size_t i = 0; i < width; i++)
-        r->score[width + i] = 1;
-    memcpy(r->score, gate, width * sizeof *gate);
-    r->activation->gate(PHY_ACT_SILU, r->score, r->score + width, width);
-    for (size_t i = 0; i < width; i++)
-        r->score[i] = fabsf(r->score[i]);
-    phy_path_top_features(r->score, width, count, r->features, r->score + width);
-}
-
 /* Every row of x walks on its own. Features that are not found are spread evenly. */
 static enum phy_status run_walk(struct product_case *p, const struct phy_weights *set)
 {
@@ -202,8 +188,10 @@ static enum phy_status run_walk(struct product_case *p, const struct phy_weights
     for (size_t i = 0; i < count && !scored; i++)
         r->features[i] = (uint32_t)(i * width / count);
     for (size_t n = 0; n < p->count && status == PHY_OK; n++) {
-        if (scored)
-            choose_features(r, r->gate + n * width, count);
+        if (scored) {
+            phy_path_score(r->activation, PHY_ACT_SILU, r->gate + n * width, width, r->score, r->score + width);
+            phy_path_top_features(r->score, width, count, r->features, r->score + width);
+        }
         const struct phy_walk_product product = {.gate = &set[0],
                                                  .up = &set[1],
                                                  .down = &set[3],

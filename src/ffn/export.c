@@ -77,6 +77,13 @@ enum phy_status phy_export_publish(struct phy_export *run, const struct phy_outp
     return status;
 }
 
+enum phy_status phy_export_check_sources(const struct phy_export *run)
+{
+    if (run->store && phy_ffn_store_torn(run->store))
+        return phy_fail(run->host, PHY_ERR_IO, "%s: a file became shorter while it was read", run->store->label);
+    return phy_checkpoint_unchanged(run->donor.checkpoint);
+}
+
 static enum phy_status check_options(struct phy_export *run)
 {
     const struct phy_export_params *params = run->params;

@@ -381,9 +381,7 @@ static enum phy_status write_file(struct writer *w)
     error = error ? error : closed;
     if (status == PHY_OK && error)
         status = phy_output_fail(&run->output, run->output.name, error);
-    if (status == PHY_OK && run->store && phy_ffn_store_torn(run->store))
-        status = phy_fail(run->host, PHY_ERR_IO, "%s: a file became shorter while it was read", run->store->label);
-    return status == PHY_OK ? phy_checkpoint_unchanged(run->donor.checkpoint) : status;
+    return status == PHY_OK ? phy_export_check_sources(run) : status;
 }
 
 /* Our own reader must accept what we wrote. Its complaint would be ours. */

@@ -57,6 +57,9 @@ enum phy_status phy_export_sidecar(const struct phy_export *run, const char *nam
 enum phy_status phy_export_publish(struct phy_export *run, const struct phy_output_params *where,
                                    enum phy_status (*make)(void *user), void *user);
 
+/* After the last read: the store's files and the donor are what they were. */
+enum phy_status phy_export_check_sources(const struct phy_export *run);
+
 enum phy_status phy_export_gguf(struct phy_export *run);
 enum phy_status phy_export_vindex(struct phy_export *run);
 

@@ -359,10 +359,8 @@ static enum phy_status write_all(struct phy_export *run, const struct vindex_for
     enum phy_status status = PHY_OK;
     for (unsigned f = 0; f < form->file_count && status == PHY_OK; f++)
         status = write_data(run, encoder, &form->files[f]);
-    if (status == PHY_OK && run->store && phy_ffn_store_torn(run->store))
-        status = phy_fail(run->host, PHY_ERR_IO, "%s: a file became shorter while it was read", run->store->label);
     if (status == PHY_OK)
-        status = phy_checkpoint_unchanged(run->donor.checkpoint);
+        status = phy_export_check_sources(run);
     if (status == PHY_OK)
         status = write_index(run, form);
     phy_free(encoder);

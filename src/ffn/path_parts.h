@@ -148,6 +148,12 @@ enum phy_status phy_path_load(struct phy_matmul_backend *backend, struct path_la
 enum phy_status phy_path_run(struct path *path, struct path_layer *layer, uint32_t index,
                              struct phy_matmul_backend *backend, const float *x, size_t count, float *y);
 
+/* ---- path_run.c ---- */
+
+/* |act(gate . x)| of one row's features: gate, score and scratch (width); gate holds the products. */
+void phy_path_score(const struct phy_activation_variant *variant, enum phy_activation activation, const float *gate,
+                    size_t width, float *score, float *scratch);
+
 /* ---- path_features.c ---- */
 
 /* The k features of largest score, ties to the lower index, ascending, to out (k); NaN is larger than any number.

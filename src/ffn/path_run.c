@@ -148,13 +148,13 @@ static enum phy_status run_features(const struct run *r)
     return walk_rows(r, 0, r->count, OP_WALK_ALL, r->layer->gate.rows, NULL);
 }
 
-/* |act(gate . x)| of one row; `scratch` (width). */
-static void score_row(const struct phy_model *model, const float *gate, size_t width, float *score, float *scratch)
+void phy_path_score(const struct phy_activation_variant *variant, enum phy_activation activation, const float *gate,
+                    size_t width, float *score, float *scratch)
 {
     memcpy(score, gate, width * sizeof *score);
     for (size_t i = 0; i < width; i++)
         scratch[i] = 1;
-    model->activation->gate(model->config.activation, score, scratch, width);
+    variant->gate(activation, score, scratch, width);
     for (size_t i = 0; i < width; i++)
         score[i] = fabsf(score[i]);
 }
@@ -174,7 +174,7 @@ static enum phy_status run_listed(const struct run *r)
     for (size_t row = 0; row < r->count && status == PHY_OK; row++) {
         const float *gate = path->gate + row * width;
         float *score = path->pair, *scratch = path->pair + width;
-        score_row(path->model, gate, width, score, scratch);
+        phy_path_score(path->model->activation, path->model->config.activation, gate, width, score, scratch);
         phy_path_top_features(score, width, k, path->features, scratch);
         status = walk_rows(r, row, 1, OP_WALK_LISTED, k, gate);
     }

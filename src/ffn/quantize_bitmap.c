@@ -28,14 +28,6 @@ struct band {
     float *scratch; /* (threads, cols) */
 };
 
-static uint64_t count_codes(const uint8_t *codes, size_t code_bytes, size_t count)
-{
-    uint64_t values = 0;
-    for (size_t i = 0; i < count; i++)
-        values += code_bytes == 4 ? phy_load_u32(codes + 4 * i) != 0 : phy_load_u16(codes + 2 * i) != 0;
-    return values;
-}
-
 static enum phy_status read_band(struct band *b, uint64_t first)
 {
     b->first = first;
@@ -87,7 +79,7 @@ enum phy_status phy_quantize_plan_bitmap(struct phy_quantize *run, struct phy_qu
     for (uint64_t row = 0; row < job->rows && status == PHY_OK; row += b.most) {
         status = read_band(&b, row);
         if (status == PHY_OK)
-            values += count_codes(b.source, phy_weight_float_bytes(b.tensor.type), b.count * job->cols);
+            values += phy_bitmap_count(b.tensor.type, b.source, b.count * job->cols);
         if (status == PHY_OK && phy_cancelled(run->host))
             status = phy_fail(run->host, PHY_ERR_INTERRUPTED, "interrupted while weights were counted");
     }

@@ -216,19 +216,9 @@ INLINE void matvec_typed(const struct phy_int8_matmul *product, enum phy_weight_
 
 void INT8_FORM(phy_int8_matvec)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end)
 {
-    switch (product->type) {
-    case PHY_WEIGHT_Q8_0:
-        matvec_typed(product, PHY_WEIGHT_Q8_0, row_begin, row_end);
-        break;
-    case PHY_WEIGHT_Q4_K:
-        matvec_typed(product, PHY_WEIGHT_Q4_K, row_begin, row_end);
-        break;
-    case PHY_WEIGHT_Q6_K:
-        matvec_typed(product, PHY_WEIGHT_Q6_K, row_begin, row_end);
-        break;
-    default:
-        break;
-    }
+#define TYPED(type) matvec_typed(product, type, row_begin, row_end)
+    PHY_INT8_FOR_TYPE(product->type, TYPED)
+#undef TYPED
 }
 
 /* Without a product of four bytes there is nothing that turning the codes would gain. */

@@ -452,17 +452,7 @@ INLINE void matmul_typed(const struct phy_int8_matmul *product, enum phy_weight_
 
 void INT8_FORM(phy_int8_matmul)(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel)
 {
-    switch (product->type) {
-    case PHY_WEIGHT_Q8_0:
-        matmul_typed(product, PHY_WEIGHT_Q8_0, row_begin, row_end, panel);
-        break;
-    case PHY_WEIGHT_Q4_K:
-        matmul_typed(product, PHY_WEIGHT_Q4_K, row_begin, row_end, panel);
-        break;
-    case PHY_WEIGHT_Q6_K:
-        matmul_typed(product, PHY_WEIGHT_Q6_K, row_begin, row_end, panel);
-        break;
-    default:
-        break;
-    }
+#define TYPED(type) matmul_typed(product, type, row_begin, row_end, panel)
+    PHY_INT8_FOR_TYPE(product->type, TYPED)
+#undef TYPED
 }

@@ -12,4 +12,20 @@ PHY_INT8_MATMUL_FORM(ref)
 PHY_INT8_MATMUL_FORM(avx2)
 PHY_INT8_MATMUL_FORM(avx512vnni)
 
+/* One call of `body(type)` with a constant type. */
+#define PHY_INT8_FOR_TYPE(type, body)                                                                                  \
+    switch (type) {                                                                                                    \
+    case PHY_WEIGHT_Q8_0:                                                                                              \
+        body(PHY_WEIGHT_Q8_0);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_Q4_K:                                                                                              \
+        body(PHY_WEIGHT_Q4_K);                                                                                         \
+        break;                                                                                                         \
+    case PHY_WEIGHT_Q6_K:                                                                                              \
+        body(PHY_WEIGHT_Q6_K);                                                                                         \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        break;                                                                                                         \
+    }
+
 #endif

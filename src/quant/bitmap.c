@@ -84,6 +84,20 @@ bool phy_bitmap_check(const struct phy_bitmap *b, uint64_t bytes, char *fact, si
 
 /* ---- rows ---- */
 
+uint64_t phy_bitmap_count(enum phy_weight_type value, const void *codes, uint64_t count)
+{
+    const uint8_t *from = codes;
+    uint64_t values = 0;
+    if (phy_weight_float_bytes(value) == 4) {
+        for (uint64_t i = 0; i < count; i++)
+            values += phy_load_u32(from + 4 * i) != 0;
+    } else {
+        for (uint64_t i = 0; i < count; i++)
+            values += phy_load_u16(from + 2 * i) != 0;
+    }
+    return values;
+}
+
 size_t phy_bitmap_encode_row(enum phy_weight_type value, const uint8_t *codes, size_t cols, uint8_t *bits,
                              uint8_t *values)
 {

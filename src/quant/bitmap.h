@@ -46,6 +46,8 @@ static inline const uint8_t *phy_bitmap_values(const struct phy_bitmap *bitmap, 
     return bitmap->data + bitmap->values_at + phy_bitmap_first(bitmap, row) * phy_weight_float_bytes(bitmap->value);
 }
 
+/* How many of `count` codes, whose type is `value`, are not +0. */
+uint64_t phy_bitmap_count(enum phy_weight_type value, const void *codes, uint64_t count);
 /* A row of `cols` codes to its words and values; returns how many values. `bits` NULL: only counts. */
 size_t phy_bitmap_encode_row(enum phy_weight_type value, const uint8_t *codes, size_t cols, uint8_t *bits,
                              uint8_t *values);
