@@ -112,18 +112,31 @@ static void multiply_blocks(const struct cpu_matmul *cpu, const struct phy_matmu
         cpu->block->matmul(product, 0, product->rows, worker_panel(cpu, worker));
 }
 
+static float *worker_decoded(const struct cpu_matmul *cpu, unsigned worker)
+{
+    return (float *)((char *)cpu->decoded.data + worker * cpu->decoded_stride);
+}
+
+/* Rows r .. r + rows - 1 of a product, decoded. */
+static void multiply_decoded_rows(const struct cpu_matmul *cpu, const struct phy_matmul *product, size_t r, size_t rows,
+                                  const float *decoded, unsigned worker)
+{
+    struct phy_matmul part = *product;
+    part.w = decoded;
+    part.type = PHY_WEIGHT_F32;
+    part.rows = rows;
+    part.y = product->y + r;
+    multiply_floats(cpu, &part, worker);
+}
+
 static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
 {
-    float *decoded = (float *)((char *)cpu->decoded.data + worker * cpu->decoded_stride);
+    float *decoded = worker_decoded(cpu, worker);
     const size_t step = product->count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
     for (size_t r = 0; r < product->rows; r += step) {
-        struct phy_matmul part = *product;
-        part.w = decoded;
-        part.type = PHY_WEIGHT_F32;
-        part.rows = product->rows - r < step ? product->rows - r : step;
-        part.y = product->y + r;
-        cpu->block->decode(product, r, r + part.rows, decoded);
-        multiply_floats(cpu, &part, worker);
+        const size_t rows = product->rows - r < step ? product->rows - r : step;
+        cpu->block->decode(product, r, r + rows, decoded);
+        multiply_decoded_rows(cpu, product, r, rows, decoded, worker);
     }
 }
 
@@ -137,18 +150,13 @@ static void multiply_bitmap(const struct cpu_matmul *cpu, const struct phy_weigh
         cpu->bitmap->matvec(&product, begin, end);
         return;
     }
-    float *decoded = (float *)((char *)cpu->decoded.data + worker * cpu->decoded_stride);
+    const struct phy_matmul floats = {
+        .rows = end - begin, .cols = w->cols, .x = input->x, .count = input->count, .y = y, .y_stride = y_stride};
+    float *decoded = worker_decoded(cpu, worker);
     for (size_t r = begin; r < end; r += DECODED_ROWS) {
-        const struct phy_matmul part = {.w = decoded,
-                                        .type = PHY_WEIGHT_F32,
-                                        .rows = end - r < DECODED_ROWS ? end - r : DECODED_ROWS,
-                                        .cols = w->cols,
-                                        .x = input->x,
-                                        .count = input->count,
-                                        .y = y + r - begin,
-                                        .y_stride = y_stride};
-        cpu->bitmap->decode(&product.w, r, r + part.rows, decoded);
-        multiply_floats(cpu, &part, worker);
+        const size_t rows = end - r < DECODED_ROWS ? end - r : DECODED_ROWS;
+        cpu->bitmap->decode(&product.w, r, r + rows, decoded);
+        multiply_decoded_rows(cpu, &floats, r - begin, rows, decoded, worker);
     }
 }
 
@@ -289,14 +297,15 @@ static void run_span(void *user, size_t index, unsigned worker)
 /* One loop of the pool for all parts: the threads meet once. */
 static void run_parts(struct job *job)
 {
-    const size_t threads = phy_pool_threads(job->cpu->pool);
-    job->span_count = threads < MOST_SPANS ? threads : MOST_SPANS;
-    for (size_t i = 0; i < job->span_count; i++)
-        atomic_init(&job->spans[i].next, 0);
-    if (job->input->few)
+    if (job->input->few) {
+        const size_t threads = phy_pool_threads(job->cpu->pool);
+        job->span_count = threads < MOST_SPANS ? threads : MOST_SPANS;
+        for (size_t i = 0; i < job->span_count; i++)
+            atomic_init(&job->spans[i].next, 0);
         phy_pool_run(job->cpu->pool, job->span_count, run_span, job);
-    else
+    } else {
         phy_pool_run(job->cpu->pool, job->indices, run_share, job);
+    }
     job->part_count = job->indices = 0;
 }
 
