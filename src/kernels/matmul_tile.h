@@ -47,28 +47,97 @@ INLINE void tile_chain(tile_vecs chain, const float *panel, const float *x, size
     }
 }
 
+enum {
+    LINE_FLOATS = 16,
+    TILE_SUM_COLS = CHAIN * CHAINS,
+    TILE_VECS = TILE_COUNT * UNIT_VECS,
+    FOLDS = (TILE_VECS + CHAINS - 1) / CHAINS /* sums a chain */
+};
+
+/* What a tile keeps in memory: the last sums of TILE_SUM_COLS columns, which are added to the totals a few at a time
+ * between the chains that follow, as all at once they would hold up the multiplications (Zen 4: by 6%, so by 3%). */
+struct tile_state {
+    vec sum[FOLDS * CHAINS], total[FOLDS * CHAINS], lost[FOLDS * CHAINS];
+};
+
+INLINE void fold_some(struct tile_state *state, size_t step)
+{
+    UNROLL
+    for (size_t i = step * FOLDS; i < (step + 1) * FOLDS; i++)
+        vec_add_kahan(&state->total[i], &state->lost[i], state->sum[i]);
+}
+
+INLINE void fold_all(struct tile_state *state)
+{
+    for (size_t step = 0; step * FOLDS < TILE_VECS; step++)
+        fold_some(state, step);
+}
+
+/* sum += one chain of `cols` columns. */
+INLINE void add_chain(tile_vecs sum, const float *panel, const float *x, size_t stride, size_t count, size_t cols)
+{
+    tile_vecs chain;
+    FOR_TILE(count, chain[j][v] = vec_zero())
+    tile_chain(chain, panel, x, stride, count, cols);
+    FOR_TILE(count, sum[j][v] = vec_add(sum[j][v], chain[j][v]))
+}
+
+/* Ask for the lines that `columns` columns of `count` rows lie in; to_write is a constant. */
+INLINE void ask_for(const float *rows, size_t stride, size_t count, size_t columns, int to_write)
+{
+    UNROLL
+    for (size_t j = 0; j < count; j++) {
+        UNROLL
+        for (size_t k = 0; k < columns; k += LINE_FLOATS) {
+            const void *line = (const void *)((uintptr_t)rows + (j * stride + k) * sizeof *rows);
+            if (to_write)
+                __builtin_prefetch(line, 1);
+            else
+                __builtin_prefetch(line, 0);
+        }
+    }
+}
+
 /* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
+ * While it is at work it asks for the next rows of x, and for its own of y; what lies past them is asked for in vain.
  */
 INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
                  size_t k0, size_t cols)
 {
-    tile_vecs total, lost;
-    const float *x = product->x + n * product->cols + k0;
-    FOR_TILE(count, total[j][v] = lost[j][v] = vec_zero())
-    for (size_t k = 0; k < cols;) {
-        const size_t end = cols - k > CHAIN * CHAINS ? k + CHAIN * CHAINS : cols;
+    const size_t stride = product->cols;
+    const float *x = product->x + n * stride + k0;
+    struct tile_state state;
+    size_t left = cols;
+    ask_for(product->y + n * product->y_stride + r, product->y_stride, count, UNIT_ROWS, 1);
+    for (size_t i = 0; i < FOLDS * CHAINS; i++)
+        state.sum[i] = state.total[i] = state.lost[i] = vec_zero();
+    for (; left >= TILE_SUM_COLS; left -= TILE_SUM_COLS) {
         tile_vecs sum;
         FOR_TILE(count, sum[j][v] = vec_zero())
-        for (; k < end; k += CHAIN) {
-            tile_vecs chain;
-            FOR_TILE(count, chain[j][v] = vec_zero())
-            if (end - k >= CHAIN)
-                tile_chain(chain, panel + k * UNIT_ROWS, x + k, product->cols, count, CHAIN);
-            else
-                tile_chain(chain, panel + k * UNIT_ROWS, x + k, product->cols, count, end - k);
-            FOR_TILE(count, sum[j][v] = vec_add(sum[j][v], chain[j][v]))
+        for (size_t step = 0; step < CHAINS; step++) {
+            if (step * CHAIN % LINE_FLOATS == 0)
+                ask_for(x + count * stride, stride, count, LINE_FLOATS, 0);
+            add_chain(sum, panel, x, stride, count, CHAIN);
+            if (step * FOLDS < TILE_VECS)
+                fold_some(&state, step);
+            panel += CHAIN * UNIT_ROWS;
+            x += CHAIN;
         }
-        FOR_TILE(count, vec_add_kahan(&total[j][v], &lost[j][v], sum[j][v]))
+        FOR_TILE(count, state.sum[j * UNIT_VECS + v] = sum[j][v])
+    }
+    fold_all(&state);
+    if (left > 0) {
+        tile_vecs sum;
+        FOR_TILE(count, sum[j][v] = vec_zero())
+        for (; left >= CHAIN; left -= CHAIN) {
+            add_chain(sum, panel, x, stride, count, CHAIN);
+            panel += CHAIN * UNIT_ROWS;
+            x += CHAIN;
+        }
+        if (left > 0)
+            add_chain(sum, panel, x, stride, count, left);
+        FOR_TILE(count, state.sum[j * UNIT_VECS + v] = sum[j][v])
+        fold_all(&state);
     }
     UNROLL
     for (size_t j = 0; j < count; j++) {
@@ -77,7 +146,7 @@ INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r,
         float *to = rows == UNIT_ROWS ? y : lanes;
         UNROLL
         for (size_t v = 0; v < UNIT_VECS; v++) {
-            const vec whole = vec_sub(total[j][v], lost[j][v]);
+            const vec whole = vec_sub(state.total[j * UNIT_VECS + v], state.lost[j * UNIT_VECS + v]);
             vec_store(to + v * LANES, k0 && to == y ? vec_add(vec_load(y + v * LANES), whole) : whole);
         }
         for (size_t i = 0; to != y && i < rows; i++)
