@@ -134,7 +134,8 @@ enum phy_status phy_audit_reference_pass(struct phy_audit *audit, struct phy_mod
     const struct phy_audit_record *r = &audit->record;
     enum phy_status status = PHY_OK;
     for (size_t i = 0; i < r->prompt_count && status == PHY_OK; i++) {
-        struct driver driver = {.base.ops = &ops, .audit = audit, .model = model, .recording = record, .prompt = i};
+        struct driver driver = {
+            .base = {.ops = &ops, .every_row = true}, .audit = audit, .model = model, .recording = record, .prompt = i};
         struct {
             float *to;
             size_t vocab;

@@ -8,6 +8,7 @@
 #ifndef PHY_MODEL_FFN_H
 #define PHY_MODEL_FFN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,7 @@ enum { PHY_FFN_MAX_COUNT = 256 };
 struct phy_ffn {
     const struct phy_ffn_ops *ops;
     const struct phy_observer *observer; /* sees the input of down; or NULL */
+    bool every_row;                      /* the last layer is asked for rows, too, of which nobody wants the logits */
 };
 
 struct phy_model;

@@ -58,6 +58,7 @@ struct rows_job {
     struct phy_session *session;
     const struct phy_layer *layer;
     uint32_t layer_index, first; /* first: position of row 0 */
+    size_t skip;                 /* rows that have no query */
     float *to;
     const float *from, *w;
 };
@@ -113,7 +114,7 @@ static void place_task(void *user, size_t row, unsigned worker)
     const float *table = c->sliding[job->layer_index] ? s->sliding_cos_sin : s->cos_sin;
     const float *cos_sin = table + (size_t)position * dim;
     (void)worker;
-    for (uint32_t i = 0; i < c->head_count; i++) {
+    for (uint32_t i = 0; row >= job->skip && i < c->head_count; i++) {
         float *head = s->q + (row * c->head_count + i) * dim;
         if (job->layer->q_norm)
             norm_row(head, head, job->layer->q_norm, dim, c->norm_eps, model->norm_offset);
@@ -131,12 +132,12 @@ static void place_task(void *user, size_t row, unsigned worker)
 }
 
 /* One query head of one position; index runs over rows, then heads. */
-static void attend_task(void *user, size_t index, unsigned worker)
+static void attend_task(void *user, size_t task, unsigned worker)
 {
     const struct rows_job *job = user;
     struct phy_session *s = job->session;
     const struct phy_model_config *c = &s->model->config;
-    size_t row = index / c->head_count;
+    size_t index = job->skip * c->head_count + task, row = index / c->head_count;
     uint32_t head = (uint32_t)(index % c->head_count), kv_head = head / (c->head_count / c->kv_head_count);
     uint32_t position = job->first + (uint32_t)row, begin = 0;
     /* A window of n: position i sees i - n + 1 .. i. */
@@ -167,7 +168,7 @@ static void attend_rows_task(void *user, size_t index, unsigned worker)
     struct phy_session *s = job->rows->session;
     const struct phy_model_config *c = &s->model->config;
     uint32_t layer = job->rows->layer_index, kv_head = (uint32_t)(index % c->kv_head_count);
-    size_t row = index / c->kv_head_count * job->rows_each;
+    size_t row = job->rows->skip + index / c->kv_head_count * job->rows_each;
     size_t at = (row * c->head_count + kv_head * job->group) * c->head_dim;
     struct phy_attention_rows attention = {
         .q = s->q + at,
@@ -190,52 +191,74 @@ static void attend(struct rows_job *rows, size_t count)
 {
     const struct phy_model_config *c = &rows->session->model->config;
     struct phy_pool *pool = rows->session->model->pool;
-    const size_t group = c->head_count / c->kv_head_count;
-    if (count == 1 || group > PHY_ATTENTION_MAX_QUERIES) {
-        phy_pool_run(pool, count * c->head_count, attend_task, rows);
+    const size_t group = c->head_count / c->kv_head_count, asked = count - rows->skip;
+    if (asked == 1 || group > PHY_ATTENTION_MAX_QUERIES) {
+        phy_pool_run(pool, asked * c->head_count, attend_task, rows);
         return;
     }
     struct attend_job job = {rows, count, PHY_ATTENTION_MAX_QUERIES / group, group};
-    phy_pool_run(pool, (count + job.rows_each - 1) / job.rows_each * c->kv_head_count, attend_rows_task, &job);
+    phy_pool_run(pool, (asked + job.rows_each - 1) / job.rows_each * c->kv_head_count, attend_rows_task, &job);
 }
 
 /* ---- layers ---- */
 
-static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t first, size_t count)
+/* Queries of rows from job->skip on, keys and values of all rows, in the cache. */
+static enum phy_status place(struct rows_job *job, size_t count)
+{
+    struct phy_session *s = job->session;
+    struct phy_model *model = s->model;
+    const struct phy_layer *l = job->layer;
+    const size_t skip = job->skip, width = (size_t)model->config.head_count * model->config.head_dim;
+    const struct phy_product qkv[] = {{&l->q, s->q + skip * width, l->q_bias, PHY_KERNEL_FUSED},
+                                      {&l->k, s->k, l->k_bias, PHY_KERNEL_FUSED},
+                                      {&l->v, s->v, l->v_bias, PHY_KERNEL_FUSED}};
+    enum phy_status status;
+    if (skip == 0) {
+        status = phy_model_products(model, qkv, 3, s->h, count);
+    } else {
+        status = phy_model_products(model, qkv + 1, 2, s->h, count);
+        if (status == PHY_OK && skip < count)
+            status = phy_model_products(model, qkv, 1, s->h + skip * model->config.hidden_size, count - skip);
+    }
+    if (status == PHY_OK)
+        phy_pool_run(model->pool, count, place_task, job);
+    return status;
+}
+
+/* The rows before `skip` leave their keys and values, and no more. */
+static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t first, size_t count, size_t skip)
 {
     struct phy_model *model = s->model;
     const struct phy_model_config *c = &model->config;
     const struct phy_layer *l = &model->layers[index];
     const bool four_norms = l->pre_ffn_norm != NULL;
-    const size_t values = count * c->hidden_size;
-    struct rows_job job = {.session = s, .layer = l, .layer_index = index, .first = first};
+    const size_t width = (size_t)c->head_count * c->head_dim, before = skip * c->hidden_size;
+    const size_t asked = count - skip, values = asked * c->hidden_size;
+    struct rows_job job = {.session = s, .layer = l, .layer_index = index, .first = first, .skip = skip};
 
     norm_rows(s, s->h, s->x, l->input_norm, count);
     phy_observe(s->observer, PHY_INPUT_QKV, index, s->h, count, c->hidden_size);
-    const struct phy_product qkv[] = {{&l->q, s->q, l->q_bias, PHY_KERNEL_FUSED},
-                                      {&l->k, s->k, l->k_bias, PHY_KERNEL_FUSED},
-                                      {&l->v, s->v, l->v_bias, PHY_KERNEL_FUSED}};
-    enum phy_status status = phy_model_products(model, qkv, 3, s->h, count);
-    if (status != PHY_OK)
+    enum phy_status status = place(&job, count);
+    if (status != PHY_OK || asked == 0)
         return status;
-    phy_pool_run(model->pool, count, place_task, &job);
+    float *x = s->x + before, *h = s->h + before, *y = s->y + before, *out = s->out + skip * width;
     attend(&job, count);
-    phy_observe(s->observer, PHY_INPUT_O, index, s->out, count, (size_t)c->head_count * c->head_dim);
-    status = phy_model_multiply(model, &l->o, s->out, count, s->y, l->o_bias);
+    phy_observe(s->observer, PHY_INPUT_O, index, out, asked, width);
+    status = phy_model_multiply(model, &l->o, out, asked, y, l->o_bias);
     if (status != PHY_OK)
         return status;
     if (four_norms)
-        norm_rows(s, s->y, s->y, l->post_attention_norm, count);
-    add_rows(s->x, s->y, values);
+        norm_rows(s, y, y, l->post_attention_norm, asked);
+    add_rows(x, y, values);
 
-    norm_rows(s, s->h, s->x, four_norms ? l->pre_ffn_norm : l->post_attention_norm, count);
-    phy_observe(s->observer, PHY_INPUT_GATE_UP, index, s->h, count, c->hidden_size);
-    status = s->ffn->ops->forward(s->ffn, index, s->h, count, s->y);
+    norm_rows(s, h, x, four_norms ? l->pre_ffn_norm : l->post_attention_norm, asked);
+    phy_observe(s->observer, PHY_INPUT_GATE_UP, index, h, asked, c->hidden_size);
+    status = s->ffn->ops->forward(s->ffn, index, h, asked, y);
     if (status != PHY_OK)
         return status;
     if (four_norms)
-        norm_rows(s, s->y, s->y, l->post_ffn_norm, count);
-    add_rows(s->x, s->y, values);
+        norm_rows(s, y, y, l->post_ffn_norm, asked);
+    add_rows(x, y, values);
     return PHY_OK;
 }
 
@@ -248,6 +271,20 @@ static void embed(struct phy_session *s, const uint32_t *tokens, size_t count)
         for (size_t i = 0; i < e->cols; i++)
             to[i] *= s->model->embedding_scale;
     }
+}
+
+/* All layers of one chunk. Nothing comes after the last one but the logits, so it computes only the rows that they are
+ * asked of, unless someone looks at every row. */
+static enum phy_status run_layers(struct phy_session *s, uint32_t first, size_t count, size_t unscored)
+{
+    const uint32_t last = s->model->config.layer_count - 1;
+    for (uint32_t layer = 0; layer <= last; layer++) {
+        const bool all = layer < last || s->observer || s->ffn->every_row;
+        enum phy_status status = run_layer(s, layer, first, count, all ? 0 : unscored);
+        if (status != PHY_OK)
+            return status;
+    }
+    return PHY_OK;
 }
 
 /* The end of a file that was cut inside a page reads as zeros without a signal, so its length counts too. */
@@ -313,23 +350,21 @@ enum phy_status phy_session_forward(struct phy_session *s, const uint32_t *token
     for (size_t done = 0; done < count;) {
         size_t chunk = count - done < CHUNK ? count - done : CHUNK;
         uint32_t first = s->length;
+        size_t unscored = !sink || first_scored >= first + chunk ? chunk
+                          : first_scored > first                 ? first_scored - first
+                                                                 : 0;
         if (phy_cancelled(model->host))
             return phy_fail(model->host, PHY_ERR_INTERRUPTED, "interrupted");
         embed(s, tokens + done, chunk);
-        for (uint32_t layer = 0; layer < model->config.layer_count; layer++) {
-            enum phy_status status = run_layer(s, layer, first, chunk);
-            if (status != PHY_OK)
-                return status;
-        }
-        enum phy_status status = check_mappings(model);
+        enum phy_status status = run_layers(s, first, chunk, unscored);
+        if (status == PHY_OK)
+            status = check_mappings(model);
         if (status != PHY_OK)
             return status;
         s->length += (uint32_t)chunk;
-        if (sink && first_scored < s->length) {
-            status = score(s, first, first_scored > first ? first_scored - first : 0, chunk, sink, user);
-            if (status != PHY_OK)
-                return status;
-        }
+        status = score(s, first, unscored, chunk, sink, user);
+        if (status != PHY_OK)
+            return status;
         done += chunk;
     }
     return PHY_OK;
