@@ -11,6 +11,8 @@
 #ifndef PHY_KERNELS_MATMUL_TILE_H
 #define PHY_KERNELS_MATMUL_TILE_H
 
+#include <stdbool.h>
+
 #include "kernels/matmul.h"
 #include "kernels/vec_math.h"
 
@@ -54,8 +56,9 @@ enum {
     FOLDS = (TILE_VECS + CHAINS - 1) / CHAINS /* sums a chain */
 };
 
-/* What a tile keeps in memory: the last sums of TILE_SUM_COLS columns, which are added to the totals a few at a time
- * between the chains that follow, as all at once they would hold up the multiplications (Zen 4: by 6%, so by 3%). */
+/* What a tile keeps in memory: the sums of the last TILE_SUM_COLS columns, which are added to the totals a few at a
+ * time between the chains that follow, as all at once they would hold up the multiplications (Zen 4: by 6%, so by 3%).
+ * The first sums are the totals; `lost` holds from the third on, and nothing before. */
 struct tile_state {
     vec sum[FOLDS * CHAINS], total[FOLDS * CHAINS], lost[FOLDS * CHAINS];
 };
@@ -67,10 +70,12 @@ INLINE void fold_some(struct tile_state *state, size_t step)
         vec_add_kahan(&state->total[i], &state->lost[i], state->sum[i]);
 }
 
-INLINE void fold_all(struct tile_state *state)
+/* The whole, with the last sum. */
+INLINE vec kahan_end(const struct tile_state *state, size_t i, vec sum)
 {
-    for (size_t step = 0; step * FOLDS < TILE_VECS; step++)
-        fold_some(state, step);
+    vec total = state->total[i], lost = state->lost[i];
+    vec_add_kahan(&total, &lost, sum);
+    return vec_sub(total, lost);
 }
 
 /* sum += one chain of `cols` columns. */
@@ -98,60 +103,66 @@ INLINE void ask_for(const float *rows, size_t stride, size_t count, size_t colum
     }
 }
 
-/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
- * While it is at work it asks for the next rows of x, and for its own of y; what lies past them is asked for in vain.
- */
-INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
-                 size_t k0, size_t cols)
+/* y = or += of a tile. */
+INLINE void put_tile(const struct phy_matmul *product, tile_vecs whole, size_t r, size_t rows, size_t n, size_t count,
+                     bool add)
 {
-    const size_t stride = product->cols;
-    const float *x = product->x + n * stride + k0;
-    struct tile_state state;
-    size_t left = cols;
-    ask_for(product->y + n * product->y_stride + r, product->y_stride, count, UNIT_ROWS, 1);
-    for (size_t i = 0; i < FOLDS * CHAINS; i++)
-        state.sum[i] = state.total[i] = state.lost[i] = vec_zero();
-    for (; left >= TILE_SUM_COLS; left -= TILE_SUM_COLS) {
-        tile_vecs sum;
-        FOR_TILE(count, sum[j][v] = vec_zero())
-        for (size_t step = 0; step < CHAINS; step++) {
-            if (step * CHAIN % LINE_FLOATS == 0)
-                ask_for(x + count * stride, stride, count, LINE_FLOATS, 0);
-            add_chain(sum, panel, x, stride, count, CHAIN);
-            if (step * FOLDS < TILE_VECS)
-                fold_some(&state, step);
-            panel += CHAIN * UNIT_ROWS;
-            x += CHAIN;
-        }
-        FOR_TILE(count, state.sum[j * UNIT_VECS + v] = sum[j][v])
-    }
-    fold_all(&state);
-    if (left > 0) {
-        tile_vecs sum;
-        FOR_TILE(count, sum[j][v] = vec_zero())
-        for (; left >= CHAIN; left -= CHAIN) {
-            add_chain(sum, panel, x, stride, count, CHAIN);
-            panel += CHAIN * UNIT_ROWS;
-            x += CHAIN;
-        }
-        if (left > 0)
-            add_chain(sum, panel, x, stride, count, left);
-        FOR_TILE(count, state.sum[j * UNIT_VECS + v] = sum[j][v])
-        fold_all(&state);
-    }
     UNROLL
     for (size_t j = 0; j < count; j++) {
         float *y = product->y + (n + j) * product->y_stride + r;
         float lanes[UNIT_ROWS];
         float *to = rows == UNIT_ROWS ? y : lanes;
         UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++) {
-            const vec whole = vec_sub(state.total[j * UNIT_VECS + v], state.lost[j * UNIT_VECS + v]);
-            vec_store(to + v * LANES, k0 && to == y ? vec_add(vec_load(y + v * LANES), whole) : whole);
-        }
+        for (size_t v = 0; v < UNIT_VECS; v++)
+            vec_store(to + v * LANES, add && to == y ? vec_add(vec_load(y + v * LANES), whole[j][v]) : whole[j][v]);
         for (size_t i = 0; to != y && i < rows; i++)
-            y[i] = k0 ? y[i] + lanes[i] : lanes[i];
+            y[i] = add ? y[i] + lanes[i] : lanes[i];
     }
+}
+
+/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
+ * While it is at work it asks for the next rows of x, and for its own of y; what lies past them is asked for in vain.
+ */
+INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
+                 size_t k0, size_t cols)
+{
+    const size_t stride = product->cols, sums = (cols + TILE_SUM_COLS - 1) / TILE_SUM_COLS;
+    const float *x = product->x + n * stride + k0;
+    struct tile_state state;
+    tile_vecs sum;
+    ask_for(product->y + n * product->y_stride + r, product->y_stride, count, UNIT_ROWS, 1);
+    for (size_t i = 0; i < sums; i++) {
+        const bool last = i + 1 == sums;
+        const size_t left = last ? cols - i * TILE_SUM_COLS : TILE_SUM_COLS;
+        size_t k = 0, step = 0;
+        FOR_TILE(count, sum[j][v] = vec_zero())
+        for (; k + CHAIN <= left; k += CHAIN, step++) {
+            if (k % LINE_FLOATS == 0)
+                ask_for(x + k + count * stride, stride, count, LINE_FLOATS, 0);
+            add_chain(sum, panel + k * UNIT_ROWS, x + k, stride, count, CHAIN);
+            if (i > 1 && step * FOLDS < TILE_VECS)
+                fold_some(&state, step);
+        }
+        if (k < left)
+            add_chain(sum, panel + k * UNIT_ROWS, x + k, stride, count, left - k);
+        for (; i > 1 && step * FOLDS < TILE_VECS; step++)
+            fold_some(&state, step);
+        panel += TILE_SUM_COLS * UNIT_ROWS;
+        x += TILE_SUM_COLS;
+        if (last)
+            break;
+        if (i > 0) {
+            FOR_TILE(count, state.sum[j * UNIT_VECS + v] = sum[j][v])
+        } else {
+            FOR_TILE(count, state.total[j * UNIT_VECS + v] = sum[j][v])
+            for (size_t f = 0; f < TILE_VECS; f++)
+                state.lost[f] = vec_zero();
+        }
+    }
+    if (sums > 1) {
+        FOR_TILE(count, sum[j][v] = kahan_end(&state, j * UNIT_VECS + v, sum[j][v]))
+    }
+    put_tile(product, sum, r, rows, n, count, k0 > 0);
 }
 
 /* A panel of `cols` columns from k0 times all rows of x. */

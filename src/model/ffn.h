@@ -25,7 +25,7 @@ struct phy_ffn_ops {
 };
 
 /* Rows of x that forward is given at most. */
-enum { PHY_FFN_MAX_COUNT = 256 };
+enum { PHY_FFN_MAX_COUNT = 512 };
 
 struct phy_ffn {
     const struct phy_ffn_ops *ops;
