@@ -21,7 +21,7 @@ struct phy_pool {
     atomic_bool stop;
     phy_pool_task *task;
     void *user;
-    size_t count;
+    size_t count, grab; /* indices, and how many a worker takes at a time */
     atomic_size_t next;
 };
 
@@ -41,6 +41,9 @@ enum { SPINS_BEFORE_YIELD = 1024 };
  * another program is gone for milliseconds: not between two loops of a layer, if there is one for each thread. */
 enum { LOOKS_ALONE = 1024, LOOKS_CROWDED = 64 };
 
+/* Indices that a worker takes at a time are so small a part of its share, or one. */
+enum { PARTS_OF_A_SHARE = 64 };
+
 static inline void relax(void)
 {
 #if defined(__x86_64__)
@@ -51,10 +54,12 @@ static inline void relax(void)
 static void take_indices(struct phy_pool *pool, unsigned worker)
 {
     for (;;) {
-        size_t index = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
+        size_t index = atomic_fetch_add_explicit(&pool->next, pool->grab, memory_order_relaxed);
         if (index >= pool->count)
             return;
-        pool->task(pool->user, index, worker);
+        const size_t end = pool->count - index < pool->grab ? pool->count : index + pool->grab;
+        for (; index < end; index++)
+            pool->task(pool->user, index, worker);
     }
 }
 
@@ -165,6 +170,7 @@ void phy_pool_run(struct phy_pool *pool, size_t count, phy_pool_task *task, void
     pool->task = task;
     pool->user = user;
     pool->count = count;
+    pool->grab = count / ((size_t)pool->threads * PARTS_OF_A_SHARE) + 1;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
     atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
     begin_generation(pool);

@@ -5,7 +5,9 @@
 
 #include "kernels/activation_forms.h"
 
-#define FUNCTIONS(form) .gate = phy_gate_##form, .log_sum = phy_log_sum_##form, .kl = phy_kl_##form
+#define FUNCTIONS(form)                                                                                                \
+    .gate = phy_gate_##form, .log_sum = phy_log_sum_##form, .kl = phy_kl_##form, .norm = phy_norm_##form,              \
+    .rotate = phy_rotate_##form
 
 const struct phy_activation_variant phy_activation_variants[] = {
     {.name = "ref", FUNCTIONS(ref)},

@@ -39,3 +39,30 @@ double phy_kl_ref(const float *p, double p_log, const float *q, double q_log, si
     }
     return sum;
 }
+
+void phy_norm_ref(const struct phy_norm *norm, float *to, float *x, const float *plus)
+{
+    const size_t count = norm->count, whole = count - count % PHY_NORM_SUMS;
+    double part[PHY_NORM_SUMS] = {0}, sum = 0;
+    for (size_t i = 0; plus && i < count; i++)
+        x[i] += plus[i];
+    for (size_t i = 0; i < whole; i++)
+        part[i % PHY_NORM_SUMS] += (double)x[i] * (double)x[i];
+    for (size_t i = whole; i < count; i++)
+        sum += (double)x[i] * (double)x[i];
+    for (size_t p = 0; p < PHY_NORM_SUMS; p++)
+        sum += part[p];
+    const float inverse = (float)(1.0 / sqrt(sum / (double)count + norm->eps));
+    for (size_t i = 0; i < count; i++)
+        to[i] = x[i] * inverse * (norm->offset + norm->w[i]);
+}
+
+void phy_rotate_ref(float *head, const float *cos_sin, size_t dim)
+{
+    const size_t half = dim / 2;
+    for (size_t i = 0; i < half; i++) {
+        const float a = head[i], b = head[i + half], c = cos_sin[i], s = cos_sin[half + i];
+        head[i] = a * c - b * s;
+        head[i + half] = b * c + a * s;
+    }
+}

@@ -128,3 +128,47 @@ double FORM(phy_kl)(const float *p, double p_log, const float *q, double q_log, 
         sum += exp((double)p[i] - p_log) * ((double)p[i] - (double)q[i] + (q_log - p_log));
     return sum;
 }
+
+void FORM(phy_norm)(const struct phy_norm *norm, float *to, float *x, const float *plus)
+{
+    const size_t count = norm->count;
+    double part[PHY_NORM_SUMS], sum = 0;
+    vec_squares squares = vec_no_squares();
+    size_t i = 0;
+    if (plus) {
+        for (; i + LANES <= count; i += LANES)
+            vec_store(x + i, vec_add(vec_load(x + i), vec_load(plus + i)));
+        for (; i < count; i++)
+            x[i] += plus[i];
+    }
+    for (i = 0; i + PHY_NORM_SUMS <= count; i += PHY_NORM_SUMS)
+        squares = vec_add_squares(squares, x + i);
+    for (; i < count; i++)
+        sum += (double)x[i] * (double)x[i];
+    vec_store_squares(part, squares);
+    for (size_t p = 0; p < PHY_NORM_SUMS; p++)
+        sum += part[p];
+    const float inverse = (float)(1.0 / sqrt(sum / (double)count + norm->eps));
+    const vec inverses = vec_set1(inverse), offset = vec_set1(norm->offset);
+    for (i = 0; i + LANES <= count; i += LANES)
+        vec_store(to + i, vec_mul(vec_mul(vec_load(x + i), inverses), vec_add(offset, vec_load(norm->w + i))));
+    for (; i < count; i++)
+        to[i] = x[i] * inverse * (norm->offset + norm->w[i]);
+}
+
+void FORM(phy_rotate)(float *head, const float *cos_sin, size_t dim)
+{
+    const size_t half = dim / 2;
+    size_t i = 0;
+    for (; i + LANES <= half; i += LANES) {
+        const vec a = vec_load(head + i), b = vec_load(head + half + i);
+        const vec c = vec_load(cos_sin + i), s = vec_load(cos_sin + half + i);
+        vec_store(head + i, vec_sub(vec_mul(a, c), vec_mul(b, s)));
+        vec_store(head + half + i, vec_add(vec_mul(b, c), vec_mul(a, s)));
+    }
+    for (; i < half; i++) {
+        const float a = head[i], b = head[half + i], c = cos_sin[i], s = cos_sin[half + i];
+        head[i] = a * c - b * s;
+        head[half + i] = b * c + a * s;
+    }
+}

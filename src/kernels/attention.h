@@ -35,7 +35,7 @@ struct phy_attention_rows {
     float *scratch; /* phy_attention_scratch floats */
 };
 
-enum { PHY_ATTENTION_MAX_QUERIES = 64 };
+enum { PHY_ATTENTION_MAX_QUERIES = 96 };
 /* Keys that are taken together. Their boundaries are multiples in the sequence, so that the bits of a row do not depend
  * on the rows beside it. */
 enum { PHY_ATTENTION_KEYS = 64 };

@@ -201,16 +201,29 @@ INLINE void turn_keys(const struct block *b)
     }
 }
 
+/* The keys of this block up to the last that one of these queries sees. */
+INLINE size_t seen_keys(const struct block *b, size_t query, size_t count)
+{
+    size_t from, to;
+    visible(b, query + count - 1, &from, &to);
+    return to;
+}
+
+/* Scores of the keys that these queries see; of others, at most to the next TILE_VECS / 2 vectors. */
 INLINE void score_tile(const struct block *b, size_t query, size_t count)
 {
+    const size_t keys = seen_keys(b, query, count), half = TILE_VECS / 2 * LANES;
     struct tile_rows rows;
-    for (size_t key = 0; key < KEYS; key += TILE_VECS * LANES) {
+    for (size_t key = 0; key < keys; key += 2 * half) {
         UNROLL
         for (size_t j = 0; j < count; j++) {
             rows.from[j] = b->a->q + query_at(b->a, query + j);
             rows.to[j] = b->scores + (query + j) * KEYS + key;
         }
-        tile(&rows, count, b->turned + key, KEYS, b->a->head_dim, TILE_VECS, false);
+        if (keys - key > half)
+            tile(&rows, count, b->turned + key, KEYS, b->a->head_dim, TILE_VECS, false);
+        else
+            tile(&rows, count, b->turned + key, KEYS, b->a->head_dim, TILE_VECS / 2, false);
     }
 }
 
@@ -235,8 +248,10 @@ INLINE void weigh_scores(struct block *b, size_t query)
     vec shift = vec_set1(-largest), scales = vec_set1(b->a->scale);
     for (size_t j = 0; j < KEYS; j += LANES)
         vec_store(scores + j, vec_exp(vec_fma(vec_load(scores + j), scales, shift)));
-    memset(scores, 0, from * sizeof *scores);
-    memset(scores + to, 0, (KEYS - to) * sizeof *scores);
+    if (from > 0)
+        memset(scores, 0, from * sizeof *scores);
+    if (to < KEYS)
+        memset(scores + to, 0, (KEYS - to) * sizeof *scores);
     vec sum = vec_zero();
     for (size_t j = 0; j < KEYS; j += LANES)
         sum = vec_add(sum, vec_load(scores + j));
@@ -254,10 +269,12 @@ INLINE void weigh_scores(struct block *b, size_t query)
 
 INLINE void value_tile(const struct block *b, size_t query, size_t count)
 {
-    const size_t dim = b->a->head_dim, keys = b->end - b->begin;
+    const size_t dim = b->a->head_dim, keys = seen_keys(b, query, count);
     const float *v = b->a->v + b->begin * dim;
     struct tile_rows rows;
     size_t d = 0;
+    if (keys == 0)
+        return;
     UNROLL
     for (size_t j = 0; j < count; j++) {
         rows.from[j] = b->scores + (query + j) * KEYS;

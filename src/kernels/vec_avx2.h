@@ -58,6 +58,22 @@ static inline vec vec_widen_f16(const uint16_t *p)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
+/* Eight sums of squares in float64; a product of two floats is exact there. */
+typedef struct {
+    __m256d low, high;
+} vec_squares;
+#define vec_no_squares() ((vec_squares){_mm256_setzero_pd(), _mm256_setzero_pd()})
+static inline vec_squares vec_add_squares(vec_squares sums, const float *x)
+{
+    const __m256d low = _mm256_cvtps_pd(_mm_loadu_ps(x)), high = _mm256_cvtps_pd(_mm_loadu_ps(x + 4));
+    return (vec_squares){_mm256_fmadd_pd(low, low, sums.low), _mm256_fmadd_pd(high, high, sums.high)};
+}
+static inline void vec_store_squares(double *to, vec_squares sums)
+{
+    _mm256_storeu_pd(to, sums.low);
+    _mm256_storeu_pd(to + 4, sums.high);
+}
+
 /* r[i] lane j becomes r[j] lane i: 4 x 4 blocks by 32- and 64-bit unpacks, then the halves. */
 static inline __attribute__((always_inline)) void vec_transpose(vec r[8])
 {

@@ -46,6 +46,16 @@ static inline vec vec_widen_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+/* Eight sums of squares in float64; a product of two floats is exact there. */
+typedef __m512d vec_squares;
+#define vec_no_squares() _mm512_setzero_pd()
+static inline vec_squares vec_add_squares(vec_squares sums, const float *x)
+{
+    const __m512d wide = _mm512_cvtps_pd(_mm256_loadu_ps(x));
+    return _mm512_fmadd_pd(wide, wide, sums);
+}
+#define vec_store_squares(to, sums) _mm512_storeu_pd(to, sums)
+
 /* r[i] lane j becomes r[j] lane i: 4 x 4 blocks by 32- and 64-bit unpacks, then the blocks. */
 static inline __attribute__((always_inline)) void vec_transpose(vec r[16])
 {

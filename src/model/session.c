@@ -35,65 +35,35 @@ struct phy_session {
 
 /* ---- small steps ---- */
 
-/* RMSNorm of one row: x / rms(x) * (offset + w); to may be x. */
-static void norm_row(float *to, const float *x, const float *w, size_t count, double eps, float offset)
-{
-    enum { PARTS = 8 }; /* sums that do not wait for each other */
-    double part[PARTS] = {0}, sum = 0;
-    size_t i = 0;
-    for (; i + PARTS <= count; i += PARTS) {
-        for (size_t p = 0; p < PARTS; p++)
-            part[p] += (double)x[i + p] * (double)x[i + p];
-    }
-    for (; i < count; i++)
-        sum += (double)x[i] * (double)x[i];
-    for (size_t p = 0; p < PARTS; p++)
-        sum += part[p];
-    float inverse = (float)(1.0 / sqrt(sum / (double)count + eps));
-    for (i = 0; i < count; i++)
-        to[i] = x[i] * inverse * (offset + w[i]);
-}
-
 struct rows_job {
     struct phy_session *session;
     const struct phy_layer *layer;
     uint32_t layer_index, first; /* first: position of row 0 */
     size_t skip;                 /* rows that have no query */
-    float *to;
-    const float *from, *w;
+    float *to, *from;
+    const float *plus; /* or NULL */
+    const struct phy_norm *norm;
 };
+
+static struct phy_norm norm_of(const struct phy_model *model, const float *w, size_t count)
+{
+    return (struct phy_norm){w, count, model->config.norm_eps, model->norm_offset};
+}
 
 static void norm_task(void *user, size_t row, unsigned worker)
 {
     const struct rows_job *job = user;
-    const struct phy_model *model = job->session->model;
-    size_t hidden = model->config.hidden_size;
+    const size_t at = row * job->norm->count;
     (void)worker;
-    norm_row(job->to + row * hidden, job->from + row * hidden, job->w, hidden, model->config.norm_eps,
-             model->norm_offset);
+    job->session->model->activation->norm(job->norm, job->to + at, job->from + at, job->plus ? job->plus + at : NULL);
 }
 
-static void norm_rows(struct phy_session *s, float *to, const float *from, const float *w, size_t count)
+/* to = the norm of from, to which plus, if there is one, is added first; to may be from. */
+static void norm_rows(struct phy_session *s, float *to, float *from, const float *plus, const float *w, size_t count)
 {
-    struct rows_job job = {.session = s, .to = to, .from = from, .w = w};
+    const struct phy_norm norm = norm_of(s->model, w, s->model->config.hidden_size);
+    struct rows_job job = {.session = s, .to = to, .from = from, .plus = plus, .norm = &norm};
     phy_pool_run(s->model->pool, count, norm_task, &job);
-}
-
-static void add_rows(float *x, const float *y, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        x[i] += y[i];
-}
-
-/* Rotate the pairs (i, i + dim/2) of one head by the position's angles. */
-static void rotate(float *head, const float *cos_sin, size_t dim)
-{
-    size_t half = dim / 2;
-    for (size_t i = 0; i < half; i++) {
-        float a = head[i], b = head[i + half], c = cos_sin[i], s = cos_sin[half + i];
-        head[i] = a * c - b * s;
-        head[i + half] = b * c + a * s;
-    }
 }
 
 static float *cache_row(const struct phy_session *s, float *cache, uint32_t layer, uint32_t kv_head, uint32_t position)
@@ -110,21 +80,24 @@ static void place_task(void *user, size_t row, unsigned worker)
     const struct phy_model *model = s->model;
     const struct phy_model_config *c = &model->config;
     const size_t dim = c->head_dim;
+    const struct phy_activation_variant *kernels = model->activation;
+    const struct phy_norm q_norm = norm_of(model, job->layer->q_norm, dim);
+    const struct phy_norm k_norm = norm_of(model, job->layer->k_norm, dim);
     uint32_t position = job->first + (uint32_t)row;
     const float *table = c->sliding[job->layer_index] ? s->sliding_cos_sin : s->cos_sin;
     const float *cos_sin = table + (size_t)position * dim;
     (void)worker;
     for (uint32_t i = 0; row >= job->skip && i < c->head_count; i++) {
         float *head = s->q + (row * c->head_count + i) * dim;
-        if (job->layer->q_norm)
-            norm_row(head, head, job->layer->q_norm, dim, c->norm_eps, model->norm_offset);
-        rotate(head, cos_sin, dim);
+        if (q_norm.w)
+            kernels->norm(&q_norm, head, head, NULL);
+        kernels->rotate(head, cos_sin, dim);
     }
     for (uint32_t i = 0; i < c->kv_head_count; i++) {
         float *head = s->k + (row * c->kv_head_count + i) * dim;
-        if (job->layer->k_norm)
-            norm_row(head, head, job->layer->k_norm, dim, c->norm_eps, model->norm_offset);
-        rotate(head, cos_sin, dim);
+        if (k_norm.w)
+            kernels->norm(&k_norm, head, head, NULL);
+        kernels->rotate(head, cos_sin, dim);
         memcpy(cache_row(s, s->keys, job->layer_index, i, position), head, dim * sizeof *head);
         memcpy(cache_row(s, s->values, job->layer_index, i, position), s->v + (row * c->kv_head_count + i) * dim,
                dim * sizeof *head);
@@ -225,7 +198,8 @@ static enum phy_status place(struct rows_job *job, size_t count)
     return status;
 }
 
-/* The rows before `skip` leave their keys and values, and no more. */
+/* The rows before `skip` leave their keys and values, and no more. What the layer before has left in y is added to x
+ * first, and what this one leaves there is for the next, or the last norm, to add. */
 static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t first, size_t count, size_t skip)
 {
     struct phy_model *model = s->model;
@@ -233,10 +207,10 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
     const struct phy_layer *l = &model->layers[index];
     const bool four_norms = l->pre_ffn_norm != NULL;
     const size_t width = (size_t)c->head_count * c->head_dim, before = skip * c->hidden_size;
-    const size_t asked = count - skip, values = asked * c->hidden_size;
+    const size_t asked = count - skip;
     struct rows_job job = {.session = s, .layer = l, .layer_index = index, .first = first, .skip = skip};
 
-    norm_rows(s, s->h, s->x, l->input_norm, count);
+    norm_rows(s, s->h, s->x, index > 0 ? s->y : NULL, l->input_norm, count);
     phy_observe(s->observer, PHY_INPUT_QKV, index, s->h, count, c->hidden_size);
     enum phy_status status = place(&job, count);
     if (status != PHY_OK || asked == 0)
@@ -248,17 +222,15 @@ static enum phy_status run_layer(struct phy_session *s, uint32_t index, uint32_t
     if (status != PHY_OK)
         return status;
     if (four_norms)
-        norm_rows(s, y, y, l->post_attention_norm, asked);
-    add_rows(x, y, values);
+        norm_rows(s, y, y, NULL, l->post_attention_norm, asked);
 
-    norm_rows(s, h, x, four_norms ? l->pre_ffn_norm : l->post_attention_norm, asked);
+    norm_rows(s, h, x, y, four_norms ? l->pre_ffn_norm : l->post_attention_norm, asked);
     phy_observe(s->observer, PHY_INPUT_GATE_UP, index, h, asked, c->hidden_size);
     status = s->ffn->ops->forward(s->ffn, index, h, asked, y);
     if (status != PHY_OK)
         return status;
     if (four_norms)
-        norm_rows(s, y, y, l->post_ffn_norm, asked);
-    add_rows(x, y, values);
+        norm_rows(s, y, y, NULL, l->post_ffn_norm, asked);
     return PHY_OK;
 }
 
@@ -317,7 +289,8 @@ static enum phy_status score(struct phy_session *s, uint32_t first, size_t row, 
     const struct phy_model_config *c = &model->config;
     for (; row < count; row += HEAD_CHUNK) {
         size_t rows = count - row < HEAD_CHUNK ? count - row : HEAD_CHUNK;
-        norm_rows(s, s->h, s->x + row * c->hidden_size, model->final_norm, rows);
+        const size_t at = row * c->hidden_size;
+        norm_rows(s, s->h, s->x + at, s->y + at, model->final_norm, rows);
         enum phy_status status = phy_model_multiply(model, &model->head, s->h, rows, s->logits, NULL);
         if (status == PHY_OK)
             status = check_mappings(model);

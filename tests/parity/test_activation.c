@@ -103,6 +103,111 @@ static void gates_within_the_bound_all_along_the_usual_range(void **state)
     assert_true(report_worst(&worst, "gate, -100 to 100"));
 }
 
+/* ---- norms and rotations ---- */
+
+static float *draw_floats(struct guarded *map, size_t count, bool at_end)
+{
+    *map = guarded_create(count * sizeof(float), at_end);
+    float *x = map->data;
+    for (size_t i = 0; i < count; i++)
+        x[i] = ldexpf(gaussian(), (int)random_below(9) - 4);
+    return x;
+}
+
+static void check_norm(size_t count, bool with_plus, bool in_place, bool at_end, struct worst *worst)
+{
+    struct phy_cpu_features have = phy_cpu_detect();
+    uint64_t seed = parity_seed;
+    struct guarded maps[4];
+    float *x = draw_floats(&maps[0], count, at_end), *plus = draw_floats(&maps[1], count, !at_end);
+    float *w = draw_floats(&maps[2], count, at_end), *to = draw_floats(&maps[3], count, !at_end);
+    float *before = malloc(count * sizeof *before), *first = malloc(2 * count * sizeof *first);
+    const struct phy_norm norm = {.w = w, .count = count, .eps = 1e-5, .offset = at_end ? 1.0f : 0.0f};
+    double squares = 0;
+    memcpy(before, x, count * sizeof *x);
+    for (size_t i = 0; i < count; i++) {
+        double whole = (double)(with_plus ? before[i] + plus[i] : before[i]);
+        squares += whole * whole;
+    }
+    for (const struct phy_activation_variant *v = phy_activation_variants; v->name; v++) {
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        char where[160];
+        float *out = in_place ? x : to;
+        memcpy(x, before, count * sizeof *x);
+        v->norm(&norm, out, x, with_plus ? plus : NULL);
+        snprintf(where, sizeof where, "%s, norm of %zu%s%s", v->name, count, with_plus ? ", plus" : "",
+                 in_place ? ", in place" : "");
+        for (size_t i = 0; i < count; i++) {
+            double whole = (double)(with_plus ? before[i] + plus[i] : before[i]);
+            double expected = whole / sqrt(squares / (double)count + norm.eps) * (double)(norm.offset + w[i]);
+            compare(worst, (double)out[i], expected, 4e-7 * fabs(expected) + 0x1p-149, i, seed, where);
+        }
+        if (v == phy_activation_variants) {
+            memcpy(first, out, count * sizeof *first);
+            memcpy(first + count, x, count * sizeof *first);
+        } else if (memcmp(first, out, count * sizeof *first) != 0 ||
+                   memcmp(first + count, x, count * sizeof *first) != 0) {
+            fail_msg("%s: other bits than %s; PHY_SEED=%llu", where, phy_activation_variants->name,
+                     (unsigned long long)seed);
+        }
+    }
+    free(before);
+    free(first);
+    for (size_t i = 0; i < 4; i++)
+        guarded_destroy(&maps[i]);
+}
+
+static void norms_are_right_and_of_the_same_bits_from_every_form(void **state)
+{
+    struct worst worst = {0};
+    (void)state;
+    for (size_t c = 0; c < COUNTS; c++) {
+        for (unsigned i = 0; i < 8; i++)
+            check_norm(counts[c], i & 1, i & 2, i & 4, &worst);
+    }
+    assert_true(report_worst(&worst, "norm"));
+}
+
+static void rotations_are_right_and_of_the_same_bits_from_every_form(void **state)
+{
+    static const size_t dims[] = {2, 4, 16, 18, 30, 32, 34, 64, 80, 96, 128, 256};
+    struct phy_cpu_features have = phy_cpu_detect();
+    struct worst worst = {0};
+    (void)state;
+    for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+        const size_t dim = dims[d], half = dim / 2;
+        uint64_t seed = parity_seed;
+        struct guarded head_map, table_map;
+        float *head = draw_floats(&head_map, dim, d % 2), *table = draw_floats(&table_map, dim, d % 2);
+        float before[256], first[256];
+        memcpy(before, head, dim * sizeof *head);
+        for (size_t i = 0; i < half; i++) {
+            const double angle = uniform(-1000, 1000);
+            table[i] = (float)cos(angle);
+            table[half + i] = (float)sin(angle);
+        }
+        for (const struct phy_activation_variant *v = phy_activation_variants; v->name; v++) {
+            if (!phy_cpu_meets(&have, &v->needs))
+                continue;
+            memcpy(head, before, dim * sizeof *head);
+            v->rotate(head, table, dim);
+            for (size_t i = 0; i < half; i++) {
+                double a = (double)before[i], b = (double)before[half + i];
+                double c = (double)table[i], s = (double)table[half + i];
+                compare(&worst, (double)head[i], a * c - b * s, 2e-7 * (fabs(a) + fabs(b)), i, seed, v->name);
+                compare(&worst, (double)head[half + i], b * c + a * s, 2e-7 * (fabs(a) + fabs(b)), i, seed, v->name);
+            }
+            if (v == phy_activation_variants)
+                memcpy(first, head, dim * sizeof *head);
+            assert_memory_equal(first, head, dim * sizeof *head);
+        }
+        guarded_destroy(&head_map);
+        guarded_destroy(&table_map);
+    }
+    assert_true(report_worst(&worst, "rotate"));
+}
+
 /* ---- log-sum ---- */
 
 static double log_sum_exactly(const float *x, size_t count)
@@ -251,6 +356,8 @@ int main(void)
         cmocka_unit_test(the_table_names_each_form_once),
         cmocka_unit_test(gates_within_the_bound),
         cmocka_unit_test(gates_within_the_bound_all_along_the_usual_range),
+        cmocka_unit_test(norms_are_right_and_of_the_same_bits_from_every_form),
+        cmocka_unit_test(rotations_are_right_and_of_the_same_bits_from_every_form),
         cmocka_unit_test(log_sum_is_right_and_names_the_first_of_the_largest),
         cmocka_unit_test(log_sum_and_kl_hold_over_a_large_vocabulary),
         cmocka_unit_test(kl_is_within_the_bound),

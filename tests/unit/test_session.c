@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "model/mapping.h"
+#include "model/observer.h"
 
 static struct log_record record;
 
@@ -232,6 +233,62 @@ static void the_sink_sees_the_positions_that_were_asked_for(void **state)
     seen = (struct seen){.stop_after = 2};
     assert_int_equal(phy_session_forward(session, tiny_tokens, 5, 0, note_position, &seen), PHY_ERR_INTERRUPTED);
     assert_int_equal(seen.count, 2);
+    phy_session_destroy(&session);
+    phy_model_close(&model);
+}
+
+/* Nobody asks for the first rows' logits, so the last layer computes none of them: the others' logits are the same up
+ * to the kernels' rounding, and what is kept of every row is the same to the bit. */
+static void logits_do_not_depend_on_how_many_are_asked_for(void **state)
+{
+    static const char *const names[] = {"llama3", "qwen3", "gemma3"};
+    enum { SPLIT = 20 };
+    static const uint32_t from[] = {1, 7, SPLIT - 1, SPLIT};
+    (void)state;
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        struct phy_model *model = open_model(tiny_path(names[n], NULL), NULL, 2);
+        struct phy_session *session = open_session(model, 0);
+        run_in_chunks(session, tiny_tokens, TINY_TOKENS, (size_t[]){SPLIT, 0}, TINY_VOCAB, first);
+        for (size_t f = 0; f < sizeof from / sizeof *from; f++) {
+            struct logit_rows rows = {.to = second, .vocab = TINY_VOCAB, .expected = from[f]};
+            phy_session_truncate(session, 0);
+            assert_int_equal(phy_session_forward(session, tiny_tokens, SPLIT, from[f], keep_row, &rows), PHY_OK);
+            assert_int_equal(rows.expected, SPLIT > from[f] ? SPLIT : from[f]);
+            for (uint32_t row = from[f]; row < SPLIT; row++)
+                assert_true(relative_l2(second + row * TINY_VOCAB, first + row * TINY_VOCAB, TINY_VOCAB) < 5e-6);
+            rows.expected = SPLIT;
+            for (size_t at = SPLIT; at < TINY_TOKENS; at += SPLIT) {
+                const size_t count = TINY_TOKENS - at < SPLIT ? TINY_TOKENS - at : SPLIT;
+                assert_int_equal(phy_session_forward(session, tiny_tokens + at, count, 0, keep_row, &rows), PHY_OK);
+            }
+            assert_memory_equal(second + SPLIT * TINY_VOCAB, first + SPLIT * TINY_VOCAB,
+                                (TINY_TOKENS - SPLIT) * TINY_VOCAB * sizeof *first);
+        }
+        phy_session_destroy(&session);
+        phy_model_close(&model);
+    }
+}
+
+static void count_rows(void *user, enum phy_input input, uint32_t layer, const float *x, size_t count, size_t width)
+{
+    size_t(*rows)[PHY_INPUT_COUNT] = user;
+    (void)layer, (void)x, (void)width;
+    (*rows)[input] += count;
+}
+
+static void an_observer_sees_every_row_of_every_layer(void **state)
+{
+    struct phy_model *model = open_model(tiny_path("qwen2", NULL), NULL, 2);
+    struct phy_session *session = open_session(model, 0);
+    struct phy_model_info info;
+    size_t rows[PHY_INPUT_COUNT] = {0};
+    const struct phy_observer observer = {count_rows, &rows};
+    (void)state;
+    phy_model_describe(model, &info);
+    phy_session_observe(session, &observer);
+    assert_int_equal(phy_session_forward(session, tiny_tokens, 10, UINT32_MAX, NULL, NULL), PHY_OK);
+    for (size_t i = 0; i < PHY_INPUT_COUNT; i++)
+        assert_int_equal(rows[i], 10 * info.layer_count);
     phy_session_destroy(&session);
     phy_model_close(&model);
 }
@@ -465,6 +522,8 @@ int main(void)
         cmocka_unit_test(too_many_tokens_are_an_error_that_says_the_limit),
         cmocka_unit_test(a_token_beyond_the_vocabulary_is_named),
         cmocka_unit_test(the_sink_sees_the_positions_that_were_asked_for),
+        cmocka_unit_test(logits_do_not_depend_on_how_many_are_asked_for),
+        cmocka_unit_test(an_observer_sees_every_row_of_every_layer),
         cmocka_unit_test(a_host_that_cancels_stops_the_forward_pass),
         IN_SCRATCH(a_file_cut_short_while_it_is_mapped_is_an_error_and_no_signal),
         IN_SCRATCH(the_shard_that_was_cut_is_named),
