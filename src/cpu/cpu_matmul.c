@@ -211,9 +211,11 @@ bool phy_cpu_few(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, s
 
 size_t phy_cpu_share(const struct cpu_matmul *cpu, size_t rows, bool few)
 {
-    size_t unit = few ? 4 : PHY_MATMUL_MAX_ROW_UNIT;
-    size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
-    return (rows / shares + unit) / unit * unit;
+    enum { UNIT_FEW = 4 };
+    const size_t shares = (size_t)phy_pool_threads(cpu->pool) * 4;
+    if (!few)
+        return PHY_MATMUL_MAX_ROW_UNIT;
+    return (rows / shares + UNIT_FEW) / UNIT_FEW * UNIT_FEW;
 }
 
 /* Products of the same x that are shared out together: a model has at most three. Of more, so many at a time. */

@@ -360,7 +360,8 @@ static void fill_angles(float *table, const float *frequency, uint32_t positions
 static float *floats(size_t count, size_t each)
 {
     size_t total;
-    return phy_mul_size(count, each, &total) ? phy_alloc(total, sizeof(float)) : NULL;
+    return phy_mul_size(count, each, &total) && phy_mul_size(total, sizeof(float), &total) ? phy_alloc_aligned(total)
+                                                                                        : NULL;
 }
 
 static bool allocate(struct phy_session *s)
