@@ -158,21 +158,33 @@ INLINE void tile(const struct tile_rows *rows, size_t count, const float *b, siz
     }
 }
 
+/* Where a query and its result are, and the end of the keys that it sees: a division for each block would cost a tenth
+ * of the work. */
+struct query {
+    size_t at, end;
+};
+
 struct block {
     const struct phy_attention_rows *a;
     float *turned, *scores, *largest, *total; /* in the scratch */
     size_t begin, end;                        /* keys */
+    struct query queries[QUERIES];
 };
 
-INLINE size_t query_at(const struct phy_attention_rows *a, size_t query)
+INLINE void place_queries(struct block *b)
 {
-    return query / a->heads * a->row_stride + query % a->heads * a->head_dim;
+    const struct phy_attention_rows *a = b->a;
+    struct query *query = b->queries;
+    for (size_t row = 0; row < a->rows; row++) {
+        for (size_t head = 0; head < a->heads; head++)
+            *query++ = (struct query){row * a->row_stride + head * a->head_dim, a->first + row + 1};
+    }
 }
 
 /* The keys that a query sees in this block, counted from its begin; from == to: none. */
 INLINE void visible(const struct block *b, size_t query, size_t *from, size_t *to)
 {
-    size_t end = b->a->first + query / b->a->heads + 1, begin = end > b->a->window ? end - b->a->window : 0;
+    size_t end = b->queries[query].end, begin = end > b->a->window ? end - b->a->window : 0;
     *to = end < b->end ? (end > b->begin ? end - b->begin : 0) : b->end - b->begin;
     *from = begin > b->begin ? begin - b->begin : 0;
     if (*from > *to)
@@ -217,7 +229,7 @@ INLINE void score_tile(const struct block *b, size_t query, size_t count)
     for (size_t key = 0; key < keys; key += 2 * half) {
         UNROLL
         for (size_t j = 0; j < count; j++) {
-            rows.from[j] = b->a->q + query_at(b->a, query + j);
+            rows.from[j] = b->a->q + b->queries[query + j].at;
             rows.to[j] = b->scores + (query + j) * KEYS + key;
         }
         if (keys - key > half)
@@ -230,7 +242,7 @@ INLINE void score_tile(const struct block *b, size_t query, size_t count)
 /* One query's scores become weights against its largest score so far; what it has summed up is brought down to that. */
 INLINE void weigh_scores(struct block *b, size_t query)
 {
-    float *scores = b->scores + query * KEYS, *out = b->a->out + query_at(b->a, query);
+    float *scores = b->scores + query * KEYS, *out = b->a->out + b->queries[query].at;
     size_t from, to;
     visible(b, query, &from, &to);
     if (from == to) {
@@ -278,7 +290,7 @@ INLINE void value_tile(const struct block *b, size_t query, size_t count)
     UNROLL
     for (size_t j = 0; j < count; j++) {
         rows.from[j] = b->scores + (query + j) * KEYS;
-        rows.to[j] = b->a->out + query_at(b->a, query + j);
+        rows.to[j] = b->a->out + b->queries[query + j].at;
     }
     while (d + LANES <= dim) {
         const size_t vecs = d + TILE_VECS * LANES <= dim ? TILE_VECS : 1;
@@ -307,14 +319,17 @@ void FORM(phy_attention_rows)(const struct phy_attention_rows *attention)
     const struct phy_attention_rows *a = attention;
     const size_t queries = a->rows * a->heads, end = a->first + a->rows;
     const size_t begin = a->first + 1 > a->window ? a->first + 1 - a->window : 0;
-    struct block b = {.a = a, .turned = a->scratch};
+    struct block b;
+    b.a = a;
+    b.turned = a->scratch;
+    place_queries(&b);
     b.scores = b.turned + a->head_dim * KEYS;
     b.largest = b.scores + QUERIES * KEYS;
     b.total = b.largest + QUERIES;
     for (size_t query = 0; query < queries; query++) {
         b.largest[query] = -INFINITY;
         b.total[query] = 0;
-        memset(a->out + query_at(a, query), 0, a->head_dim * sizeof *a->out);
+        memset(a->out + b.queries[query].at, 0, a->head_dim * sizeof *a->out);
     }
     for (b.begin = begin - begin % KEYS; b.begin < end; b.begin += KEYS) {
         b.end = end - b.begin < KEYS ? end : b.begin + KEYS;
@@ -332,7 +347,7 @@ void FORM(phy_attention_rows)(const struct phy_attention_rows *attention)
             value_tile(&b, query, 1);
     }
     for (size_t query = 0; query < queries; query++) {
-        float *out = a->out + query_at(a, query), inverse = 1.0f / b.total[query];
+        float *out = a->out + b.queries[query].at, inverse = 1.0f / b.total[query];
         for (size_t d = 0; d < a->head_dim; d++)
             out[d] *= inverse;
     }
