@@ -361,7 +361,7 @@ static float *floats(size_t count, size_t each)
 {
     size_t total;
     return phy_mul_size(count, each, &total) && phy_mul_size(total, sizeof(float), &total) ? phy_alloc_aligned(total)
-                                                                                        : NULL;
+                                                                                           : NULL;
 }
 
 static bool allocate(struct phy_session *s)
