@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The walk, slow and obvious: 256 columns at a time, in float64. */
+#include <assert.h>
+
 #include "kernels/ref_sums.h"
 #include "kernels/walk_forms.h"
 
 enum { PART = PHY_WALK_COL_UNIT };
+static_assert((int)PHY_REF_PART == (int)PART, "columns at a time");
 
 /* Columns c .. c + count - 1 of a row, count <= PART; c is a multiple of PART. */
 static void decode_part(const struct phy_walk_matrix *matrix, size_t row, size_t c, size_t count, float values[PART])
@@ -21,11 +24,13 @@ static void dot_rows(const struct phy_walk_matrix *matrix, const uint32_t *featu
 {
     double sum[PHY_REF_SUMS] = {0};
     for (size_t c = 0; c < matrix->cols; c += PART) {
+        struct phy_ref_columns rows;
         float values[PHY_REF_SUMS][PART];
         size_t part = matrix->cols - c < PART ? matrix->cols - c : PART;
         for (size_t i = 0; i < count; i++)
             decode_part(matrix, features[i], c, part, values[i]);
-        phy_ref_add_rows(sum, x + c, values[0], PART, count, part);
+        phy_ref_turn(&rows, values[0], PART, count, part);
+        phy_ref_add_products(sum, x + c, &rows, part);
     }
     for (size_t i = 0; i < count; i++)
         out[i] = (float)sum[i];
