@@ -52,6 +52,7 @@ enum vk_program {
     VK_PROGRAM_INT8_DOT,
     VK_PROGRAM_DECODE,
     VK_PROGRAM_WALK_DOWN,
+    VK_PROGRAM_WALK_DOWNS, /* the same for several rows of x */
     VK_PROGRAM_WALK_SUM,
     VK_PROGRAM_GATE,
     VK_PROGRAM_ROUND,
