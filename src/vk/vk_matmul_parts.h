@@ -212,6 +212,7 @@ enum phy_status phy_vk_matmul_new_set(struct vk_matmul *m, VkDescriptorSet *out)
 
 enum phy_status phy_vk_matmul_load(struct phy_matmul_backend *backend, struct phy_weights *const *matrices,
                                    size_t count);
+void phy_vk_matmul_unload(struct phy_matmul_backend *backend);
 
 /* ---- vk_matmul_self_test.c ---- */
 
