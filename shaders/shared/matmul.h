@@ -85,6 +85,7 @@
 #define PHY_WALK_SEGMENT 64
 #define PHY_WALK_CHAIN 8 /* places that are added before the sum, which keeps what is lost, is told */
 #define PHY_WALK_INVOCATIONS 64
+#define PHY_WALK_ROWS_TOGETHER 4
 #define PHY_WALK_PUSH_MEMBERS                                                                                          \
     PHY_UINT units;                                                                                                    \
     PHY_UINT list_at; /* words */                                                                                      \
@@ -92,7 +93,10 @@
     PHY_UINT list_end;                                                                                                 \
     PHY_UINT first_row;                                                                                                \
     PHY_UINT values_at; /* floats */                                                                                   \
-    PHY_UINT parts_at;  /* vec4s; of the dispatch's first segment */
+    PHY_UINT parts_at;  /* vec4s; of the dispatch's first segment */                                                   \
+    PHY_UINT rows;      /* of x: these three only where several are taken together */                                  \
+    PHY_UINT values_stride;                                                                                            \
+    PHY_UINT parts_stride;
 
 /* Push constants of walk_sum.comp: y[column] = the sum over all segments. */
 #define PHY_WALK_SUM_PUSH_MEMBERS                                                                                      \
@@ -116,7 +120,7 @@ struct phy_walk_sum_push {
     PHY_WALK_SUM_PUSH_MEMBERS
 };
 static_assert(sizeof(struct phy_decode_push) == 12 && sizeof(struct phy_round_push) == 16 &&
-                  sizeof(struct phy_walk_push) == 28 && sizeof(struct phy_walk_sum_push) == 20,
+                  sizeof(struct phy_walk_push) == 40 && sizeof(struct phy_walk_sum_push) == 20,
               "the shaders' blocks have no padding");
 struct phy_matmul_push {
     PHY_MATMUL_PUSH_MEMBERS

@@ -307,6 +307,7 @@ enum phy_status phy_audit_run_with(struct phy_audit **out, const struct phy_audi
     audit->seam = seam;
     enum phy_status status = run(audit);
     /* What only the run needs; the record stays. */
+    phy_audit_close_devices(audit);
     phy_recording_free(&audit->recording);
     phy_tokenizer_close(&audit->tokenizer);
     phy_model_close(&audit->model);

@@ -30,6 +30,7 @@ struct phy_audit {
     float *logits;                    /* (prompts, vocab) of the reference driving */
     bool dense;                       /* hardly a weight of the FFN is zero: --all makes no bitmap of it */
     double zeros;                     /* the share of them */
+    struct phy_path_device **devices; /* (device_count): those opened so far, for all of their paths; or NULL */
     const struct phy_path_seam *seam; /* test seam: of every path; or NULL */
     uint64_t work_done, work_total;   /* in multiplications of the cost model */
 };
@@ -115,6 +116,7 @@ struct phy_audited_store {
  * PHY_ERR_INTERRUPTED, PHY_ERR_MEMORY */
 enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited_store *store, const char *path,
                                const struct phy_device_info *device);
+void phy_audit_close_devices(struct phy_audit *audit);
 /* A run that could not begin: the store is damaged, or does not open. */
 enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
                                       const char *cause);

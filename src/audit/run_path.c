@@ -174,13 +174,14 @@ static void take_line(struct phy_audit_run *run, const struct phy_held_log *held
 }
 
 static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *run,
-                               const struct phy_audited_store *store, struct phy_held_log *held)
+                               const struct phy_audited_store *store, struct phy_path_device *device,
+                               struct phy_held_log *held)
 {
     struct phy_ffn *ffn;
-    struct phy_ffn_params params = {.store = store->store, .path = run->path, .device = run->device};
+    struct phy_ffn_params params = {.store = store->store, .path = run->path};
     struct trace trace = {.run = run, .record = &audit->record};
     struct phy_measuring measuring = {0};
-    enum phy_status status = phy_ffn_create(&ffn, audit->model, &params);
+    enum phy_status status = phy_ffn_create_on(&ffn, audit->model, &params, device);
     if (status != PHY_OK) {
         run->broken = true;
         take_line(run, held, "the path could not be made", status);
@@ -206,12 +207,41 @@ static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *ru
     return status == PHY_ERR_INTERRUPTED || status == PHY_ERR_MEMORY ? status : PHY_OK;
 }
 
+/* ---- devices ---- */
+
+/* Where the device is kept; NULL there, with the reason, if it does not open. NULL without memory. */
+static struct phy_path_device **keep_device(struct phy_audit *audit, const struct phy_device_info *device, char *reason)
+{
+    struct phy_audit_record *r = &audit->record;
+    if (!audit->devices)
+        audit->devices = phy_zalloc(r->device_count, sizeof *audit->devices);
+    if (!audit->devices)
+        return NULL;
+    struct phy_path_device **kept = &audit->devices[device - r->devices];
+    struct phy_held_log held;
+    phy_held_log_init(&held, NULL, true);
+    if (!*kept && phy_path_device_open(kept, device->name, audit->model, &held.host) != PHY_OK)
+        snprintf(reason, PHY_AUDIT_SENTENCE, "%.500s", held.line);
+    return kept;
+}
+
+void phy_audit_close_devices(struct phy_audit *audit)
+{
+    for (size_t i = 0; audit->devices && i < audit->record.device_count; i++)
+        phy_path_device_close(&audit->devices[i]);
+    phy_free(audit->devices);
+    audit->devices = NULL;
+}
+
 enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited_store *store, const char *path,
                                const struct phy_device_info *device)
 {
     char reason[PHY_AUDIT_SENTENCE];
     double began = phy_seconds_now();
-    if (!phy_path_offered(path, audit->model, store->store, device->name, reason, sizeof reason))
+    struct phy_path_device **kept = keep_device(audit, device, reason);
+    if (!kept)
+        return phy_fail_memory(audit->host, "the devices", audit->record.device_count * sizeof *kept);
+    if (!*kept || !phy_path_offered_on(path, audit->model, store->store, *kept, reason, sizeof reason))
         return phy_audit_skip_path(audit, store->scheme, path, device->name, reason);
     struct phy_audit_run *run = begin_run(audit, store->scheme, path, device->name);
     if (!run)
@@ -227,9 +257,12 @@ enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited
     phy_held_log_init(&held, host, true);
     audit->model->activation = phy_audit_activation(device->name);
     audit->model->host = &held.host;
-    enum phy_status status = measure(audit, run, store, &held);
+    enum phy_status status = measure(audit, run, store, *kept, &held);
     audit->model->host = host;
     audit->model->activation = activation;
     run->seconds = phy_seconds_now() - began;
+    /* One that failed may be lost: the next path gets a fresh one. */
+    if (run->causes.count)
+        phy_path_device_close(kept);
     return status;
 }

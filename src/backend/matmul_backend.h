@@ -85,6 +85,8 @@ struct phy_matmul_backend_ops {
     /* Before their products: take over these matrices and set their index. May be called again for more; when it fails
      * nothing of this call's stays on the device, and the matrices of earlier calls still work. */
     enum phy_status (*load)(struct phy_matmul_backend *backend, struct phy_weights *const *matrices, size_t count);
+    /* Forget every matrix, for others to take their room; what was compiled stays. NULL: it holds nothing. */
+    void (*unload)(struct phy_matmul_backend *backend);
     /* Whether products of that kernel and type can be asked of it. */
     bool (*offers)(const struct phy_matmul_backend *backend, enum phy_product_kernel kernel, enum phy_weight_type type);
     /* All products of the same x (count, cols); count >= 1. */

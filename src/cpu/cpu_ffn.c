@@ -96,15 +96,28 @@ enum phy_status phy_cpu_ffn(struct phy_matmul_backend *backend, const struct phy
 struct walk_job {
     const struct cpu_matmul *cpu;
     const struct phy_walk_product *product;
-    const float *x; /* the row at work, and its result */
+    const float *x; /* the rows at work, and their results */
     float *y;
+    size_t rows; /* more than one: no feature of them is left out */
     struct phy_walk_matrix gate, up, down;
-    float *activations; /* of each listed feature; then of those that count, in order */
+    float *activations; /* (rows, listed): of each listed feature; then of those that count, in order */
     float *ups;
     uint32_t *features; /* those that count */
     size_t count;       /* of them */
     size_t share;       /* features, or columns, for each index */
 };
+
+static void score_rows(const struct walk_job *job, size_t begin, size_t count)
+{
+    const struct phy_walk_product *p = job->product;
+    const struct phy_walk_variant *walk = job->cpu->walk;
+    const size_t stride = p->feature_count;
+    float *gate = job->activations + begin, *up = job->ups + begin;
+    walk->dots_rows(&job->gate, p->features + begin, count, job->x, job->rows, gate, stride);
+    walk->dots_rows(&job->up, p->features + begin, count, job->x, job->rows, up, stride);
+    for (size_t n = 0; n < job->rows; n++)
+        job->cpu->activation->gate(p->activation, gate + n * stride, up + n * stride, count);
+}
 
 static void run_scores(void *user, size_t index, unsigned worker)
 {
@@ -113,6 +126,10 @@ static void run_scores(void *user, size_t index, unsigned worker)
     const size_t begin = index * job->share, left = p->feature_count - begin;
     const size_t count = left < job->share ? left : job->share;
     (void)worker;
+    if (job->rows > 1) {
+        score_rows(job, begin, count);
+        return;
+    }
     for (size_t i = begin; i < begin + count && p->gate_dots; i++)
         job->activations[i] = p->gate_dots[p->features[i]];
     if (!p->gate_dots)
@@ -128,23 +145,31 @@ static void run_columns(void *user, size_t index, unsigned worker)
     const size_t hidden = job->down.cols, begin = index * job->share;
     const size_t end = hidden - begin < job->share ? hidden : begin + job->share;
     (void)worker;
-    job->cpu->walk->add(&job->down, job->features, job->activations, job->count, begin, end, job->y);
+    if (job->rows > 1)
+        job->cpu->walk->add_rows(&job->down, job->product->features, job->activations, job->product->feature_count,
+                                 job->product->feature_count, job->rows, begin, end, job->y);
+    else
+        job->cpu->walk->add(&job->down, job->features, job->activations, job->count, begin, end, job->y);
 }
 
 static void keep_what_counts(struct walk_job *job)
 {
     const struct phy_walk_product *p = job->product;
-    for (size_t i = 0; i < p->feature_count; i++) {
+    for (size_t i = 0; i < job->rows * p->feature_count; i++) {
         if (job->activations[i] == 0)
             continue;
+        if (job->rows > 1) {
+            job->count++;
+            continue;
+        }
         job->features[job->count] = p->features[i];
         job->activations[job->count++] = job->activations[i];
     }
     if (p->skipped)
-        *p->skipped += p->feature_count - job->count;
+        *p->skipped += job->rows * p->feature_count - job->count;
 }
 
-static void walk_row(struct walk_job *job)
+static void walk_rows(struct walk_job *job)
 {
     const struct cpu_matmul *cpu = job->cpu;
     const size_t listed = job->product->feature_count, hidden = job->down.cols, threads = phy_pool_threads(cpu->pool);
@@ -161,7 +186,8 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
     const size_t listed = product->feature_count, hidden = product->down->cols;
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->list, listed, 2 * sizeof(float) + sizeof(uint32_t));
+    const size_t together = cpu->walk->dots_rows && !product->gate_dots ? PHY_WALK_MAX_ROWS : 1;
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->list, listed, together * 2 * sizeof(float) + sizeof(uint32_t));
     if (status != PHY_OK)
         return status;
     struct walk_job job = {.cpu = cpu,
@@ -170,18 +196,19 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
                            .up = {product->up->data, product->up->type, product->up->cols},
                            .down = {product->down->data, product->down->type, hidden},
                            .activations = cpu->list.data};
-    job.ups = job.activations + listed;
-    job.features = (uint32_t *)(job.ups + listed);
+    job.ups = job.activations + together * listed;
+    job.features = (uint32_t *)(job.ups + together * listed);
     if (!product->gate_dots)
         phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->up->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->down->type);
     if (product->skipped)
         *product->skipped = 0;
-    for (size_t row = 0; row < product->rows; row++) {
+    for (size_t row = 0; row < product->rows; row += together) {
+        job.rows = product->rows - row < together ? product->rows - row : together;
         job.x = product->x + row * product->gate->cols;
         job.y = product->y + row * hidden;
-        walk_row(&job);
+        walk_rows(&job);
     }
     return PHY_OK;
 }

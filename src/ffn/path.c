@@ -101,7 +101,7 @@ static void destroy(struct phy_ffn *ffn)
         if (path->rerouted)
             phy_path_layer_free(&path->rerouted[i]);
     }
-    phy_matmul_backend_destroy(&path->device);
+    phy_path_leave_device(path);
     phy_matmul_backend_destroy(&path->cpu);
     void *all[] = {path->layers, path->rerouted, path->sources, path->gate, path->pair, path->features};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -157,12 +157,12 @@ static void name_path(struct path *path)
                  path->rule->kind.name);
 }
 
-static enum phy_status prepare(struct path *path, const struct phy_ffn_params *params)
+static enum phy_status prepare(struct path *path, const struct phy_ffn_params *params, struct phy_path_device *device)
 {
     const struct phy_host *host = path->model->host;
     if (!allocate(path))
         return phy_fail(host, PHY_ERR_MEMORY, "out of memory: a path's activations");
-    enum phy_status status = phy_path_open_device(path, params->device, params->tune);
+    enum phy_status status = phy_path_take_device(path, params->device, params->tune, device);
     if (status != PHY_OK)
         return status;
     if (params->device_memory && path->device_is_cpu)
@@ -179,7 +179,8 @@ static enum phy_status prepare(struct path *path, const struct phy_ffn_params *p
     return PHY_OK;
 }
 
-enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model, const struct phy_ffn_params *params)
+enum phy_status phy_ffn_create_on(struct phy_ffn **out, struct phy_model *model, const struct phy_ffn_params *params,
+                                  struct phy_path_device *device)
 {
     static const struct phy_ffn_ops ops = {.forward = forward, .destroy = destroy};
     static const struct phy_ffn_params defaults = {0};
@@ -198,12 +199,17 @@ enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model, co
     path->forced = forced;
     path->top_k = params->top_k;
     path->fallback_cpu = params->fallback_cpu;
-    status = prepare(path, params);
+    status = prepare(path, params, device);
     if (status != PHY_OK)
         destroy(&path->base);
     else
         *out = &path->base;
     return status;
+}
+
+enum phy_status phy_ffn_create(struct phy_ffn **out, struct phy_model *model, const struct phy_ffn_params *params)
+{
+    return phy_ffn_create_on(out, model, params, NULL);
 }
 
 void phy_ffn_destroy(struct phy_ffn **ffn)
@@ -239,30 +245,49 @@ void phy_ffn_set_seam(struct phy_ffn *ffn, const struct phy_path_seam *seam)
     path_of(ffn)->seam = seam;
 }
 
+static bool offered(const char *name, const struct phy_model *model, const struct phy_ffn_store *store,
+                    const struct phy_matmul_backend *backend, char *reason, size_t bytes)
+{
+    const struct path_rule *rule = phy_path_rule_named(name);
+    for (uint32_t i = 0; i < model->config.layer_count; i++) {
+        const struct path_source source = phy_path_source_of(model, store, i);
+        if (!phy_path_offers(rule, &source, backend, reason, bytes))
+            return false;
+        if (store && !phy_path_is_stored(store, i)) {
+            snprintf(reason, bytes, "%.200s: layer %u is not stored", phy_ffn_store_label(store), i);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_known(const char *name, char *reason, size_t bytes)
+{
+    if (phy_path_rule_named(name))
+        return true;
+    snprintf(reason, bytes, "path \"%.64s\": there is none of that name", name);
+    return false;
+}
+
+bool phy_path_offered_on(const char *name, struct phy_model *model, const struct phy_ffn_store *store,
+                         const struct phy_path_device *device, char *reason, size_t bytes)
+{
+    return is_known(name, reason, bytes) && offered(name, model, store, device->backend, reason, bytes);
+}
+
 bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,
                       char *reason, size_t bytes)
 {
-    const struct path_rule *rule = phy_path_rule_named(name);
     struct phy_held_log held;
     struct phy_matmul_backend *backend;
-    if (!rule) {
-        snprintf(reason, bytes, "path \"%.64s\": there is none of that name", name);
+    if (!is_known(name, reason, bytes))
         return false;
-    }
     phy_held_log_init(&held, NULL, true);
     if (phy_matmul_backend_open(&backend, device, false, model->pool, &held.host) != PHY_OK) {
         snprintf(reason, bytes, "%s", held.line);
         return false;
     }
-    bool offered = true;
-    for (uint32_t i = 0; i < model->config.layer_count && offered; i++) {
-        const struct path_source source = phy_path_source_of(model, store, i);
-        offered = phy_path_offers(rule, &source, backend, reason, bytes);
-        if (offered && store && !phy_path_is_stored(store, i)) {
-            snprintf(reason, bytes, "%.200s: layer %u is not stored", phy_ffn_store_label(store), i);
-            offered = false;
-        }
-    }
+    const bool is_offered = offered(name, model, store, backend, reason, bytes);
     phy_matmul_backend_destroy(&backend);
-    return offered;
+    return is_offered;
 }

@@ -15,6 +15,19 @@ struct phy_path_kind {
 /* NULL if there is none of that name. */
 const struct phy_path_kind *phy_path_kind_named(const char *name);
 
+/* A device that paths use one after another: opened once, and what it compiled is kept. Of one model; it outlives its
+ * paths. Failures are logged by `host`, which need not outlive the call. */
+struct phy_path_device;
+enum phy_status phy_path_device_open(struct phy_path_device **out, const char *device, struct phy_model *model,
+                                     const struct phy_host *host);
+/* Accepts a pointer to NULL; sets it to NULL. */
+void phy_path_device_close(struct phy_path_device **device);
+/* phy_ffn_create on it, whatever params->device and params->tune. One path at a time. */
+enum phy_status phy_ffn_create_on(struct phy_ffn **out, struct phy_model *model, const struct phy_ffn_params *params,
+                                  struct phy_path_device *device);
+bool phy_path_offered_on(const char *name, struct phy_model *model, const struct phy_ffn_store *store,
+                         const struct phy_path_device *device, char *reason, size_t bytes);
+
 /* Whether phy_ffn_create could make this path of that store (or NULL: the model's matrices) on a device, without making
  * it; the device is opened for it. False: `reason` (of `bytes`) says in a sentence why not. */
 bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,

@@ -19,17 +19,59 @@ static void watch(struct path *path, struct phy_matmul_backend *backend)
     backend->ran_user = &path->trace;
 }
 
-enum phy_status phy_path_open_device(struct path *path, const char *device, bool tune)
+enum phy_status phy_path_device_open(struct phy_path_device **out, const char *device, struct phy_model *model,
+                                     const struct phy_host *host)
+{
+    *out = phy_zalloc(1, sizeof **out);
+    if (!*out)
+        return phy_fail_memory(host, "a device", sizeof **out);
+    phy_held_log_init(&(*out)->log, host, false);
+    enum phy_status status = phy_matmul_backend_open(&(*out)->backend, device, false, model->pool, &(*out)->log.host);
+    (*out)->log.to = NULL;
+    if (status != PHY_OK)
+        phy_path_device_close(out);
+    return status;
+}
+
+void phy_path_device_close(struct phy_path_device **device)
+{
+    if (!*device)
+        return;
+    phy_matmul_backend_destroy(&(*device)->backend);
+    phy_free(*device);
+    *device = NULL;
+}
+
+enum phy_status phy_path_take_device(struct path *path, const char *device, bool tune, struct phy_path_device *borrowed)
 {
     struct phy_model *model = path->model;
     phy_held_log_init(&path->held, model->host, false);
-    enum phy_status status = phy_matmul_backend_open(&path->device, device, tune, model->pool, &path->held.host);
-    if (status != PHY_OK)
-        return status;
+    if (borrowed) {
+        path->borrowed = borrowed;
+        path->device = borrowed->backend;
+        borrowed->log.to = &path->held.host;
+    } else {
+        enum phy_status status = phy_matmul_backend_open(&path->device, device, tune, model->pool, &path->held.host);
+        if (status != PHY_OK)
+            return status;
+    }
     snprintf(path->device_name, sizeof path->device_name, "%s", path->device->name);
     path->device_is_cpu = strncmp(path->device->name, "cpu:", 4) == 0;
     watch(path, path->device);
     return PHY_OK;
+}
+
+void phy_path_leave_device(struct path *path)
+{
+    if (!path->borrowed) {
+        phy_matmul_backend_destroy(&path->device);
+        return;
+    }
+    if (path->device->ops->unload)
+        path->device->ops->unload(path->device);
+    path->device->ran = NULL;
+    path->borrowed->log.to = NULL;
+    path->device = NULL;
 }
 
 static enum phy_status open_cpu(struct path *path)

@@ -104,7 +104,8 @@ struct path {
     const struct phy_ffn_store *store; /* or NULL */
     /* cpu: stands in for a device that is none; NULL until a layer needs it. */
     struct phy_matmul_backend *device, *cpu;
-    struct phy_held_log held; /* the device's host */
+    struct phy_path_device *borrowed; /* whose `device` is; or NULL: the path's own */
+    struct phy_held_log held;         /* the device's host */
     char device_name[sizeof((struct phy_matmul_backend *)0)->name];
     bool device_is_cpu, fallback_cpu;
     const struct path_rule *forced, *rule; /* forced: or NULL; rule: of most of what the path is for */
@@ -131,7 +132,14 @@ enum phy_status phy_path_check_store(const struct phy_model *model, const struct
 
 /* ---- path_device.c: which layer runs where ---- */
 
-enum phy_status phy_path_open_device(struct path *path, const char *device, bool tune);
+struct phy_path_device {
+    struct phy_held_log log; /* passes on to the path that uses it */
+    struct phy_matmul_backend *backend;
+};
+/* `borrowed` or one of its own. */
+enum phy_status phy_path_take_device(struct path *path, const char *device, bool tune,
+                                     struct phy_path_device *borrowed);
+void phy_path_leave_device(struct path *path);
 /* Route, make and load every layer: those that fit in `device_memory` bytes (0: what the device holds) on the device,
  * the others on the CPU. */
 enum phy_status phy_path_place_layers(struct path *path, uint64_t device_memory);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The products with rounded activations, slow and obvious: decode a block, add to one sum after another, in float64. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #include "kernels/int8_matmul_forms.h"
+#include "kernels/ref_sums.h"
 
 void phy_int8_round_row_ref(const float *x, struct phy_int8_rows *to, size_t n)
 {
@@ -31,41 +33,54 @@ void phy_int8_round_row_ref(const float *x, struct phy_int8_rows *to, size_t n)
     }
 }
 
-/* Rows n .. n + count - 1 of x, at most PHY_MATVEC_MAX_COUNT: each block is decoded once for them. */
-static void dot_row(const struct phy_int8_matmul *product, size_t r, size_t n, size_t count)
+/* Rows of w that share what is made of a part of x. */
+enum { ROWS = 16 };
+static_assert((int)PHY_REF_PART == (int)PHY_INT8_GROUP, "a scale of x for each part");
+
+/* Columns k .. k + part - 1 of rows n .. n + count - 1, in their scale; rows that are not there are zeros. */
+static void turn(const struct phy_int8_rows *x, size_t n, size_t count, size_t k, size_t part,
+                 struct phy_ref_columns *to)
 {
-    const struct phy_int8_rows *x = product->x;
+    for (size_t j = 0; j < PHY_REF_SUMS; j++) {
+        const int8_t *q = x->q + (n + j) * x->groups * PHY_INT8_GROUP + k;
+        const double scale = j < count ? (double)x->scale[(n + j) * x->groups + k / PHY_INT8_GROUP] : 0;
+        for (size_t i = 0; i < part; i++)
+            to->value[i][j] = j < count ? scale * q[i] : 0;
+    }
+}
+
+/* Rows r .. r + rows - 1 of w, at most ROWS, times rows n .. n + count - 1 of x, at most PHY_REF_SUMS. */
+static void dot_rows(const struct phy_int8_matmul *product, size_t r, size_t rows, size_t n, size_t count)
+{
+    const size_t cols = product->x->cols;
     const struct phy_quant_format *format = phy_weight_format(product->type);
-    const size_t row_blocks = (x->cols + format->elements - 1) / format->elements;
-    const uint8_t *w = (const uint8_t *)product->w + r * row_blocks * format->bytes;
-    double sum[PHY_MATVEC_MAX_COUNT] = {0}, rows[PHY_MATVEC_MAX_COUNT][PHY_INT8_GROUP] = {{0}};
-    for (size_t k = 0; k < x->cols; k += format->elements, w += format->bytes) {
-        float values[PHY_INT8_GROUP];
-        size_t left = x->cols - k, elements = left < format->elements ? left : format->elements;
-        format->decode(w, 1, values);
-        for (size_t j = 0; j < count; j++) {
-            const int8_t *q = x->q + (n + j) * x->groups * PHY_INT8_GROUP + k;
-            const double scale = (double)x->scale[(n + j) * x->groups + k / PHY_INT8_GROUP];
-            for (size_t i = 0; i < elements; i++)
-                rows[j][i] = scale * q[i];
-        }
-        /* An addition waits for the one before it, but not for those of other rows. */
-        for (size_t i = 0; i < elements; i++) {
-            for (size_t j = 0; j < PHY_MATVEC_MAX_COUNT; j++)
-                sum[j] += (double)values[i] * rows[j][i];
+    const size_t row_blocks = (cols + format->elements - 1) / format->elements;
+    double sum[ROWS][PHY_REF_SUMS] = {{0}};
+    for (size_t k = 0; k < cols; k += PHY_REF_PART) {
+        struct phy_ref_columns x;
+        float values[PHY_REF_PART];
+        const size_t part = cols - k < PHY_REF_PART ? cols - k : PHY_REF_PART;
+        const size_t first = k / format->elements, blocks = (part + format->elements - 1) / format->elements;
+        turn(product->x, n, count, k, part, &x);
+        for (size_t i = 0; i < rows; i++) {
+            const uint8_t *w = (const uint8_t *)product->w + ((r + i) * row_blocks + first) * format->bytes;
+            format->decode(w, blocks, values);
+            phy_ref_add_products(sum[i], values, &x, part);
         }
     }
-    for (size_t j = 0; j < count; j++)
-        product->y[(n + j) * product->y_stride + r] = (float)sum[j];
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < count; j++)
+            product->y[(n + j) * product->y_stride + r + i] = (float)sum[i][j];
+    }
 }
 
 void phy_int8_matvec_ref(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end)
 {
-    for (size_t r = row_begin; r < row_end; r++) {
-        for (size_t n = 0; n < product->x->count; n += PHY_MATVEC_MAX_COUNT) {
-            size_t left = product->x->count - n;
-            dot_row(product, r, n, left < PHY_MATVEC_MAX_COUNT ? left : PHY_MATVEC_MAX_COUNT);
-        }
+    const size_t count = product->x->count;
+    for (size_t r = row_begin; r < row_end; r += ROWS) {
+        size_t rows = row_end - r < ROWS ? row_end - r : ROWS;
+        for (size_t n = 0; n < count; n += PHY_REF_SUMS)
+            dot_rows(product, r, rows, n, count - n < PHY_REF_SUMS ? count - n : PHY_REF_SUMS);
     }
 }
 

@@ -1,49 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The products, slow and obvious: one sum after another, in float64. */
+#include <assert.h>
 #include <string.h>
 
 #include "kernels/matmul_forms.h"
 #include "kernels/ref_sums.h"
 #include "quant/small_float.h"
 
-static float widen(const struct phy_matmul *product, size_t index)
+/* Weights from `index` on. */
+static void widen(const struct phy_matmul *product, size_t index, size_t count, float *out)
 {
-    const char *w = product->w;
-    float out;
+    const uint8_t *w = (const uint8_t *)product->w + index * phy_weight_float_bytes(product->type);
     switch (product->type) {
     case PHY_WEIGHT_BF16:
-        return phy_bf16_widen(phy_load_u16(w + index * 2));
+        for (size_t i = 0; i < count; i++)
+            out[i] = phy_bf16_widen(phy_load_u16(w + 2 * i));
+        break;
     case PHY_WEIGHT_F16:
-        return phy_f16_widen(phy_load_u16(w + index * 2));
+        for (size_t i = 0; i < count; i++)
+            out[i] = phy_f16_load(w + 2 * i);
+        break;
     default:
-        memcpy(&out, w + index * 4, 4);
-        return out;
+        memcpy(out, w, count * sizeof *out);
     }
 }
 
-enum { PART = 256 };
+/* Rows of w that share what is made of a part of x. */
+enum { ROWS = 16 };
+static_assert((int)PHY_REF_SUMS == (int)PHY_MATVEC_MAX_COUNT, "rows of x at a time");
 
-/* Rows n .. n + count - 1 of x, at most PHY_MATVEC_MAX_COUNT: each weight is widened once for them. */
-static void dot_row(const struct phy_matmul *product, size_t r, size_t n, size_t count)
+/* Rows r .. r + rows - 1 of w, at most ROWS, times rows n .. n + count - 1 of x, at most PHY_REF_SUMS. */
+static void dot_rows(const struct phy_matmul *product, size_t r, size_t rows, size_t n, size_t count)
 {
-    double sum[PHY_MATVEC_MAX_COUNT] = {0};
-    for (size_t k = 0; k < product->cols; k += PART) {
-        float values[PART];
-        size_t left = product->cols - k, part = left < PART ? left : PART;
-        for (size_t i = 0; i < part; i++)
-            values[i] = widen(product, r * product->cols + k + i);
-        phy_ref_add_rows(sum, values, product->x + n * product->cols + k, product->cols, count, part);
+    double sum[ROWS][PHY_REF_SUMS] = {{0}};
+    for (size_t k = 0; k < product->cols; k += PHY_REF_PART) {
+        struct phy_ref_columns x;
+        float values[PHY_REF_PART];
+        size_t left = product->cols - k, part = left < PHY_REF_PART ? left : PHY_REF_PART;
+        phy_ref_turn(&x, product->x + n * product->cols + k, product->cols, count, part);
+        for (size_t i = 0; i < rows; i++) {
+            widen(product, (r + i) * product->cols + k, part, values);
+            phy_ref_add_products(sum[i], values, &x, part);
+        }
     }
-    for (size_t j = 0; j < count; j++)
-        product->y[(n + j) * product->y_stride + r] = (float)sum[j];
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < count; j++)
+            product->y[(n + j) * product->y_stride + r + i] = (float)sum[i][j];
+    }
 }
 
 void phy_matvec_ref(const struct phy_matmul *product, size_t row_begin, size_t row_end)
 {
-    for (size_t r = row_begin; r < row_end; r++) {
-        for (size_t n = 0; n < product->count; n += PHY_MATVEC_MAX_COUNT) {
+    for (size_t r = row_begin; r < row_end; r += ROWS) {
+        size_t rows = row_end - r < ROWS ? row_end - r : ROWS;
+        for (size_t n = 0; n < product->count; n += PHY_REF_SUMS) {
             size_t left = product->count - n;
-            dot_row(product, r, n, left < PHY_MATVEC_MAX_COUNT ? left : PHY_MATVEC_MAX_COUNT);
+            dot_rows(product, r, rows, n, left < PHY_REF_SUMS ? left : PHY_REF_SUMS);
         }
     }
 }

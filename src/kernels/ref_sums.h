@@ -6,37 +6,38 @@
 
 #include <stddef.h>
 
-enum { PHY_REF_SUMS = 4 };
+/* PHY_REF_PART: columns at a time; whole blocks of every format. */
+enum { PHY_REF_SUMS = 8, PHY_REF_PART = 256 };
 
-/* sum[j] += a[i] * b[j][i] for i = 0 .. count - 1 in turn. */
-static inline void phy_ref_add_products(double sum[PHY_REF_SUMS], const float *a, const float *const b[PHY_REF_SUMS],
-                                        size_t count)
+/* Eight rows of a part, widened and column by column, so that one vector instruction serves several rows. */
+struct phy_ref_columns {
+    double value[PHY_REF_PART][PHY_REF_SUMS];
+};
+
+/* `rows` <= PHY_REF_SUMS rows of x, `stride` apart, `count` <= PHY_REF_PART columns; rows that are not there are zeros.
+ */
+static inline void phy_ref_turn(struct phy_ref_columns *to, const float *x, size_t stride, size_t rows, size_t count)
 {
-    double s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-    for (size_t i = 0; i < count; i++) {
-        const double value = (double)a[i];
-        s0 += value * (double)b[0][i];
-        s1 += value * (double)b[1][i];
-        s2 += value * (double)b[2][i];
-        s3 += value * (double)b[3][i];
+    for (size_t j = 0; j < PHY_REF_SUMS; j++) {
+        for (size_t i = 0; i < count; i++)
+            to->value[i][j] = j < rows ? (double)x[j * stride + i] : 0;
     }
-    sum[0] = s0;
-    sum[1] = s1;
-    sum[2] = s2;
-    sum[3] = s3;
 }
 
-/* The same for `rows` rows of b, `stride` apart. `sum` has room for whole fours: what lies beyond the last row is
- * computed from it again. */
-static inline void phy_ref_add_rows(double *sum, const float *a, const float *b, size_t stride, size_t rows,
-                                    size_t count)
+/* sum[j] += a[i] * columns[i][j] for i = 0 .. count - 1 in turn. */
+static inline void phy_ref_add_products(double sum[PHY_REF_SUMS], const float *a, const struct phy_ref_columns *columns,
+                                        size_t count)
 {
-    for (size_t first = 0; first < rows; first += PHY_REF_SUMS) {
-        const float *four[PHY_REF_SUMS];
+    double s[PHY_REF_SUMS];
+    for (size_t j = 0; j < PHY_REF_SUMS; j++)
+        s[j] = sum[j];
+    for (size_t i = 0; i < count; i++) {
+        const double value = (double)a[i];
         for (size_t j = 0; j < PHY_REF_SUMS; j++)
-            four[j] = b + (first + j < rows ? first + j : rows - 1) * stride;
-        phy_ref_add_products(sum + first, a, four, count);
+            s[j] += value * columns->value[i][j];
     }
+    for (size_t j = 0; j < PHY_REF_SUMS; j++)
+        sum[j] = s[j];
 }
 
 #endif

@@ -4,7 +4,11 @@
 #include "kernels/walk_forms.h"
 
 const struct phy_walk_variant phy_walk_variants[] = {
-    {.name = "ref", .dots = phy_walk_dots_ref, .add = phy_walk_add_ref},
+    {.name = "ref",
+     .dots = phy_walk_dots_ref,
+     .add = phy_walk_add_ref,
+     .dots_rows = phy_walk_dots_rows_ref,
+     .add_rows = phy_walk_add_rows_ref},
 #if defined(PHY_KERNELS_X86)
     {.name = "avx2", .needs = {.avx2 = true}, .dots = phy_walk_dots_avx2, .add = phy_walk_add_avx2},
     {.name = "avx512",

@@ -24,7 +24,7 @@ struct phy_walk_matrix {
 };
 
 /* Cut the columns of add at multiples of this: whole blocks of every format. */
-enum { PHY_WALK_COL_UNIT = 256 };
+enum { PHY_WALK_COL_UNIT = 256, PHY_WALK_MAX_ROWS = 8 };
 
 struct phy_walk_variant {
     const char *name; /* "ref", "avx2", "avx512" */
@@ -34,6 +34,13 @@ struct phy_walk_variant {
     /* col_begin is a multiple of PHY_WALK_COL_UNIT, and so is col_end unless it is cols. */
     void (*add)(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a, size_t count,
                 size_t col_begin, size_t col_end, float *y);
+    /* Or NULL: the same for `rows` rows of x, at most PHY_WALK_MAX_ROWS, with the bits that each has alone. x and y
+     * (rows, cols); out and a (rows, count), `stride` elements from row to row. A row's a of zero adds nothing,
+     * whatever the weight. */
+    void (*dots_rows)(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count, const float *x,
+                      size_t rows, float *out, size_t stride);
+    void (*add_rows)(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a, size_t stride,
+                     size_t count, size_t rows, size_t col_begin, size_t col_end, float *y);
 };
 
 /* Slowest first, "ref" at index 0; ends with name NULL. */

@@ -12,5 +12,9 @@
 PHY_WALK_FORM(ref)
 PHY_WALK_FORM(avx2)
 PHY_WALK_FORM(avx512)
+void phy_walk_dots_rows_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count,
+                            const float *x, size_t rows, float *out, size_t stride);
+void phy_walk_add_rows_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a,
+                           size_t stride, size_t count, size_t rows, size_t col_begin, size_t col_end, float *y);
 
 #endif

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The walk, slow and obvious: 256 columns at a time, in float64. */
+#include <assert.h>
+
 #include "kernels/ref_sums.h"
 #include "kernels/walk_forms.h"
 
 enum { PART = PHY_WALK_COL_UNIT };
+static_assert((int)PHY_REF_PART == (int)PART, "columns at a time");
 
 /* Columns c .. c + count - 1 of a row, count <= PART; c is a multiple of PART. */
 static void decode_part(const struct phy_walk_matrix *matrix, size_t row, size_t c, size_t count, float values[PART])
@@ -15,42 +18,67 @@ static void decode_part(const struct phy_walk_matrix *matrix, size_t row, size_t
                               values);
 }
 
-/* `count` features, at most PHY_REF_SUMS. */
+/* `count` features, at most FEATURES, times `rows` rows of x. */
+enum { FEATURES = 16 };
+static_assert((int)PHY_REF_SUMS == (int)PHY_WALK_MAX_ROWS, "rows of x at a time");
+
 static void dot_rows(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count, const float *x,
-                     float *out)
+                     size_t rows, float *out, size_t stride)
 {
-    double sum[PHY_REF_SUMS] = {0};
+    double sum[FEATURES][PHY_REF_SUMS] = {{0}};
     for (size_t c = 0; c < matrix->cols; c += PART) {
-        float values[PHY_REF_SUMS][PART];
+        struct phy_ref_columns columns;
+        float values[PART];
         size_t part = matrix->cols - c < PART ? matrix->cols - c : PART;
-        for (size_t i = 0; i < count; i++)
-            decode_part(matrix, features[i], c, part, values[i]);
-        phy_ref_add_rows(sum, x + c, values[0], PART, count, part);
+        phy_ref_turn(&columns, x + c, matrix->cols, rows, part);
+        for (size_t i = 0; i < count; i++) {
+            decode_part(matrix, features[i], c, part, values);
+            phy_ref_add_products(sum[i], values, &columns, part);
+        }
     }
-    for (size_t i = 0; i < count; i++)
-        out[i] = (float)sum[i];
+    for (size_t i = 0; i < count; i++) {
+        for (size_t n = 0; n < rows; n++)
+            out[n * stride + i] = (float)sum[i][n];
+    }
+}
+
+void phy_walk_dots_rows_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count,
+                            const float *x, size_t rows, float *out, size_t stride)
+{
+    for (size_t i = 0; i < count; i += FEATURES)
+        dot_rows(matrix, features + i, count - i < FEATURES ? count - i : FEATURES, x, rows, out + i, stride);
 }
 
 void phy_walk_dots_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, size_t count, const float *x,
                        float *out)
 {
-    for (size_t i = 0; i < count; i += PHY_REF_SUMS)
-        dot_rows(matrix, features + i, count - i < PHY_REF_SUMS ? count - i : PHY_REF_SUMS, x, out + i);
+    phy_walk_dots_rows_ref(matrix, features, count, x, 1, out, count);
+}
+
+void phy_walk_add_rows_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a,
+                           size_t stride, size_t count, size_t rows, size_t col_begin, size_t col_end, float *y)
+{
+    for (size_t c = col_begin; c < col_end; c += PART) {
+        double sum[PHY_WALK_MAX_ROWS][PART] = {{0}};
+        size_t part = col_end - c < PART ? col_end - c : PART;
+        for (size_t i = 0; i < count; i++) {
+            float values[PART];
+            decode_part(matrix, features[i], c, part, values);
+            for (size_t n = 0; n < rows; n++) {
+                const double factor = (double)a[n * stride + i];
+                for (size_t k = 0; k < part && factor != 0; k++)
+                    sum[n][k] += factor * (double)values[k];
+            }
+        }
+        for (size_t n = 0; n < rows; n++) {
+            for (size_t k = 0; k < part; k++)
+                y[n * matrix->cols + c + k] = (float)sum[n][k];
+        }
+    }
 }
 
 void phy_walk_add_ref(const struct phy_walk_matrix *matrix, const uint32_t *features, const float *a, size_t count,
                       size_t col_begin, size_t col_end, float *y)
 {
-    for (size_t c = col_begin; c < col_end; c += PART) {
-        double sum[PART] = {0};
-        size_t part = col_end - c < PART ? col_end - c : PART;
-        for (size_t i = 0; i < count; i++) {
-            float values[PART];
-            decode_part(matrix, features[i], c, part, values);
-            for (size_t k = 0; k < part; k++)
-                sum[k] += (double)a[i] * (double)values[k];
-        }
-        for (size_t k = 0; k < part; k++)
-            y[c + k] = (float)sum[k];
-    }
+    phy_walk_add_rows_ref(matrix, features, a, count, count, 1, col_begin, col_end, y);
 }

@@ -684,6 +684,7 @@ enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t i
                                      const struct phy_vk_matmul_options *options, const struct phy_host *host)
 {
     static const struct phy_matmul_backend_ops ops = {.load = phy_vk_matmul_load,
+                                                      .unload = phy_vk_matmul_unload,
                                                       .offers = offers,
                                                       .multiply = multiply,
                                                       .ffn = ffn,

@@ -340,3 +340,8 @@ enum phy_status phy_vk_matmul_load(struct phy_matmul_backend *backend, struct ph
     phy_free(test);
     return status;
 }
+
+void phy_vk_matmul_unload(struct phy_matmul_backend *backend)
+{
+    go_back((struct vk_matmul *)backend, &(struct mark){.pools = 1}); /* the first is the device's own */
+}

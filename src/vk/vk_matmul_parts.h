@@ -52,6 +52,7 @@ enum vk_program {
     VK_PROGRAM_INT8_DOT,
     VK_PROGRAM_DECODE,
     VK_PROGRAM_WALK_DOWN,
+    VK_PROGRAM_WALK_DOWNS, /* the same for several rows of x */
     VK_PROGRAM_WALK_SUM,
     VK_PROGRAM_GATE,
     VK_PROGRAM_ROUND,
@@ -211,6 +212,7 @@ enum phy_status phy_vk_matmul_new_set(struct vk_matmul *m, VkDescriptorSet *out)
 
 enum phy_status phy_vk_matmul_load(struct phy_matmul_backend *backend, struct phy_weights *const *matrices,
                                    size_t count);
+void phy_vk_matmul_unload(struct phy_matmul_backend *backend);
 
 /* ---- vk_matmul_self_test.c ---- */
 

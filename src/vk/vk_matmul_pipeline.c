@@ -39,9 +39,10 @@ static const struct vk_tile_set tile_sets[] = {
 
 /* As the modules are named in CMakeLists.txt. */
 static const char *const module_names[VK_PROGRAM_COUNT] = {
-    [VK_PROGRAM_MATMUL] = "matmul",     [VK_PROGRAM_LISTED] = "listed", [VK_PROGRAM_INT8] = "int8",
-    [VK_PROGRAM_INT8_DOT] = "int8dot",  [VK_PROGRAM_DECODE] = "decode", [VK_PROGRAM_WALK_DOWN] = "walk_down",
-    [VK_PROGRAM_WALK_SUM] = "walk_sum", [VK_PROGRAM_GATE] = "ffn_gate", [VK_PROGRAM_ROUND] = "round_x",
+    [VK_PROGRAM_MATMUL] = "matmul",         [VK_PROGRAM_LISTED] = "listed",     [VK_PROGRAM_INT8] = "int8",
+    [VK_PROGRAM_INT8_DOT] = "int8dot",      [VK_PROGRAM_DECODE] = "decode",     [VK_PROGRAM_WALK_DOWN] = "walk_down",
+    [VK_PROGRAM_WALK_DOWNS] = "walk_downs", [VK_PROGRAM_WALK_SUM] = "walk_sum", [VK_PROGRAM_GATE] = "ffn_gate",
+    [VK_PROGRAM_ROUND] = "round_x",
 };
 
 static bool has_tiles(enum vk_program program)
@@ -51,7 +52,7 @@ static bool has_tiles(enum vk_program program)
 
 static bool has_type(enum vk_program program)
 {
-    return program <= VK_PROGRAM_WALK_DOWN;
+    return program <= VK_PROGRAM_WALK_DOWNS;
 }
 
 static int named(const char *const *names, const char *name)
@@ -229,7 +230,8 @@ enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program prog
         snprintf(out->form, sizeof out->form, "%s_%ux%u%s", m->subgroups && !subgroup ? "lanes" : m->tiles_name,
                  tile->rows, tile->count, kind);
     else
-        snprintf(out->form, sizeof out->form, "%s", module_names[program]);
+        snprintf(out->form, sizeof out->form, "%s",
+                 module_names[program == VK_PROGRAM_WALK_DOWNS ? VK_PROGRAM_WALK_DOWN : program]);
     return PHY_OK;
 }
 

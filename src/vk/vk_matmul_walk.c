@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Features by list: rows of gate and up, then rows of down, which is stored by feature. */
+#include <math.h>
 #include <string.h>
 
 #include "base/checked_math.h"
 #include "vk/vk_matmul_parts.h"
 
 /* Rows of x together: each load and unpacked weight of gate and up serves them all. */
-enum { ROWS_TOGETHER = 4 };
+enum { ROWS_TOGETHER = PHY_WALK_ROWS_TOGETHER };
 
 /* The arena (floats): x, the list, then of each row gate, up, values, then a sum of each segment, then y. */
 struct places {
@@ -88,20 +89,23 @@ static enum phy_status record_rows(struct vk_matmul *m, const struct vk_matrix *
     return PHY_OK;
 }
 
-/* The sums of all segments of a row. A dispatch has as many as a slow device does in a tenth of a second. */
+/* The sums of all segments of `rows` rows from `row` on: one, or up to ROWS_TOGETHER. A dispatch has as many as a slow
+ * device does in a tenth of a second. */
 static enum phy_status record_parts(struct vk_matmul *m, const struct phy_walk_product *p, const struct places *at,
-                                    uint32_t row)
+                                    uint32_t row, uint32_t rows)
 {
     const struct vk_matrix *w = &m->matrices[p->down->index];
+    const enum vk_program program = rows == 1 ? VK_PROGRAM_WALK_DOWN : VK_PROGRAM_WALK_DOWNS;
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_WALK_DOWN, w->type, 1, 0, &pipe);
+    enum phy_status status = phy_vk_matmul_pipeline(m, program, w->type, 1, 0, &pipe);
     if (status)
         return status;
     phy_vk_matmul_trace(m, PHY_KERNEL_WALK, w->type, pipe.form);
-    const uint64_t fit = m->products_per_dispatch / ((uint64_t)w->cols * PHY_WALK_SEGMENT) + 1;
+    const uint64_t fit = m->products_per_dispatch / ((uint64_t)w->cols * PHY_WALK_SEGMENT * rows) + 1;
     const uint32_t most = (uint32_t)phy_min_u64(fit, 65535) * PHY_WALK_SEGMENT;
     uint32_t begin = 0;
-    uint64_t parts = at->parts + (uint64_t)row * at->segments * at->stride;
+    const uint32_t parts_stride = at->segments * at->stride;
+    uint64_t parts = at->parts + (uint64_t)row * parts_stride;
     for (uint32_t i = 0; i < w->slice_count; i++) {
         const struct vk_slice *slice = &m->slices[w->first_slice + i];
         const uint32_t end = end_in_slice(p, slice, begin);
@@ -114,7 +118,10 @@ static enum phy_status record_parts(struct vk_matmul *m, const struct phy_walk_p
                                                .list_end = stop,
                                                .first_row = slice->first_row,
                                                .values_at = (uint32_t)at->values + row * at->width,
-                                               .parts_at = (uint32_t)(parts / 4)};
+                                               .parts_at = (uint32_t)(parts / 4),
+                                               .rows = rows,
+                                               .values_stride = at->width,
+                                               .parts_stride = parts_stride / 4};
             phy_vk_matmul_dispatch(m, &pipe, slice->set, &push, sizeof push,
                                    (w->blocks + PHY_WALK_INVOCATIONS - 1) / PHY_WALK_INVOCATIONS, segments);
             parts += (uint64_t)segments * at->stride;
@@ -139,7 +146,9 @@ static enum phy_status record_sum(struct vk_matmul *m, uint32_t cols, const stru
     return status;
 }
 
-static enum phy_status record(struct vk_matmul *m, const struct phy_walk_product *p, const struct places *at)
+/* down_rows: that the sums of down are made for together. */
+static enum phy_status record(struct vk_matmul *m, const struct phy_walk_product *p, const struct places *at,
+                              uint32_t down_rows)
 {
     const struct phy_ffn_gate_push push = {.width = (uint32_t)p->feature_count,
                                            .step = 1,
@@ -154,11 +163,10 @@ static enum phy_status record(struct vk_matmul *m, const struct phy_walk_product
         status = record_rows(m, &m->matrices[p->up->index], p, at, at->up);
     if (status == PHY_OK)
         status = phy_vk_matmul_gate(m, &push, at->rows);
-    for (uint32_t row = 0; row < at->rows && status == PHY_OK; row++) {
-        status = record_parts(m, p, at, row);
-        if (status == PHY_OK)
-            status = record_sum(m, m->matrices[p->down->index].cols, at, row);
-    }
+    for (uint32_t row = 0; row < at->rows && status == PHY_OK; row += down_rows)
+        status = record_parts(m, p, at, row, down_rows);
+    for (uint32_t row = 0; row < at->rows && status == PHY_OK; row++)
+        status = record_sum(m, m->matrices[p->down->index].cols, at, row);
     return status;
 }
 
@@ -173,29 +181,57 @@ static size_t count_zeros(const struct vk_matmul *m, const struct places *at, si
     return zeros;
 }
 
-static enum phy_status walk_rows(struct vk_matmul *m, const struct phy_walk_product *p, size_t first,
-                                 const struct places *at)
+static enum phy_status run(struct vk_matmul *m, const struct phy_walk_product *p, size_t first, const struct places *at,
+                           uint32_t down_rows)
 {
     const uint32_t cols = m->matrices[p->gate->index].cols, hidden = m->matrices[p->down->index].cols;
-    enum phy_status status = phy_vk_matmul_reserve(m, at->end);
-    if (status == PHY_OK)
-        status = phy_vk_matmul_begin(m);
+    enum phy_status status = phy_vk_matmul_begin(m);
     if (status)
         return status;
     phy_vk_matmul_put_x(m, p->x + first * cols, at->rows, cols);
     phy_vk_matmul_put(m, at->list, p->features, p->feature_count);
     if (p->gate_dots)
         phy_vk_matmul_put_listed(m, at->gate, p->gate_dots, p->features, p->feature_count);
-    status = record(m, p, at);
+    status = record(m, p, at, down_rows);
     phy_vk_matmul_fetch(m, at->values, at->end);
     if (status == PHY_OK)
         status = phy_vk_matmul_run_timed(m, at->rows * p->feature_count *
                                                 ((p->gate_dots ? 1 : 2) * (uint64_t)cols + hidden));
-    if (status)
-        return status;
-    *p->skipped += count_zeros(m, at, p->feature_count);
-    phy_vk_matmul_take(m, at->y, hidden, at->rows, hidden, p->y + first * hidden);
-    return PHY_OK;
+    if (status == PHY_OK)
+        phy_vk_matmul_take(m, at->y, hidden, at->rows, hidden, p->y + first * hidden);
+    return status;
+}
+
+static bool all_finite(const float *y, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(y[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Rows whose sums of down are made together. It takes registers for the sums of all: `rows` is for processors, which
+ * unpack slowly and keep sums in memory anyway. */
+static uint32_t rows_of_down(const struct vk_matmul *m, const struct places *at)
+{
+    return m->tiles_name == phy_vk_matmul_tile_names[0] ? at->rows : 1;
+}
+
+/* Together a row's value of zero, which the walk skips, is multiplied if another row's is not: that adds nothing,
+ * unless the weight is infinite or no number. Then rows are summed one by one. */
+static enum phy_status walk_rows(struct vk_matmul *m, const struct phy_walk_product *p, size_t first,
+                                 const struct places *at)
+{
+    const uint32_t hidden = m->matrices[p->down->index].cols, together = rows_of_down(m, at);
+    enum phy_status status = phy_vk_matmul_reserve(m, at->end);
+    if (status == PHY_OK)
+        status = run(m, p, first, at, together);
+    if (status == PHY_OK && together > 1 && !all_finite(p->y + first * hidden, (size_t)at->rows * hidden))
+        status = run(m, p, first, at, 1);
+    if (status == PHY_OK)
+        *p->skipped += count_zeros(m, at, p->feature_count);
+    return status;
 }
 
 enum phy_status phy_vk_matmul_walk(struct phy_matmul_backend *backend, const struct phy_walk_product *p)

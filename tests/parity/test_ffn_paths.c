@@ -4,7 +4,10 @@
  * a slow driver. Exit code 77 with a printed line when there is none. */
 #include "support/tiny_model.h"
 
+#include <math.h>
+
 #include "base/alloc.h"
+#include "device/device_set.h"
 #include "ffn/path_parts.h"
 #include "physarium/ffn.h"
 #include "support/parity.h"
@@ -239,6 +242,94 @@ static void float_paths_compute_the_dense_layer(void **state)
         assert_int_equal(made, FLOAT_PATHS * device_count);
         phy_model_close(&model);
     }
+}
+
+static void paths_that_share_a_device_have_the_bits_that_each_has_alone(void **state)
+{
+    (void)state;
+    enum { ROWS = 5 };
+    char directory[PATH_MAX], reason[512];
+    snprintf(directory, sizeof directory, "%s", tiny_path("qwen2", NULL));
+    struct phy_model *model = open_model(directory, "cpu", 2);
+    const size_t values = ROWS * (size_t)model->config.hidden_size;
+    float *x = malloc(values * sizeof *x), *alone = malloc(values * sizeof *alone), *y = malloc(values * sizeof *y);
+    for (size_t i = 0; i < values; i++)
+        x[i] = gaussian();
+    for (size_t d = 0; d < device_count; d++) {
+        struct phy_path_device *device;
+        assert_int_equal(phy_path_device_open(&device, devices[d], model, NULL), PHY_OK);
+        for (size_t p = 0; p < 2 * FLOAT_PATHS; p++) {
+            const char *path = float_paths[p % FLOAT_PATHS];
+            struct phy_ffn *ffn = make(model, NULL, path, devices[d]);
+            assert_int_equal(ffn->ops->forward(ffn, 1, x, ROWS, alone), PHY_OK);
+            phy_ffn_destroy(&ffn);
+            assert_true(phy_path_offered_on(path, model, NULL, device, reason, sizeof reason));
+            const struct phy_ffn_params params = {.path = path};
+            assert_int_equal(phy_ffn_create_on(&ffn, model, &params, device), PHY_OK);
+            assert_int_equal(ffn->ops->forward(ffn, 1, x, ROWS, y), PHY_OK);
+            phy_ffn_destroy(&ffn);
+            assert_memory_equal(y, alone, values * sizeof *y);
+        }
+        phy_path_device_close(&device);
+    }
+    free(x);
+    free(alone);
+    free(y);
+    phy_model_close(&model);
+}
+
+/* Feature 3 counts in row 1 alone, and its row of down is infinite. */
+static void a_row_skips_what_it_would_skip_alone_beside_rows_that_do_not(void **state)
+{
+    (void)state;
+    enum { WIDE = 40, HIDDEN = 64, ROWS = 3 };
+    static float gate[WIDE * HIDDEN], up[WIDE * HIDDEN], down[WIDE * HIDDEN], x[ROWS * HIDDEN], y[ROWS * HIDDEN],
+        alone[HIDDEN];
+    uint32_t features[WIDE];
+    struct phy_weights w[3] = {{.data = gate}, {.data = up}, {.data = down}};
+    for (size_t i = 0; i < 3; i++)
+        w[i] = (struct phy_weights){.data = w[i].data, .type = PHY_WEIGHT_F32, .rows = WIDE, .cols = HIDDEN};
+    for (size_t i = 0; i < WIDE * HIDDEN; i++) {
+        gate[i] = gaussian();
+        up[i] = i / HIDDEN == 3 && i % HIDDEN != 0 ? 0 : gaussian();
+        down[i] = i / HIDDEN == 3 ? INFINITY : gaussian();
+        features[i / HIDDEN] = (uint32_t)(i / HIDDEN);
+    }
+    for (size_t i = 0; i < ROWS * HIDDEN; i++)
+        x[i] = i % HIDDEN == 0 && i / HIDDEN != 1 ? 0 : gaussian();
+    char directory[PATH_MAX];
+    snprintf(directory, sizeof directory, "%s", tiny_path("qwen2", NULL));
+    struct phy_model *model = open_model(directory, "cpu", 2);
+    for (size_t d = 0; d < device_count; d++) {
+        struct phy_matmul_backend *device;
+        struct phy_weights *all[] = {&w[0], &w[1], &w[2]};
+        size_t skipped;
+        assert_int_equal(phy_matmul_backend_open(&device, devices[d], false, model->pool, NULL), PHY_OK);
+        assert_int_equal(device->ops->load(device, all, 3), PHY_OK);
+        struct phy_walk_product product = {.gate = &w[0],
+                                           .up = &w[1],
+                                           .down = &w[2],
+                                           .activation = PHY_ACT_SILU,
+                                           .features = features,
+                                           .feature_count = WIDE,
+                                           .x = x,
+                                           .y = y,
+                                           .skipped = &skipped,
+                                           .rows = ROWS};
+        assert_int_equal(device->ops->walk(device, &product), PHY_OK);
+        assert_int_equal(skipped, ROWS - 1);
+        product.rows = 1;
+        product.y = alone;
+        for (size_t n = 0; n < ROWS; n++) {
+            product.x = x + n * HIDDEN;
+            assert_int_equal(device->ops->walk(device, &product), PHY_OK);
+            assert_memory_equal(alone, y + n * HIDDEN, sizeof alone);
+            for (size_t i = 0; i < HIDDEN; i++)
+                assert_true((isfinite(alone[i]) != 0) == (n != 1));
+        }
+        phy_matmul_backend_destroy(&device);
+    }
+    phy_model_close(&model);
 }
 
 static void stores_of_every_scheme_are_computed_as_decoded(void **state)
@@ -562,6 +653,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(layers_that_do_not_fit_run_on_the_cpu),
         cmocka_unit_test(a_lost_device_hands_over_to_the_cpu_with_the_same_tokens),
         cmocka_unit_test(a_lost_device_is_an_error_unless_the_cpu_may_go_on),
+        cmocka_unit_test(paths_that_share_a_device_have_the_bits_that_each_has_alone),
+        cmocka_unit_test(a_row_skips_what_it_would_skip_alone_beside_rows_that_do_not),
         cmocka_unit_test(the_validation_layer_is_silent),
     };
     return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
