@@ -393,7 +393,7 @@ static void put_results(struct phy_text *out, const cJSON *document)
     phy_text_put(out,
                  "<h2>All results</h2>\n<div class=wide><table><tr><th>op<th class=l>format<th class=l>device<th "
                  "class=l>kernel<th class=l>shape<th>rows<th class=l>memory<th>median, us<th>q1<th>q3<th>GB/s<th>of "
-                 "roofline, %<th class=l>bound<th>to peer</tr>\n");
+                 "roofline, %<th class=l>bound<th>rounds<th>to peer</tr>\n");
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         const char *const texts[] = {v.op, v.format, v.device, v.kernel, v.shape};
         phy_text_put(out, "<tr>");
@@ -415,7 +415,31 @@ static void put_results(struct phy_text *out, const cJSON *document)
         phy_text_put(out, "<td class=l>");
         put_name(out, v.bound);
         phy_text_put(out, "</td>");
+        put_cell(out, v.rounds, 0);
         put_cell(out, v.ratio_to_peer, 2);
+        phy_text_put(out, "</tr>\n");
+    }
+    phy_text_put(out, "</table></div>\n");
+}
+
+static void put_left_out(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_skipped s;
+    if (!phy_bench_skipped(document, 0, &s))
+        return;
+    phy_text_put(out, "<h2>Left out</h2>\n<div class=wide><table><tr><th>op<th class=l>format<th class=l>device<th "
+                      "class=l>kernel<th class=l>shape<th>rows<th class=l>memory<th class=l>why</tr>\n");
+    for (size_t i = 0; phy_bench_skipped(document, i, &s); i++) {
+        const char *const texts[] = {s.op, s.format, s.device, s.kernel, s.shape, NULL, s.memory, s.reason};
+        phy_text_put(out, "<tr>");
+        for (size_t n = 0; n < sizeof texts / sizeof *texts; n++) {
+            phy_text_put(out, texts[n] ? "<td class=l>" : "<td>");
+            if (texts[n])
+                put_name(out, texts[n]);
+            else if (s.x_rows > 0)
+                phy_text_printf(out, "%.0f", s.x_rows);
+            phy_text_put(out, "</td>");
+        }
         phy_text_put(out, "</tr>\n");
     }
     phy_text_put(out, "</table></div>\n");
@@ -460,6 +484,7 @@ void phy_bench_put_html(struct phy_text *out, const cJSON *document)
     put_scaling(out, document, "scaling_bytes", "Surgery: time by size", SECONDS, "layers", "milliseconds");
     put_scaling(out, document, "scaling_bytes", "Surgery: memory by size", MEMORY, "layers", "peak RSS, MiB");
     put_results(out, document);
+    put_left_out(out, document);
     phy_text_printf(out,
                     "<footer>physarium %s. Medians of interleaved rounds; rooflines are the best of kernels that do "
                     "nothing else.</footer>\n</main></body></html>\n",
