@@ -100,6 +100,7 @@ struct group {
     const struct phy_bench_plan *plan;
     double start, budget_s;
     double reserved_s; /* a round of each case that was chosen */
+    bool clocked;      /* a case that ran had the device's clock */
 };
 
 static double left_of(const struct group *g)
@@ -119,10 +120,12 @@ static struct phy_bench_case *next_to_meet(const struct group *g)
     return next;
 }
 
-/* Before its first run: it and a round must fit beside the rounds of those that were chosen. */
+/* Before its first run: it, and a round where the host's clock counts, must fit beside the rounds of those that were
+ * chosen. */
 static bool worth_a_run(const struct group *g, struct phy_bench_case *c)
 {
     const double left = left_of(g) - g->reserved_s, longest = g->plan->longest_s;
+    const double needed = (g->clocked ? 1 : 2) * c->expected_s;
     char one[24], rest[24];
     put_seconds(one, c->expected_s);
     if (longest > 0 && c->expected_s > longest) {
@@ -131,7 +134,7 @@ static bool worth_a_run(const struct group *g, struct phy_bench_case *c)
                  rest);
         return false;
     }
-    if (!g->plan->may_leave_out || (g->plan->one_at_least && !g->chosen) || (left > 0 && 2 * c->expected_s <= left))
+    if (!g->plan->may_leave_out || (g->plan->one_at_least && !g->chosen) || (left > 0 && needed <= left))
         return true;
     if (left <= 0 || c->expected_s <= 0) {
         put_seconds(rest, g->budget_s);
@@ -150,6 +153,12 @@ static bool worth_a_round(const struct group *g, struct phy_bench_case *c)
     const double left = left_of(g) - g->reserved_s;
     if (!g->plan->may_leave_out || (g->plan->one_at_least && !g->chosen) || c->elapsed_s <= left)
         return true;
+    if (c->device_ns) {
+        c->host_samples[0] = c->elapsed_s;
+        c->samples[c->count++] = c->estimate;
+        c->first_run_only = true;
+        return false;
+    }
     char one[24], rest[24];
     put_seconds(one, c->elapsed_s);
     put_seconds(rest, left > 0 ? left : 0);
@@ -172,6 +181,7 @@ static enum phy_status choose(struct group *g)
         if (c->status || !worth_a_run(g, c))
             continue;
         warm_up(c, g->budget_s / (double)(2 * g->count), left_of(g) - g->reserved_s);
+        g->clocked = g->clocked || c->device_ns;
         if (c->status == PHY_OK && worth_a_round(g, c)) {
             c->chosen = true;
             g->chosen++;

@@ -35,12 +35,14 @@ struct phy_bench_case {
     double elapsed_s;              /* the same by the host's, what prepares it included; 0: it never ran */
     char why[PHY_BENCH_WHY_BYTES]; /* it was left out; empty: it was not */
     bool chosen, met;              /* it has its turn in the rounds; that is decided */
+    bool first_run_only;           /* its one sample is its first run, by the device's clock */
 };
 
 struct phy_bench_plan {
     double budget_s; /* for the whole group */
     /* What does not fit the budget, two runs of it, is left out and says why; what does has fewer rounds where not all
-     * fit. Otherwise every case has a round, whatever it takes. */
+     * fit. By a device's clock, which does not count the compiling of pipelines, a first run alone is a sample, too.
+     * Otherwise every case has a round, whatever it takes. */
     bool may_leave_out;
     bool one_at_least; /* of those that may be left out the one that is first expected to end is not */
     double longest_s;  /* a run that would take longer is left out; 0: none would */

@@ -104,6 +104,8 @@ static void put_measurement(cJSON *message, const struct phy_bench_row *row, con
     cJSON *m = phy_json_object(message, "measurement");
     phy_json_double(m, "best_us", s->best * 1e6);
     phy_json_count(m, "rounds", s->count);
+    if (c->first_run_only)
+        phy_json_bool(m, "first_run_only", true);
     put_samples(m, "samples_us", c->samples, c->count);
     phy_json_string(m, "clock", row->clock);
     if (c->device_ns) {

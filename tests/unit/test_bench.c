@@ -153,6 +153,25 @@ static void a_case_of_which_some_rounds_fit_has_fewer(void **state)
     free(c);
 }
 
+static double slow_ns(void *user)
+{
+    return 1e6 * ((struct slow *)user)->milliseconds;
+}
+
+/* What compiled first is not in its time. */
+static void a_first_run_by_the_devices_clock_is_a_sample_where_no_round_fits(void **state)
+{
+    (void)state;
+    struct slow slow = {.milliseconds = 200};
+    struct phy_bench_case *c = calloc(1, sizeof *c);
+    *c = (struct phy_bench_case){.user = &slow, .run = slow_run, .device_ns = slow_ns};
+    const struct phy_bench_plan plan = {.budget_s = 0.1, .rounds = 5, .may_leave_out = true};
+    assert_int_equal(phy_bench_measure(c, 1, &plan), PHY_OK);
+    assert_true(slow.runs == 1 && c->count == 1 && c->first_run_only && !c->why[0]);
+    assert_true(fabs(c->samples[0] - 0.2) < 1e-9 && c->host_samples[0] >= 0.2);
+    free(c);
+}
+
 static void the_first_case_is_measured_whatever_it_takes_but_for_the_timeout(void **state)
 {
     (void)state;
@@ -409,8 +428,8 @@ static void a_group_in_flight_is_kept_as_far_as_it_came(void **state)
     const struct {
         const char *end, *kinds;
         enum phy_status status;
-    } ends[] = {{"sleep 60", "us", PHY_ERR_DEVICE},
-                {"kill -SEGV $$", "us", PHY_ERR_DEVICE},
+    } ends[] = {{"sleep 60", "su", PHY_ERR_DEVICE},
+                {"kill -SEGV $$", "su", PHY_ERR_DEVICE},
                 {"echo '{\"settles\":0,\"result\":{}}' >&3; exit 3", "rs", PHY_ERR_DEVICE},
                 {settled, "rs", PHY_OK}};
     char op[] = "ffn", device[] = "vulkan:0", script[1024], failure[PHY_BENCH_FAILURE_BYTES];
@@ -687,6 +706,7 @@ int main(void)
         cmocka_unit_test(the_devices_clock_counts_and_a_failed_case_leaves_the_others),
         cmocka_unit_test(a_case_too_slow_for_the_budget_is_left_out_with_its_reason),
         cmocka_unit_test(a_case_of_which_some_rounds_fit_has_fewer),
+        cmocka_unit_test(a_first_run_by_the_devices_clock_is_a_sample_where_no_round_fits),
         cmocka_unit_test(the_first_case_is_measured_whatever_it_takes_but_for_the_timeout),
         cmocka_unit_test(cases_that_may_not_be_left_out_have_a_round_each),
         cmocka_unit_test(a_device_without_a_clock_is_timed_by_the_host),
