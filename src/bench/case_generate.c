@@ -36,12 +36,12 @@ static enum phy_status run(void *user, uint64_t turn)
     return phy_session_forward(r->session, r->tokens, r->count, UINT32_MAX, take_logits, NULL);
 }
 
-/* Weights of 2 bytes, 2 operations each. Only the last row goes through the head and the last layer, whose keys and
- * values of the other rows are left out of the count. */
+/* 2 for each weight and row. Only the last row goes through the head and the last layer, whose keys and values of the
+ * other rows are left out of the count. */
 static double operations(const struct phy_model_info *info, uint32_t rows)
 {
-    const double head = 2.0 * info->vocab_size * info->hidden_size, layers = (double)info->weight_bytes - head;
-    return head + layers * (rows - (rows - 1.0) / info->layer_count);
+    const double head = (double)info->vocab_size * info->hidden_size, layers = (double)info->weight_count - head;
+    return 2 * (head + layers * (rows - (rows - 1.0) / info->layer_count));
 }
 
 struct generate_group {
@@ -56,7 +56,7 @@ static void row_of(void *user, size_t index, struct phy_bench_row *out)
     const struct phy_model_info *info = g->info;
     *out = (struct phy_bench_row){
         .op = "generate",
-        .format = "bf16",
+        .format = info->weight_type,
         .kernel = index ? "decode" : "prefill",
         .x_rows = g->runs[index].count,
         .cold = true,
