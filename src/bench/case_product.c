@@ -552,7 +552,7 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
         const double spent = phy_seconds_now() - begin, all = (double)(loaded + bytes);
         if (loaded && spent / (double)loaded * all > load_s) {
             phy_bench_skip(w, q->op, name, shape,
-                           "not loaded: making and loading weights would take more than a third of the budget's share");
+                           "not loaded: making and loading weights would take more than half of the budget's share");
         } else if (available && used + held > available) {
             not_loaded(w, q, r, name, shape, "too little memory for it");
         } else {
@@ -616,7 +616,7 @@ static enum phy_status run_shape(struct turn *t, struct phy_bench_shape shape, d
     }
     t->run = &r;
     t->measured = false;
-    enum phy_status status = open_run(t->w, q, &r, budget_s / 3);
+    enum phy_status status = open_run(t->w, q, &r, budget_s / 2);
     if (status == PHY_OK)
         status = measure_groups(t, end);
     memcpy(deferred, r.deferred, sizeof r.deferred);
