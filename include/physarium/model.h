@@ -42,7 +42,9 @@ struct phy_model_info {
     uint32_t bos;        /* UINT32_MAX: none */
     const uint32_t *eos; /* (eos_count) */
     uint32_t eos_count;
-    uint64_t weight_bytes; /* of the matrices that one decoded token reads, the head among them */
+    uint64_t weight_bytes;   /* of the matrices that one decoded token reads, the head among them */
+    uint64_t weight_count;   /* their weights */
+    const char *weight_type; /* that most of the bytes are stored in: "bf16", "f16", "f32" */
 };
 
 /* Open the model in `directory`.

@@ -222,10 +222,13 @@ static enum phy_status measure_devices(const struct phy_bench_params *p, const s
         double left = (end - phy_seconds_now()) / (double)(d->count - i);
         job.device = (char *)d->names[i];
         job.budget_s = left > 0.5 ? left : 0.5;
+        job.timeout_s = timeout_s;
         phy_report_progress(p->host, "bench", "devices", i, d->count);
         enum phy_status status = phy_bench_run_job(p->worker, &job, timeout_s, take_message, root, p->host, failure);
-        if (status == PHY_ERR_INTERRUPTED)
+        if (status == PHY_ERR_INTERRUPTED) {
+            add_failure(root, d->names[i], failure);
             return status;
+        }
         if (status == PHY_OK)
             continue;
         phy_warn(p->host, "device %s: %s", d->names[i], failure);

@@ -51,6 +51,23 @@ static int open_scratch(const struct phy_bench_worker *w)
     return fd;
 }
 
+struct file_group {
+    const struct phy_bench_worker *w;
+    struct file_case *files;
+};
+
+static void row_of(void *user, size_t index, struct phy_bench_row *out)
+{
+    const struct file_group *g = user;
+    *out = (struct phy_bench_row){.op = "copy",
+                                  .kernel = index ? "file:synced" : "file",
+                                  .bytes = 2.0 * (double)g->files[index].bytes,
+                                  .bandwidth = g->w->roofline.copy,
+                                  .clock = "host",
+                                  .threads = 1};
+    snprintf(out->shape, sizeof out->shape, "%lluMiB", (unsigned long long)(g->files[index].bytes >> 20));
+}
+
 static enum phy_status measure_files(struct phy_bench_worker *w, struct file_case *files)
 {
     struct phy_bench_case *cases = phy_zalloc(2, sizeof *cases);
@@ -58,22 +75,15 @@ static enum phy_status measure_files(struct phy_bench_worker *w, struct file_cas
         return phy_fail_memory(w->host, "cases", sizeof *cases);
     for (int i = 0; i < 2; i++)
         cases[i] = (struct phy_bench_case){.user = &files[i], .run = copy_file};
+    struct file_group group = {w, files};
     phy_bench_say(w, "copying files");
-    double share = phy_bench_share(w, 1);
-    enum phy_status status = phy_bench_measure(
-        cases, 2,
-        &(struct phy_bench_plan){
-            .budget_s = share < 20 ? share : 20, .rounds = 9, .host = w->host, .beat = phy_bench_beat, .beat_user = w});
-    for (int i = 0; i < 2 && status == PHY_OK; i++) {
-        struct phy_bench_row row = {.op = "copy",
-                                    .kernel = i ? "file:synced" : "file",
-                                    .bytes = 2.0 * (double)files[i].bytes,
-                                    .bandwidth = w->roofline.copy,
-                                    .clock = "host",
-                                    .threads = 1};
-        snprintf(row.shape, sizeof row.shape, "%lluMiB", (unsigned long long)(files[i].bytes >> 20));
-        phy_bench_report_case(w, &row, &cases[i]);
-    }
+    const double share = phy_bench_share(w, 1);
+    enum phy_status status = phy_bench_measure_group(w, &(struct phy_bench_group){.cases = cases,
+                                                                                  .count = 2,
+                                                                                  .row = row_of,
+                                                                                  .user = &group,
+                                                                                  .budget_s = share < 20 ? share : 20,
+                                                                                  .rounds = 9});
     phy_free(cases);
     return status;
 }

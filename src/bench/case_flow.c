@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "bench/matrices.h"
 #include "bench/worker.h"
@@ -75,46 +76,57 @@ static double device_ns(void *user)
     return (double)((struct flow_run *)user)->device_ns;
 }
 
+struct flow_group {
+    struct phy_bench_worker *w;
+    const struct phy_bench_flow_case *flow;
+    struct flow_run *run;
+};
+
+/* Of a Vulkan device twice: by the host's clock with upload, download and mask, and the shader alone. */
+static void row_of(void *user, size_t index, struct phy_bench_row *out)
+{
+    const struct flow_group *g = user;
+    const struct flow_run *r = g->run;
+    const double weights = (double)r->rows * (double)r->cols * r->threads;
+    *out = (struct phy_bench_row){
+        .op = g->flow->op,
+        .format = phy_bench_type_name((enum phy_weight_type)g->flow->type),
+        .kernel = index ? "flow_tile:shader" : "flow_tile",
+        .bytes = 2 * weights * (double)phy_float_bytes(g->flow->type), /* read, and written where one was killed */
+        .operations = weights * ITERATIONS * OPERATIONS,
+        .bandwidth = g->w->roofline.copy,
+        .peak = g->w->roofline.f32,
+        .clock = index ? "device" : "host",
+        .threads = r->threads,
+    };
+    snprintf(out->shape, sizeof out->shape, "%ux%u", g->flow->rows, g->flow->cols);
+}
+
 static enum phy_status measure(struct phy_bench_worker *w, const struct phy_bench_flow_case *f, struct flow_run *r,
                                double budget_s)
 {
     struct phy_bench_case *c = phy_zalloc(2, sizeof *c);
     if (!c)
         return phy_fail_memory(w->host, "cases", sizeof *c);
-    /* Of a Vulkan device twice: by the host's clock with upload, download and mask, and the shader alone. */
-    c[0] = (struct phy_bench_case){.user = r, .run = run, .prepare = prepare};
-    c[1] = (struct phy_bench_case){.user = r, .run = run, .prepare = prepare, .device_ns = device_ns};
     phy_bench_say(w, "%s %s %ux%u, %u threads", f->op, phy_bench_type_name((enum phy_weight_type)f->type), f->rows,
                   f->cols, r->threads);
+    const double begin = phy_seconds_now();
     enum phy_status status = run(r, 0);
-    bool clocked = status == PHY_OK && r->device_ns > 0;
+    const double spent = phy_seconds_now() - begin;
+    const bool clocked = status == PHY_OK && r->device_ns > 0;
+    c[0] = (struct phy_bench_case){.user = r, .run = run, .prepare = prepare};
+    c[1] = (struct phy_bench_case){.user = r, .run = run, .prepare = prepare, .device_ns = device_ns};
+    struct flow_group group = {w, f, r};
+    phy_bench_beat(w);
     if (status == PHY_OK)
-        status = phy_bench_measure(c, clocked ? 2 : 1,
-                                   &(struct phy_bench_plan){.budget_s = budget_s,
-                                                            .rounds = 15,
-                                                            .sample_s = 0.01,
-                                                            .host = w->host,
-                                                            .beat = phy_bench_beat,
-                                                            .beat_user = w});
-    double weights = (double)r->rows * (double)r->cols * r->threads;
-    struct phy_bench_row row = {
-        .op = f->op,
-        .format = phy_bench_type_name((enum phy_weight_type)f->type),
-        .kernel = "flow_tile",
-        .bytes = 2 * weights * (double)phy_float_bytes(f->type), /* read, and written where something was killed */
-        .operations = weights * ITERATIONS * OPERATIONS,
-        .bandwidth = w->roofline.copy,
-        .peak = w->roofline.f32,
-        .clock = "host",
-        .threads = r->threads,
-    };
-    snprintf(row.shape, sizeof row.shape, "%ux%u", f->rows, f->cols);
-    if (status == PHY_OK)
-        phy_bench_report_case(w, &row, &c[0]);
-    row.kernel = "flow_tile:shader";
-    row.clock = "device";
-    if (status == PHY_OK && clocked)
-        phy_bench_report_case(w, &row, &c[1]);
+        status = phy_bench_measure_group(w, &(struct phy_bench_group){.cases = c,
+                                                                      .count = clocked ? 2 : 1,
+                                                                      .row = row_of,
+                                                                      .user = &group,
+                                                                      .budget_s = budget_s - spent,
+                                                                      .sample_s = 0.01,
+                                                                      .rounds = 15,
+                                                                      .may_leave_out = true});
     phy_free(c);
     return status;
 }

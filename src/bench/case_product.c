@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products and whole FFNs of stored matrices, for each type and kernel that the device offers. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "bench/machine.h"
 #include "bench/matrices.h"
@@ -20,7 +22,6 @@ static const char *const kernel_names[] = {
 /* The matrices of one type: those of an ffn, or one alone; as many copies as the caches can't hold. */
 struct bank {
     enum phy_weight_type type;
-    bool usable;
     uint8_t *data;
     size_t set_bytes, copies;
     struct phy_weights *weights;   /* (copies, MATRICES) */
@@ -45,13 +46,33 @@ struct run {
 struct product_case {
     struct run *run;
     const struct bank *bank;
-    enum phy_product_kernel kernel;
+    enum phy_product_kernel kernel_kind;
     const struct phy_bench_top_k *top_k; /* of a walk; NULL: dense */
     bool scored;                         /* its features are found, and not known before */
     size_t count;
     bool cold, named;
     double device_ns; /* of the last run, where the device has a clock */
     char form[64];    /* of its kernel, as the backend told in its first run */
+    char kernel[96];  /* its name in the report */
+    double *pace;     /* (PHY_BENCH_MAX_LIST) */
+};
+
+enum { SLOTS = KERNELS + 2 * PHY_BENCH_MAX_TOP_K, MAX_CASES = MAX_FORMATS * SLOTS };
+
+/* What runs took: seconds for each weight of a matrix, by type, kernel and entry of the list of rows; 0: not known. */
+struct paces {
+    double seconds[PHY_WEIGHT_TYPE_COUNT][SLOTS][PHY_BENCH_MAX_LIST];
+};
+
+/* One shape's measuring. */
+struct turn {
+    struct phy_bench_worker *w;
+    const struct phy_bench_products *q;
+    struct run *run;
+    struct paces *paces;
+    struct product_case *products; /* (MAX_CASES) */
+    struct phy_bench_case *cases;  /* (MAX_CASES) */
+    bool measured;                 /* this shape has a result */
 };
 
 static void on_ran(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
@@ -157,13 +178,14 @@ static enum phy_status count_time(struct product_case *p, enum phy_status status
 static enum phy_status run_steps(struct product_case *p, const struct phy_weights *set)
 {
     struct run *r = p->run;
-    const struct phy_product inputs[] = {{&set[0], r->gate, NULL, p->kernel}, {&set[1], r->up, NULL, p->kernel}};
+    const struct phy_product inputs[] = {{&set[0], r->gate, NULL, p->kernel_kind},
+                                         {&set[1], r->up, NULL, p->kernel_kind}};
     enum phy_status status = count_time(p, r->backend->ops->multiply(r->backend, inputs, 2, r->x, p->count));
     if (status)
         return status;
     struct gate_job job = {r, r->shape.cols};
     phy_pool_run(r->pool, p->count, gate_row, &job);
-    const struct phy_product down = {&set[2], r->y, NULL, p->kernel};
+    const struct phy_product down = {&set[2], r->y, NULL, p->kernel_kind};
     return count_time(p, r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count));
 }
 
@@ -215,7 +237,7 @@ static enum phy_status run_once(struct product_case *p, uint64_t turn)
     if (p->top_k)
         return run_walk(p, set);
     if (!r->ffn) {
-        const struct phy_product product = {set, r->y, NULL, p->kernel};
+        const struct phy_product product = {set, r->y, NULL, p->kernel_kind};
         return count_time(p, r->backend->ops->multiply(r->backend, &product, 1, r->x, p->count));
     }
     if (!r->backend->ops->ffn)
@@ -224,7 +246,7 @@ static enum phy_status run_once(struct product_case *p, uint64_t turn)
                                             .up = &set[1],
                                             .down = &set[2],
                                             .activation = PHY_ACT_SILU,
-                                            .kernel = p->kernel,
+                                            .kernel = p->kernel_kind,
                                             .x = r->x,
                                             .count = p->count,
                                             .y = r->y};
@@ -249,14 +271,6 @@ static double device_ns(void *user)
     return ((struct product_case *)user)->device_ns;
 }
 
-/* Whether the device's own clock counts is known once something has run. */
-static void choose_clock(struct phy_bench_case *cases, struct product_case *products, size_t count)
-{
-    const bool clocked = count && run_case(&products[0], 0) == PHY_OK && products[0].device_ns > 0;
-    for (size_t i = 0; clocked && i < count; i++)
-        cases[i].device_ns = device_ns;
-}
-
 /* Of a matrix, what a case reads: a walk its features, and scores all of gate before. */
 static double share_read(const struct product_case *p, int matrix)
 {
@@ -266,19 +280,26 @@ static double share_read(const struct product_case *p, int matrix)
     return matrix == 2 ? 0 : matrix == 0 && p->scored ? 1 : listed;
 }
 
-static void report(struct phy_bench_worker *w, const struct phy_bench_products *q, struct product_case *p,
-                   struct phy_bench_case *c)
+static void name_kernel(struct product_case *p, const char *device)
 {
-    struct run *r = p->run;
-    char kernel[96];
     /* The device's name says the form already where it is the CPU's. */
-    bool said = !p->form[0] || strstr(w->device, p->form) != NULL;
+    const bool said = !p->form[0] || strstr(device, p->form) != NULL;
     if (p->top_k)
-        snprintf(kernel, sizeof kernel, "%s %u%s", p->scored ? "sparse" : "walk", p->top_k->value,
+        snprintf(p->kernel, sizeof p->kernel, "%s %u%s", p->scored ? "sparse" : "walk", p->top_k->value,
                  p->top_k->percent ? "%" : "");
     else
-        snprintf(kernel, sizeof kernel, "%s%s%s", kernel_names[p->kernel], said ? "" : ":", said ? "" : p->form);
+        snprintf(p->kernel, sizeof p->kernel, "%s%s%s", kernel_names[p->kernel_kind], said ? "" : ":",
+                 said ? "" : p->form);
+}
+
+static void row_of(void *user, size_t index, struct phy_bench_row *out)
+{
+    const struct turn *t = user;
+    const struct phy_bench_worker *w = t->w;
+    struct product_case *p = &t->products[index];
+    const struct run *r = p->run;
     double weights = 0, set = 0;
+    name_kernel(p, w->device);
     for (int i = 0; i < matrix_count(r); i++) {
         size_t row_bytes = 0;
         const double share = share_read(p, i);
@@ -288,74 +309,143 @@ static void report(struct phy_bench_worker *w, const struct phy_bench_products *
     }
     /* Activations are read and written once: x and y; an ffn's in between stay in the caches or the device. */
     double activations = (double)p->count * 4 * ((double)r->shape.rows + (r->ffn ? r->shape.rows : r->shape.cols));
-    struct phy_bench_row row = {
-        .op = q->op,
+    *out = (struct phy_bench_row){
+        .op = t->q->op,
         .format = phy_bench_type_name(p->bank->type),
-        .kernel = kernel,
+        .kernel = p->kernel,
         .x_rows = p->count,
         .cold = p->cold,
         .bytes = set + activations,
         .operations = 2 * weights * (double)p->count,
         .bandwidth = phy_bench_bandwidth_of(&w->roofline, set, p->cold),
-        .peak = p->kernel == PHY_KERNEL_INT8 && w->roofline.int8 > 0 ? w->roofline.int8 : w->roofline.f32,
-        .clock = c->device_ns ? "device" : "host",
+        .peak = p->kernel_kind == PHY_KERNEL_INT8 && w->roofline.int8 > 0 ? w->roofline.int8 : w->roofline.f32,
+        .clock = t->cases[index].device_ns ? "device" : "host",
         .threads = w->job.threads,
     };
-    snprintf(row.shape, sizeof row.shape, "%ux%u", r->shape.rows, r->shape.cols);
-    phy_bench_report_case(w, &row, c);
+    snprintf(out->shape, sizeof out->shape, "%ux%u", r->shape.rows, r->shape.cols);
 }
 
-enum { MAX_CASES = MAX_FORMATS * (KERNELS + 2 * PHY_BENCH_MAX_TOP_K) };
+/* ---- groups ---- */
 
 /* What a bank is multiplied by: each kernel, then the walks. Returns how many cases. */
-static size_t list_cases(const struct phy_bench_products *q, struct run *r, const struct bank *bank, size_t count,
-                         bool cold, struct product_case *out)
+static size_t list_cases(const struct turn *t, const struct bank *bank, size_t count, bool cold,
+                         struct product_case *out)
 {
-    const struct product_case one = {.run = r, .bank = bank, .count = count, .cold = cold};
+    const struct phy_matmul_backend *backend = t->run->backend;
+    double(*paces)[PHY_BENCH_MAX_LIST] = t->paces->seconds[bank->type];
+    const struct product_case one = {.run = t->run, .bank = bank, .count = count, .cold = cold};
     size_t n = 0;
     for (int k = 0; k < KERNELS; k++) {
-        if (!r->backend->ops->offers(r->backend, (enum phy_product_kernel)k, bank->type))
+        if (!backend->ops->offers(backend, (enum phy_product_kernel)k, bank->type))
             continue;
         out[n] = one;
-        out[n++].kernel = (enum phy_product_kernel)k;
+        out[n].pace = paces[k];
+        out[n++].kernel_kind = (enum phy_product_kernel)k;
     }
-    for (size_t t = 0; t < q->top_k_count && r->backend->ops->walk; t++) {
-        if (!r->backend->ops->offers(r->backend, PHY_KERNEL_WALK, bank->type))
+    for (size_t i = 0; i < t->q->top_k_count && backend->ops->walk; i++) {
+        if (!backend->ops->offers(backend, PHY_KERNEL_WALK, bank->type))
             continue;
-        for (int scored = 0; scored < 2; scored++) {
+        for (size_t scored = 0; scored < 2; scored++) {
             out[n] = one;
-            out[n].kernel = PHY_KERNEL_WALK;
-            out[n].top_k = &q->top_k[t];
+            out[n].kernel_kind = PHY_KERNEL_WALK;
+            out[n].top_k = &t->q->top_k[i];
+            out[n].pace = paces[KERNELS + 2 * i + scored];
             out[n++].scored = scored;
         }
     }
     return n;
 }
 
-/* All types and kernels of one shape, number of rows and temperature, in turns. */
-static enum phy_status measure_group(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
-                                     size_t count, bool cold, double budget_s)
+/* Seconds for a weight at the list's entry `at`: what it took in another shape or temperature, or along the line
+ * through the two largest numbers of rows below. 0: not known. */
+static double expect(const double *pace, const uint32_t *x_rows, size_t count, size_t at)
 {
-    struct product_case *products = phy_zalloc(MAX_CASES, sizeof *products);
-    struct phy_bench_case *cases = phy_zalloc(MAX_CASES, sizeof *cases);
-    enum phy_status status = products && cases ? PHY_OK : phy_fail_memory(w->host, "cases", sizeof *cases);
-    size_t n = 0;
-    for (size_t b = 0; b < r->bank_count && status == PHY_OK; b++) {
-        if (r->banks[b].usable)
-            n += list_cases(q, r, &r->banks[b], count, cold, products + n);
+    size_t high = SIZE_MAX, low = SIZE_MAX;
+    if (pace[at] > 0)
+        return pace[at];
+    for (size_t i = 0; i < count; i++) {
+        if (pace[i] <= 0 || x_rows[i] >= x_rows[at])
+            continue;
+        if (high == SIZE_MAX || x_rows[i] > x_rows[high]) {
+            low = high;
+            high = i;
+        } else if (x_rows[i] < x_rows[high] && (low == SIZE_MAX || x_rows[i] > x_rows[low])) {
+            low = i;
+        }
     }
-    for (size_t i = 0; i < n; i++)
-        cases[i] = (struct phy_bench_case){.user = &products[i], .run = run_case};
-    if (status == PHY_OK)
-        choose_clock(cases, products, n);
-    const struct phy_bench_plan plan = {
-        .budget_s = budget_s, .rounds = 31, .sample_s = 0.002, .host = w->host, .beat = phy_bench_beat, .beat_user = w};
-    if (n)
-        status = phy_bench_measure(cases, n, &plan);
-    for (size_t i = 0; i < n && status == PHY_OK; i++)
-        report(w, q, &products[i], &cases[i]);
-    phy_free(products);
-    phy_free(cases);
+    if (high == SIZE_MAX)
+        return 0;
+    double slope = low == SIZE_MAX ? 0 : (pace[high] - pace[low]) / (x_rows[high] - x_rows[low]);
+    return pace[high] + (slope > 0 ? slope : 0) * (x_rows[at] - x_rows[high]);
+}
+
+static double weights_of(const struct run *r)
+{
+    return (double)r->shape.rows * (double)r->shape.cols;
+}
+
+/* A group: all types and kernels of one shape, number of rows and temperature. Returns how many cases. */
+static size_t list_group(const struct turn *t, size_t rows_at, bool cold)
+{
+    size_t n = 0;
+    for (size_t b = 0; b < t->run->bank_count; b++) {
+        n += list_cases(t, &t->run->banks[b], t->q->x_rows[rows_at], cold, t->products + n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct phy_bench_row row;
+        const char *bound;
+        t->cases[i] = (struct phy_bench_case){.user = &t->products[i], .run = run_case, .device_ns = device_ns};
+        row_of((void *)t, i, &row);
+        const double pace = expect(t->products[i].pace, t->q->x_rows, t->q->x_row_count, rows_at);
+        const double least = phy_bench_least_seconds(&row, &bound), known = pace * weights_of(t->run);
+        t->cases[i].expected_s = known > least ? known : least;
+    }
+    return n;
+}
+
+static void skip_group(const struct turn *t, size_t count, const char *reason)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct phy_bench_row row;
+        row_of((void *)t, i, &row);
+        phy_bench_skip_row(t->w, &row, reason);
+    }
+}
+
+/* A shape without a result has one of what takes least, if that fits what is left for all of its groups. */
+static double enough_for_one(const struct turn *t, size_t count, double budget_s, double left_s)
+{
+    double least = INFINITY;
+    for (size_t i = 0; i < count; i++)
+        least = t->cases[i].expected_s < least ? t->cases[i].expected_s : least;
+    const double needed = 4 * least; /* two runs, and as much for a pipeline to be compiled */
+    return !t->measured && needed > budget_s && needed < left_s ? needed : budget_s;
+}
+
+static enum phy_status measure_group(struct turn *t, size_t rows_at, bool cold, double budget_s, double left_s)
+{
+    struct phy_bench_worker *w = t->w;
+    const size_t n = list_group(t, rows_at, cold);
+    phy_bench_say(w, "%s %ux%u, %u rows, %s", t->q->op, t->run->shape.rows, t->run->shape.cols, t->q->x_rows[rows_at],
+                  cold ? "cold" : "warm");
+    if (phy_bench_spent(w)) {
+        skip_group(t, n, "not run: the budget is spent");
+        return PHY_OK;
+    }
+    const struct phy_bench_group group = {.cases = t->cases,
+                                          .count = n,
+                                          .row = row_of,
+                                          .user = t,
+                                          .budget_s = enough_for_one(t, n, budget_s, left_s),
+                                          .sample_s = 0.002,
+                                          .rounds = 31,
+                                          .may_leave_out = true};
+    enum phy_status status = phy_bench_measure_group(w, &group);
+    for (size_t i = 0; i < n; i++) {
+        t->measured = t->measured || t->cases[i].count;
+        if (t->cases[i].elapsed_s > 0 && t->cases[i].status == PHY_OK)
+            t->products[i].pace[rows_at] = t->cases[i].elapsed_s / weights_of(t->run);
+    }
     return status;
 }
 
@@ -395,60 +485,61 @@ static void defer(struct run *r, const char *format)
     snprintf(r->deferred + used, sizeof r->deferred - used, "%s%s", used ? "," : "", format);
 }
 
-/* Not all fit at once: as many as do, the others have their turn later. One that does not fit alone is skipped. */
-static enum phy_status load_some(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
-                                 const char *shape)
+/* Not all types may fit at once: as many as do, the others have their turn later. One that does not fit alone is
+ * skipped. */
+static void not_loaded(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
+                       const char *format, const char *shape, const char *reason)
 {
-    bool any = false;
-    for (size_t b = 0; b < r->bank_count; b++) {
-        struct bank *bank = &r->banks[b];
-        const char *format = phy_bench_type_name(bank->type);
-        phy_bench_say(w, "%s %s %s: weights to the device", q->op, format, shape);
-        enum phy_status status =
-            r->backend->ops->load(r->backend, bank->pointers, bank->copies * (size_t)matrix_count(r));
-        bank->usable = status == PHY_OK;
-        if (status && status != PHY_ERR_MEMORY && status != PHY_ERR_LIMIT)
-            return status;
-        if (status && any)
-            defer(r, format);
-        else if (status)
-            phy_bench_skip(w, q->op, format, shape, "the device cannot hold it");
-        any = any || bank->usable;
+    if (r->bank_count)
+        defer(r, format);
+    else
+        phy_bench_skip(w, q->op, format, shape, reason);
+}
+
+/* Into memory and to the device. */
+static enum phy_status load_bank(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
+                                 enum phy_weight_type type, const char *shape)
+{
+    struct bank *bank = &r->banks[r->bank_count];
+    const char *format = phy_bench_type_name(type);
+    phy_bench_say(w, "%s %s %s: weights to the device", q->op, format, shape);
+    if (!bank_make(r, bank, type, q->cold ? 2 * w->cache_bytes : 0)) {
+        not_loaded(w, q, r, format, shape, "too little memory for it");
+        return PHY_OK;
     }
+    enum phy_status status = r->backend->ops->load(r->backend, bank->pointers, bank->copies * (size_t)matrix_count(r));
+    if (status == PHY_OK) {
+        r->bank_count++;
+        return PHY_OK;
+    }
+    bank_free(bank);
+    if (status != PHY_ERR_MEMORY && status != PHY_ERR_LIMIT)
+        return status;
+    not_loaded(w, q, r, format, shape, "the device cannot hold it");
     return PHY_OK;
 }
 
-/* All banks to the device at once, if it holds them. */
-static enum phy_status load_all(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
-                                const char *shape)
+/* Bytes of all copies of a type's matrices. */
+static uint64_t bank_bytes(const struct phy_bench_worker *w, const struct phy_bench_products *q, const struct run *r,
+                           enum phy_weight_type type)
 {
-    size_t count = 0, n = 0;
-    for (size_t b = 0; b < r->bank_count; b++)
-        count += r->banks[b].copies * (size_t)matrix_count(r);
-    if (count == 0)
-        return PHY_OK;
-    struct phy_weights **all = phy_alloc(count, sizeof *all);
-    if (!all)
-        return phy_fail_memory(w->host, "a list of matrices", count * sizeof *all);
-    for (size_t b = 0; b < r->bank_count; b++) {
-        for (size_t i = 0; i < r->banks[b].copies * (size_t)matrix_count(r); i++)
-            all[n++] = r->banks[b].pointers[i];
-    }
-    phy_bench_say(w, "%s %s: weights to the device", q->op, shape);
-    enum phy_status status = r->backend->ops->load(r->backend, all, count);
-    phy_free(all);
-    for (size_t b = 0; b < r->bank_count; b++)
-        r->banks[b].usable = status == PHY_OK;
-    return status == PHY_ERR_MEMORY || status == PHY_ERR_LIMIT ? load_some(w, q, r, shape) : status;
+    size_t row_bytes = 0;
+    phy_weight_row_bytes(type, r->shape.cols, &row_bytes);
+    const uint64_t bytes = (uint64_t)row_bytes * r->shape.rows * (uint64_t)matrix_count(r);
+    return bytes + (q->cold ? 2 * w->cache_bytes + bytes : 0);
 }
 
-/* The types of `formats` that the device offers, in memory and on the device. */
-static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r)
+/* The types of `formats` that the device offers, while loading them takes no longer than load_s, but one at least. */
+static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
+                                  double load_s)
 {
     char name[32], shape[40];
-    uint64_t available = phy_machine_available_bytes() / 3, used = 0;
+    const uint64_t available = phy_machine_available_bytes() / 3;
+    const double begin = phy_seconds_now();
+    uint64_t used = 0, loaded = 0;
+    enum phy_status status = PHY_OK;
     snprintf(shape, sizeof shape, "%ux%u", r->shape.rows, r->shape.cols);
-    for (size_t i = 0; phy_bench_list_name(q->formats, i, name) && r->bank_count < MAX_FORMATS; i++) {
+    for (size_t i = 0; phy_bench_list_name(q->formats, i, name) && r->bank_count < MAX_FORMATS && !status; i++) {
         enum phy_weight_type type;
         if (!phy_bench_type_named(name, &type))
             return phy_fail(w->host, PHY_ERR_USAGE,
@@ -457,84 +548,116 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
             phy_bench_skip(w, q->op, name, shape, "the device has no kernel for the format");
             continue;
         }
-        size_t row_bytes = 0;
-        phy_weight_row_bytes(type, r->shape.cols, &row_bytes);
-        uint64_t bytes = (uint64_t)row_bytes * r->shape.rows * (uint64_t)matrix_count(r);
-        bytes += q->cold ? 2 * w->cache_bytes + bytes : 0;
-        struct bank *bank = &r->banks[r->bank_count];
-        if ((available && used + bytes * (w->is_cpu ? 1 : 2) > available) ||
-            !bank_make(r, bank, type, q->cold ? 2 * w->cache_bytes : 0)) {
-            if (r->bank_count)
-                defer(r, name);
-            else
-                phy_bench_skip(w, q->op, name, shape, "too little memory for it");
-            continue;
+        const uint64_t bytes = bank_bytes(w, q, r, type), held = bytes * (w->is_cpu ? 1 : 2);
+        const double spent = phy_seconds_now() - begin, all = (double)(loaded + bytes);
+        if (loaded && spent / (double)loaded * all > load_s) {
+            phy_bench_skip(w, q->op, name, shape,
+                           "not loaded: making and loading weights would take more than half of the budget's share");
+        } else if (available && used + held > available) {
+            not_loaded(w, q, r, name, shape, "too little memory for it");
+        } else {
+            status = load_bank(w, q, r, type, shape);
+            used += held;
+            loaded += bytes;
         }
-        r->bank_count++;
-        used += bytes * (w->is_cpu ? 1 : 2);
     }
-    return load_all(w, q, r, shape);
+    return status;
 }
 
-static enum phy_status run_shape(struct phy_bench_worker *w, const struct phy_bench_products *q,
-                                 struct phy_bench_shape shape, double budget_s, char *deferred)
+/* Every number of rows and temperature. The first ones also compile pipelines and have most of what others need little
+ * of: of n that are left one has 2 / (n + 1) of the time, and what it leaves is the others'. */
+static enum phy_status measure_groups(struct turn *t, double end)
 {
-    struct run r = {.shape = shape, .ffn = q->ffn, .walks = q->top_k_count > 0, .pool = w->pool};
-    *deferred = 0;
-    size_t most = 1, groups = q->x_row_count * ((size_t)q->cold + (size_t)q->warm);
-    for (size_t i = 0; i < q->x_row_count; i++)
-        most = q->x_rows[i] > most ? q->x_rows[i] : most;
-    enum phy_status status = phy_matmul_backend_open(&r.backend, w->device, true, w->pool, w->host);
-    if (status)
-        return status;
-    r.backend->ran = on_ran;
-    r.backend->ran_user = &r;
-    r.activation = phy_activation_variant_named(w->is_cpu ? w->device + 4 : "ref");
-    if (!reserve_activations(&r, most))
-        status = phy_fail_memory(w->host, "activations", most * sizeof(float));
-    if (status == PHY_OK)
-        status = load_banks(w, q, &r);
+    const struct phy_bench_products *q = t->q;
+    size_t groups = q->x_row_count * ((size_t)q->cold + (size_t)q->warm);
+    enum phy_status status = PHY_OK;
     for (size_t i = 0; i < q->x_row_count && status == PHY_OK; i++) {
         for (int cold = 0; cold < 2 && status == PHY_OK; cold++) {
             if (!(cold ? q->cold : q->warm))
                 continue;
-            phy_bench_say(w, "%s %ux%u, %u rows, %s", q->op, shape.rows, shape.cols, q->x_rows[i],
-                          cold ? "cold" : "warm");
-            char text[40];
-            snprintf(text, sizeof text, "%ux%u", shape.rows, shape.cols);
-            if (phy_bench_spent(w))
-                phy_bench_skip(w, q->op, NULL, text, "the budget is spent");
-            else
-                status = measure_group(w, q, &r, q->x_rows[i], cold, budget_s / (double)groups);
+            const double left = end - phy_seconds_now();
+            status = measure_group(t, i, cold, left > 0 ? 2 * left / (double)(groups + 1) : 0, left);
+            groups--;
         }
     }
+    return status;
+}
+
+static enum phy_status open_run(struct phy_bench_worker *w, const struct phy_bench_products *q, struct run *r,
+                                double load_s)
+{
+    size_t most = 1;
+    for (size_t i = 0; i < q->x_row_count; i++)
+        most = q->x_rows[i] > most ? q->x_rows[i] : most;
+    enum phy_status status = phy_matmul_backend_open(&r->backend, w->device, true, w->pool, w->host);
+    if (status)
+        return status;
+    r->backend->ran = on_ran;
+    r->backend->ran_user = r;
+    r->activation = phy_activation_variant_named(w->is_cpu ? w->device + 4 : "ref");
+    if (!reserve_activations(r, most))
+        return phy_fail_memory(w->host, "activations", most * sizeof(float));
+    return load_banks(w, q, r, load_s);
+}
+
+/* t->run is this shape's alone. */
+static enum phy_status run_shape(struct turn *t, struct phy_bench_shape shape, double budget_s, char *deferred)
+{
+    const struct phy_bench_products *q = t->q;
+    struct run r = {.shape = shape, .ffn = q->ffn, .walks = q->top_k_count > 0, .pool = t->w->pool};
+    const double end = phy_seconds_now() + budget_s;
+    *deferred = 0;
+    if (phy_bench_spent(t->w)) {
+        char name[32], text[40];
+        snprintf(text, sizeof text, "%ux%u", shape.rows, shape.cols);
+        for (size_t i = 0; phy_bench_list_name(q->formats, i, name); i++)
+            phy_bench_skip(t->w, q->op, name, text, "not run, nor loaded: the budget is spent");
+        return PHY_OK;
+    }
+    t->run = &r;
+    t->measured = false;
+    enum phy_status status = open_run(t->w, q, &r, budget_s / 2);
+    if (status == PHY_OK)
+        status = measure_groups(t, end);
     memcpy(deferred, r.deferred, sizeof r.deferred);
     run_close(&r);
     return status;
 }
 
 /* Formats that memory does not hold together take turns. */
-static enum phy_status run_formats(struct phy_bench_worker *w, const struct phy_bench_products *q,
-                                   struct phy_bench_shape shape, double budget_s)
+static enum phy_status run_formats(struct turn *t, struct phy_bench_shape shape, double budget_s)
 {
-    struct phy_bench_products rest = *q;
+    const struct phy_bench_products *all = t->q;
+    struct phy_bench_products rest = *all;
     char lists[2][sizeof((struct run *)NULL)->deferred];
-    enum phy_status status = run_shape(w, q, shape, budget_s, lists[0]);
+    enum phy_status status = run_shape(t, shape, budget_s, lists[0]);
+    t->q = &rest;
     /* Each turn has a format less, or more. */
     for (int turn = 0; status == PHY_OK && lists[turn % 2][0]; turn++) {
         rest.formats = lists[turn % 2];
-        status = run_shape(w, &rest, shape, budget_s / 2, lists[(turn + 1) % 2]);
+        status = run_shape(t, shape, budget_s / 2, lists[(turn + 1) % 2]);
     }
+    t->q = all;
     return status;
 }
 
 enum phy_status phy_bench_products_run(struct phy_bench_worker *w, const struct phy_bench_products *q)
 {
-    enum phy_status status = PHY_OK;
+    struct turn t = {.w = w,
+                     .q = q,
+                     .paces = phy_zalloc(1, sizeof *t.paces),
+                     .products = phy_zalloc(MAX_CASES, sizeof *t.products),
+                     .cases = phy_zalloc(MAX_CASES, sizeof *t.cases)};
+    enum phy_status status =
+        t.paces && t.products && t.cases ? PHY_OK : phy_fail_memory(w->host, "cases", MAX_CASES * sizeof *t.cases);
+    const double until = phy_seconds_now() + q->budget_s, end = until < w->deadline ? until : w->deadline;
     for (size_t i = 0; i < q->shape_count && status == PHY_OK; i++) {
-        double left = phy_bench_share(w, q->shape_count - i), own = q->budget_s / (double)q->shape_count;
-        status = run_formats(w, q, q->shapes[i], own < left ? own : left);
+        const double left = end - phy_seconds_now();
+        status = run_formats(&t, q->shapes[i], left > 0 ? left / (double)(q->shape_count - i) : 0);
     }
+    phy_free(t.paces);
+    phy_free(t.products);
+    phy_free(t.cases);
     return status;
 }
 

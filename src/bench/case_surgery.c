@@ -119,6 +119,32 @@ static double file_bytes_in(const char *path)
     return bytes;
 }
 
+struct surgery_group {
+    const struct surgery_run *run;
+    const struct phy_bench_case *cases;
+    const char *op, *shape;
+    double bytes;
+};
+
+static void row_of(void *user, size_t index, struct phy_bench_row *out)
+{
+    const struct surgery_group *g = user;
+    const struct phy_bench_worker *w = g->run->w;
+    *out = (struct phy_bench_row){
+        .op = g->op,
+        .kernel = index ? "cp -r" : "surgery",
+        .bytes = 2 * g->bytes, /* read and written */
+        .bandwidth = w->roofline.copy,
+        .clock = "host",
+        .threads = index ? 1 : w->job.threads,
+        .peak_rss_bytes = index ? 0 : g->run->peak_rss_bytes,
+        .beside = "cp -r",
+        .beside_samples = g->cases[1].samples,
+        .beside_count = index ? 0 : g->cases[1].count,
+    };
+    snprintf(out->shape, sizeof out->shape, "%s", g->shape);
+}
+
 static enum phy_status measure(struct phy_bench_worker *w, struct surgery_run *r, const char *op, const char *shape,
                                bool alone, double budget_s)
 {
@@ -127,30 +153,11 @@ static enum phy_status measure(struct phy_bench_worker *w, struct surgery_run *r
         return phy_fail_memory(w->host, "cases", sizeof *cases);
     cases[0] = (struct phy_bench_case){.user = r, .run = run_surgery, .prepare = prepare_surgery};
     cases[1] = (struct phy_bench_case){.user = r, .run = run_copy, .prepare = prepare_copy};
-    enum phy_status status = phy_bench_measure(
-        cases, alone ? 1 : 2, &(struct phy_bench_plan){.budget_s = budget_s, .rounds = 9, .host = w->host});
-    double bytes = file_bytes_in(r->donor);
-    struct phy_bench_row row = {
-        .op = op,
-        .kernel = "surgery",
-        .bytes = 2 * bytes, /* read and written */
-        .bandwidth = w->roofline.copy,
-        .clock = "host",
-        .threads = w->job.threads,
-        .peak_rss_bytes = r->peak_rss_bytes,
-        .beside = "cp -r",
-        .beside_samples = cases[1].samples,
-        .beside_count = cases[1].count,
-    };
-    snprintf(row.shape, sizeof row.shape, "%s", shape);
-    if (status == PHY_OK)
-        phy_bench_report_case(w, &row, &cases[0]);
-    row.kernel = "cp -r";
-    row.beside_count = 0;
-    row.peak_rss_bytes = 0;
-    row.threads = 1;
-    if (status == PHY_OK && !alone)
-        phy_bench_report_case(w, &row, &cases[1]);
+    struct surgery_group group = {r, cases, op, shape, file_bytes_in(r->donor)};
+    enum phy_status status = phy_bench_measure_group(
+        w,
+        &(struct phy_bench_group){
+            .cases = cases, .count = alone ? 1 : 2, .row = row_of, .user = &group, .budget_s = budget_s, .rounds = 9});
     phy_free(cases);
     return status;
 }

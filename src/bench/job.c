@@ -37,7 +37,7 @@ char *phy_bench_job_write(const struct phy_bench_job *job)
     }
     ok = ok && phy_json_count(root, "threads", job->threads) && phy_json_bool(root, "cold", job->cold) &&
          phy_json_bool(root, "warm", job->warm) && phy_json_bool(root, "quick", job->quick) &&
-         phy_json_double(root, "budget_s", job->budget_s);
+         phy_json_double(root, "budget_s", job->budget_s) && phy_json_double(root, "timeout_s", job->timeout_s);
     char *line = ok ? cJSON_PrintUnformatted(root) : NULL;
     cJSON_Delete(root);
     return line;
@@ -55,6 +55,8 @@ enum phy_status phy_bench_job_read(struct phy_bench_job *out, const char *text, 
     }
     double threads = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(root, "threads"));
     out->budget_s = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(root, "budget_s"));
+    const double timeout = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(root, "timeout_s"));
+    out->timeout_s = timeout > 0 ? timeout : 0;
     out->cold = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "cold"));
     out->warm = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "warm"));
     out->quick = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "quick"));

@@ -21,6 +21,7 @@ struct phy_bench_job {
     bool cold, warm; /* either or both */
     bool quick;
     double budget_s;
+    double timeout_s; /* silence after which this device is given up; 0: none */
 };
 
 /* One line, without a newline, the caller's: free with cJSON_free; NULL when memory runs out. */

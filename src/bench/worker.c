@@ -51,18 +51,6 @@ void phy_bench_beat(void *worker)
     phy_bench_say(w, "%s", text);
 }
 
-void phy_bench_skip(struct phy_bench_worker *w, const char *op, const char *format, const char *shape,
-                    const char *reason)
-{
-    cJSON *message = cJSON_CreateObject(), *skipped = phy_json_object(message, "skipped");
-    phy_json_string(skipped, "op", op);
-    phy_json_string(skipped, "format", format);
-    phy_json_string(skipped, "device", w->device);
-    phy_json_string(skipped, "shape", shape);
-    phy_json_string(skipped, "reason", reason);
-    send(w, message);
-}
-
 static bool put_number(cJSON *to, const char *key, double value, bool known)
 {
     return known && isfinite(value) ? phy_json_double(to, key, value) : phy_json_null(to, key);
@@ -75,13 +63,20 @@ static void put_samples(cJSON *to, const char *key, const double *samples, size_
         cJSON_AddItemToArray(array, cJSON_CreateNumber(samples[i] * 1e6));
 }
 
-/* What the roofs allow, in seconds: 0 where there is none. */
-static double least_seconds(const struct phy_bench_row *row, const char **bound)
+double phy_bench_least_seconds(const struct phy_bench_row *row, const char **bound)
 {
     double memory = row->bandwidth > 0 ? row->bytes / (row->bandwidth * 1e9) : 0;
     double arithmetic = row->peak > 0 ? row->operations / (row->peak * 1e9) : 0;
     *bound = memory <= 0 && arithmetic <= 0 ? NULL : arithmetic > memory ? "arithmetic" : "memory";
     return arithmetic > memory ? arithmetic : memory;
+}
+
+static void put_x_rows(cJSON *to, uint64_t x_rows)
+{
+    if (x_rows)
+        phy_json_count(to, "x_rows", x_rows);
+    else
+        phy_json_null(to, "x_rows");
 }
 
 static void put_result(cJSON *message, const struct phy_bench_worker *w, const struct phy_bench_row *row,
@@ -93,10 +88,7 @@ static void put_result(cJSON *message, const struct phy_bench_worker *w, const s
     phy_json_string(result, "device", w->device);
     phy_json_string(result, "kernel", row->kernel);
     phy_json_string(result, "shape", row->shape);
-    if (row->x_rows)
-        phy_json_count(result, "x_rows", row->x_rows);
-    else
-        phy_json_null(result, "x_rows");
+    put_x_rows(result, row->x_rows);
     phy_json_bool(result, "cold", row->cold);
     phy_json_double(result, "median_us", s->median * 1e6);
     phy_json_double(result, "q1_us", s->q1 * 1e6);
@@ -112,6 +104,8 @@ static void put_measurement(cJSON *message, const struct phy_bench_row *row, con
     cJSON *m = phy_json_object(message, "measurement");
     phy_json_double(m, "best_us", s->best * 1e6);
     phy_json_count(m, "rounds", s->count);
+    if (c->first_run_only)
+        phy_json_bool(m, "first_run_only", true);
     put_samples(m, "samples_us", c->samples, c->count);
     phy_json_string(m, "clock", row->clock);
     if (c->device_ns) {
@@ -142,24 +136,125 @@ static void put_measurement(cJSON *message, const struct phy_bench_row *row, con
     }
 }
 
-void phy_bench_report_case(struct phy_bench_worker *w, const struct phy_bench_row *row, struct phy_bench_case *c)
+static void put_skipped(cJSON *message, const struct phy_bench_worker *w, const struct phy_bench_row *row,
+                        const char *reason)
 {
-    if (c->status || c->count == 0) {
-        phy_bench_skip(w, row->op, row->format, row->shape,
-                       c->status ? phy_status_name(c->status) : "no time was measured");
+    cJSON *skipped = phy_json_object(message, "skipped");
+    phy_json_string(skipped, "op", row->op);
+    phy_json_string(skipped, "format", row->format);
+    phy_json_string(skipped, "device", w->device);
+    phy_json_string(skipped, "kernel", row->kernel);
+    phy_json_string(skipped, "shape", row->shape[0] ? row->shape : NULL);
+    put_x_rows(skipped, row->x_rows);
+    if (row->clock)
+        phy_json_bool(skipped, "cold", row->cold);
+    else
+        phy_json_null(skipped, "cold");
+    phy_json_string(skipped, "reason", reason);
+}
+
+void phy_bench_skip_row(struct phy_bench_worker *w, const struct phy_bench_row *row, const char *reason)
+{
+    cJSON *message = cJSON_CreateObject();
+    put_skipped(message, w, row, reason);
+    send(w, message);
+}
+
+void phy_bench_skip(struct phy_bench_worker *w, const char *op, const char *format, const char *shape,
+                    const char *reason)
+{
+    struct phy_bench_row row = {.op = op, .format = format};
+    snprintf(row.shape, sizeof row.shape, "%s", shape ? shape : "");
+    phy_bench_skip_row(w, &row, reason);
+}
+
+/* What is to be said of a case, to the message. */
+static void put_case(cJSON *message, struct phy_bench_worker *w, const struct phy_bench_row *row,
+                     const struct phy_bench_case *c, const char *why_not)
+{
+    if (c->count == 0 || c->status) {
+        put_skipped(message, w, row, c->why[0] ? c->why : c->status ? phy_status_name(c->status) : why_not);
         return;
     }
     double sorted[PHY_BENCH_MAX_ROUNDS];
     struct phy_bench_summary summary;
     const char *bound;
-    w->measured = true;
     memcpy(sorted, c->samples, c->count * sizeof *sorted);
     phy_bench_summarise(sorted, c->count, &summary);
-    double least = least_seconds(row, &bound);
-    cJSON *message = cJSON_CreateObject();
-    put_result(message, w, row, &summary, least);
+    put_result(message, w, row, &summary, phy_bench_least_seconds(row, &bound));
     put_measurement(message, row, c, &summary, bound);
+}
+
+void phy_bench_report_case(struct phy_bench_worker *w, const struct phy_bench_row *row, const struct phy_bench_case *c)
+{
+    w->measured = w->measured || (c->count && !c->status);
+    cJSON *message = cJSON_CreateObject();
+    put_case(message, w, row, c, "no time was measured");
     send(w, message);
+}
+
+/* ---- groups ---- */
+
+struct watch {
+    struct phy_bench_worker *w;
+    const struct phy_bench_group *group;
+    size_t *told; /* samples of each case that the parent knows of */
+    double told_at;
+};
+
+/* "draft" or "settles". */
+static void tell(struct watch *watch, size_t index, const char *as)
+{
+    struct phy_bench_row row = {0};
+    cJSON *message = cJSON_CreateObject();
+    watch->group->row(watch->group->user, index, &row);
+    phy_json_count(message, as, index);
+    put_case(message, watch->w, &row, &watch->group->cases[index], "the device's process ended before its first round");
+    send(watch->w, message);
+    watch->told[index] = watch->group->cases[index].count;
+}
+
+/* A case's first sample is told at once, and others once a second. */
+static void keep_told(void *user)
+{
+    struct watch *watch = user;
+    const bool due = phy_seconds_now() - watch->told_at >= 1;
+    for (size_t i = 0; i < watch->group->count; i++) {
+        const size_t count = watch->group->cases[i].count;
+        if (count > watch->told[i] && (due || watch->told[i] == 0))
+            tell(watch, i, "draft");
+    }
+    if (due)
+        watch->told_at = phy_seconds_now();
+    phy_bench_beat(watch->w);
+}
+
+enum phy_status phy_bench_measure_group(struct phy_bench_worker *w, const struct phy_bench_group *group)
+{
+    if (group->count == 0)
+        return PHY_OK;
+    struct watch watch = {w, group, phy_zalloc(group->count, sizeof *watch.told), phy_seconds_now()};
+    if (!watch.told)
+        return phy_fail_memory(w->host, "a group", group->count * sizeof *watch.told);
+    for (size_t i = 0; i < group->count; i++)
+        tell(&watch, i, "draft");
+    enum phy_status status = phy_bench_measure(group->cases, group->count,
+                                               &(struct phy_bench_plan){.budget_s = group->budget_s,
+                                                                        .may_leave_out = group->may_leave_out,
+                                                                        .one_at_least = !w->measured,
+                                                                        .longest_s = w->job.timeout_s,
+                                                                        .rounds = group->rounds,
+                                                                        .sample_s = group->sample_s,
+                                                                        .host = w->host,
+                                                                        .beat = keep_told,
+                                                                        .beat_user = &watch});
+    for (size_t i = 0; i < group->count && status == PHY_OK; i++) {
+        const struct phy_bench_case *c = &group->cases[i];
+        w->measured = w->measured || (c->count && !c->status);
+        tell(&watch, i, "settles");
+    }
+    phy_free(watch.told);
+    return status;
 }
 
 /* ---- budget and roofs ---- */

@@ -17,8 +17,9 @@ struct cJSON;
  *   "device": {...}       who measures, with its rooflines
  *   "result": {...}, "measurement": {...}
  *   "skipped": {...}
- *   "found": [names]      answer to the op "list"
- *   "status": number      the last one */
+ *   "draft": number       with a result or a skip: what is known so far of that case of the group in flight, to be kept
+ * if this process comes to an end before it says "settles": number     with the last one of that case "found": [names]
+ * answer to the op "list" "status": number      the last one */
 typedef void phy_bench_emit(void *user, struct cJSON *message);
 
 enum { PHY_BENCH_CACHE_POINTS = 12 };
@@ -75,12 +76,28 @@ struct phy_bench_row {
 /* Says what comes next; the parent's timeout begins anew. */
 void phy_bench_beat(void *worker); /* says again what was said last, once a second; a plan's beat */
 void phy_bench_say(struct phy_bench_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Emits the row and what was measured; a case that failed is emitted as skipped. */
-void phy_bench_report_case(struct phy_bench_worker *w, const struct phy_bench_row *row, struct phy_bench_case *c);
+/* Emits the row and what was measured; a case that failed or was left out is emitted as skipped. */
+void phy_bench_report_case(struct phy_bench_worker *w, const struct phy_bench_row *row, const struct phy_bench_case *c);
+/* Cases that take turns, each a row of the report. */
+struct phy_bench_group {
+    struct phy_bench_case *cases;
+    size_t count;
+    void (*row)(void *user, size_t index, struct phy_bench_row *out); /* as far as it is known at that time */
+    void *user;
+    double budget_s, sample_s; /* as of a plan */
+    size_t rounds;
+    bool may_leave_out; /* and where this op has no result yet, one at least */
+};
+/* Measures and emits them: drafts while it goes on, all of them at the end. */
+enum phy_status phy_bench_measure_group(struct phy_bench_worker *w, const struct phy_bench_group *group);
+void phy_bench_skip_row(struct phy_bench_worker *w, const struct phy_bench_row *row, const char *reason);
+/* The same of what has no kernel, rows or temperature. */
 void phy_bench_skip(struct phy_bench_worker *w, const char *op, const char *format, const char *shape,
                     const char *reason);
 /* Seconds of the budget for one of `groups` that are left. */
 double phy_bench_share(const struct phy_bench_worker *w, size_t groups);
+/* The least seconds of a run that the measured roofs allow; 0: there is none. *bound: which of them; NULL: none. */
+double phy_bench_least_seconds(const struct phy_bench_row *row, const char **bound);
 /* The budget is spent, and there is a result already. */
 bool phy_bench_spent(const struct phy_bench_worker *w);
 /* The measured bandwidth of reading again and again a set of so many bytes. */

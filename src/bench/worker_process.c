@@ -31,7 +31,40 @@ struct reader {
     char at[200];           /* what the child said last that it does */
     enum phy_status status; /* what it said at the end */
     bool finished;
+    cJSON *drafts; /* of the group in flight: messages by the number that stands for a case */
 };
+
+/* A draft replaces the one before it; what settles it takes it away. Returns whether the message was a draft. */
+static bool take_draft(struct reader *r, cJSON *message)
+{
+    const cJSON *draft = cJSON_GetObjectItemCaseSensitive(message, "draft");
+    const cJSON *settles = cJSON_GetObjectItemCaseSensitive(message, "settles");
+    const double number = cJSON_GetNumberValue(draft ? draft : settles);
+    char key[24];
+    if (!(number >= 0 && number < 1e6))
+        return false;
+    snprintf(key, sizeof key, "%.0f", number);
+    cJSON_DeleteItemFromObjectCaseSensitive(r->drafts, key);
+    cJSON *kept = draft && r->drafts ? cJSON_Duplicate(message, true) : NULL;
+    if (kept && !cJSON_AddItemToObject(r->drafts, key, kept))
+        cJSON_Delete(kept);
+    return draft != NULL;
+}
+
+/* After the child's end. */
+static void take_unsettled(struct reader *r)
+{
+    cJSON *draft;
+    while ((draft = cJSON_DetachItemFromArray(r->drafts, 0))) {
+        cJSON *measurement = cJSON_GetObjectItemCaseSensitive(draft, "measurement");
+        if (measurement)
+            cJSON_AddTrueToObject(measurement, "unfinished");
+        r->emit(r->user, draft);
+        cJSON_Delete(draft);
+    }
+    cJSON_Delete(r->drafts);
+    r->drafts = NULL;
+}
 
 static void take_message(void *user, cJSON *message)
 {
@@ -44,7 +77,7 @@ static void take_message(void *user, cJSON *message)
         r->status = (enum phy_status)status->valueint;
         r->finished = true;
     }
-    if (!at && !status)
+    if (!at && !status && !take_draft(r, message))
         r->emit(r->user, message);
 }
 
@@ -127,10 +160,13 @@ static int wait_for(pid_t pid)
     return code;
 }
 
-static enum phy_status judge(const struct reader *r, int code, bool silent, double timeout_s, char *failure)
+static enum phy_status judge(const struct reader *r, int code, bool silent, bool interrupted, double timeout_s,
+                             char *failure)
 {
     const char *at = r->at[0] ? r->at : "starting";
-    if (silent)
+    if (interrupted)
+        snprintf(failure, PHY_BENCH_FAILURE_BYTES, "interrupted while at: %s", at);
+    else if (silent)
         snprintf(failure, PHY_BENCH_FAILURE_BYTES, "given up: nothing was heard for %.0f s while at: %s", timeout_s,
                  at);
     else if (WIFSIGNALED(code))
@@ -140,7 +176,7 @@ static enum phy_status judge(const struct reader *r, int code, bool silent, doub
         snprintf(failure, PHY_BENCH_FAILURE_BYTES, "ended with exit code %d while at: %s", WEXITSTATUS(code), at);
     else if (r->status)
         snprintf(failure, PHY_BENCH_FAILURE_BYTES, "failed (%s) while at: %s", phy_status_name(r->status), at);
-    return silent || !r->finished ? PHY_ERR_DEVICE : r->status;
+    return interrupted ? PHY_ERR_INTERRUPTED : silent || !r->finished ? PHY_ERR_DEVICE : r->status;
 }
 
 static enum phy_status run_child(const char *const *worker, const char *line, double timeout_s, struct reader *r,
@@ -179,26 +215,29 @@ static enum phy_status run_child(const char *const *worker, const char *line, do
     if (status || silent || !r->finished)
         kill(-pid, SIGKILL); /* its whole group; a child that ended by itself is not reaped yet and only a name */
     int code = wait_for(pid);
-    if (!status)
-        status = judge(r, code, silent, timeout_s, failure);
-    return status;
+    if (status && status != PHY_ERR_INTERRUPTED)
+        return status;
+    return judge(r, code, silent, status == PHY_ERR_INTERRUPTED, timeout_s, failure);
 }
 
 enum phy_status phy_bench_run_job(const char *const *worker, const struct phy_bench_job *job, double timeout_s,
                                   phy_bench_emit *emit, void *user, const struct phy_host *host,
                                   char failure[PHY_BENCH_FAILURE_BYTES])
 {
-    struct reader r = {.emit = emit, .user = user};
+    struct reader r = {.emit = emit, .user = user, .drafts = cJSON_CreateObject()};
+    enum phy_status status;
     failure[0] = 0;
     if (!worker) {
-        enum phy_status status = phy_bench_work(job, take_message, &r, host);
-        return judge(&r, 0, false, timeout_s, failure) ? status : PHY_OK;
+        status = phy_bench_work(job, take_message, &r, host);
+        if (judge(&r, 0, false, status == PHY_ERR_INTERRUPTED, timeout_s, failure) == PHY_OK)
+            status = PHY_OK;
+    } else {
+        char *line = phy_bench_job_write(job);
+        status =
+            line ? run_child(worker, line, timeout_s, &r, host, failure) : phy_fail_memory(host, "a job", sizeof *job);
+        cJSON_free(line);
     }
-    char *line = phy_bench_job_write(job);
-    if (!line)
-        return phy_fail_memory(host, "a job", sizeof *job);
-    enum phy_status status = run_child(worker, line, timeout_s, &r, host, failure);
-    cJSON_free(line);
+    take_unsettled(&r);
     return status;
 }
 

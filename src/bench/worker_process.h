@@ -7,8 +7,9 @@
 
 enum { PHY_BENCH_MESSAGE_BYTES = 1 << 20, PHY_BENCH_FAILURE_BYTES = 400 };
 
-/* Run the job in a child of `worker` (NULL: in this process). Messages go to emit, all but "at" and "status". On
- * failure `failure` says what happened and while what, for the report.
+/* Run the job in a child of `worker` (NULL: in this process). Messages go to emit, all but "at", "status" and drafts;
+ * a draft that was not settled when the child ended, however it did, goes there as what it is a draft of. On failure
+ * `failure` says what happened and while what, for the report.
  *   PHY_ERR_DEVICE       nothing was heard for timeout_s, or the child died
  *   PHY_ERR_INTERRUPTED  the host asked to stop
  *   and the child's own status */

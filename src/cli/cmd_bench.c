@@ -162,7 +162,7 @@ const struct phy_command cmd_bench = {
         "      --cold            weights beyond the caches only\n"
         "      --warm            weights in the caches only (default: both)\n"
         "      --quick           small shapes, 12 seconds\n"
-        "      --budget SECONDS  for all devices together (default: 110)\n"
+        "      --budget SECONDS  for all devices together (default: 110); what does not fit is left out and told\n"
         "      --timeout SECONDS a device that says nothing for so long is given up (default: 60)\n"
         "      --peer FILE       another program's times, to be joined: docs/bench.md\n"
         "      --scratch DIR     where files that are measured are written (default: here)\n"

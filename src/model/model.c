@@ -130,9 +130,13 @@ void phy_model_close(struct phy_model **model)
     *model = NULL;
 }
 
-static uint64_t matrix_bytes(const struct phy_weights *m)
+static void count_matrix(const struct phy_weights *m, struct phy_model_info *out,
+                         uint64_t bytes_of[PHY_WEIGHT_FLOAT_COUNT])
 {
-    return (uint64_t)m->rows * m->cols * phy_weight_float_bytes(m->type);
+    const uint64_t count = (uint64_t)m->rows * m->cols, bytes = count * phy_weight_float_bytes(m->type);
+    out->weight_count += count;
+    out->weight_bytes += bytes;
+    bytes_of[m->type] += bytes;
 }
 
 void phy_model_describe(const struct phy_model *model, struct phy_model_info *out)
@@ -152,12 +156,17 @@ void phy_model_describe(const struct phy_model *model, struct phy_model_info *ou
         .bos = c->bos,
         .eos = c->eos,
         .eos_count = c->eos_count,
-        .weight_bytes = matrix_bytes(&model->head),
     };
+    uint64_t bytes_of[PHY_WEIGHT_FLOAT_COUNT] = {0};
+    count_matrix(&model->head, out, bytes_of);
     for (uint32_t i = 0; i < c->layer_count; i++) {
         const struct phy_layer *l = &model->layers[i];
         const struct phy_weights *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
         for (size_t m = 0; m < sizeof all / sizeof *all; m++)
-            out->weight_bytes += matrix_bytes(all[m]);
+            count_matrix(all[m], out, bytes_of);
     }
+    enum phy_weight_type most = PHY_WEIGHT_BF16;
+    for (int t = 0; t < PHY_WEIGHT_FLOAT_COUNT; t++)
+        most = bytes_of[t] > bytes_of[most] ? (enum phy_weight_type)t : most;
+    out->weight_type = phy_weight_format(most)->name;
 }

@@ -11,6 +11,7 @@
 #include "physarium/version.h"
 #include "report/audit_report.h"
 #include "report/html_style.h"
+#include "report/plot.h"
 
 enum { CELL = 16, LEFT = 34, TOP = 8, GAP = 8, STEPS = 8, LABELS = 84, CONTEXT = 12, WORST_SHOWN = 3 };
 
@@ -304,9 +305,10 @@ static void put_map_labels(struct phy_text *out, const struct phy_audit_record *
 {
     const int bottom = TOP + (int)r->layer_count * CELL;
     for (size_t l = 0; l < r->layer_count; l++) {
-        if (r->layer_count <= 12 || l % 5 == 0 || l + 1 == r->layer_count)
-            phy_text_printf(out, "<text text-anchor=end x=%d y=%d>%u</text>", LEFT - 6, TOP + (int)l * CELL + 12,
-                            r->layers[l]);
+        if (r->layer_count > 12 && l % 5 != 0 && l + 1 != r->layer_count)
+            continue;
+        phy_plot_label(out, "text-anchor=end", LEFT - 6, TOP + (int)l * CELL + 12);
+        phy_text_printf(out, "%u</text>", r->layers[l]);
     }
     for (size_t i = 0; i < r->prompt_count; i++) {
         const struct phy_audit_prompt *p = &r->prompts[i];
@@ -335,16 +337,17 @@ static void put_map(struct phy_text *out, const struct phy_audit_record *r, cons
     phy_text_printf(
         out, "<figure><svg class=map width=%d viewBox=\"0 0 %d %d\" role=img aria-label=\"layer by position\">\n",
         width, width, height);
-    for (size_t i = 0; i < r->prompt_count; i++)
-        phy_text_printf(out, "<rect class=back x=%d y=%d width=%d height=%d></rect>",
-                        column_x(r, r->prompts[i].first) - 1, TOP - 1, (int)r->prompts[i].position_count * CELL + 2,
-                        (int)r->layer_count * CELL + 2);
+    for (size_t i = 0; i < r->prompt_count; i++) {
+        phy_plot_rect(out, "back", column_x(r, r->prompts[i].first) - 1, TOP - 1,
+                      (int)r->prompts[i].position_count * CELL + 2, (int)r->layer_count * CELL + 2);
+        phy_text_put(out, "</rect>");
+    }
     for (int step = 0; step < STEPS; step++)
         put_step(out, r, heat, &range, step);
     put_not_finite(out, r, heat);
-    phy_text_printf(out, "<rect class=ring x=%d y=%d width=%d height=%d></rect>\n",
-                    column_x(r, range.worst % r->position_count) - 1,
-                    TOP + (int)(range.worst / r->position_count) * CELL - 1, CELL + 2, CELL + 2);
+    phy_plot_rect(out, "ring", column_x(r, range.worst % r->position_count) - 1,
+                  TOP + (int)(range.worst / r->position_count) * CELL - 1, CELL + 2, CELL + 2);
+    phy_text_put(out, "</rect>\n");
     put_map_labels(out, r);
     phy_text_printf(out,
                     "</svg><figcaption>%s: smallest square %.1e, largest %.1e; the ring is the worst. Rows are "

@@ -3,11 +3,13 @@
  * what was measured as curves; then everything as a table. */
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/bench_report.h"
 #include "report/html_style.h"
+#include "report/plot.h"
 
 enum {
     WIDTH = 1000,
@@ -41,73 +43,32 @@ static void put_name(struct phy_text *out, const char *name)
 
 /* ---- axes ---- */
 
-/* Both logarithmic, from low to high. */
-struct axes {
-    double x_low, x_high, y_low, y_high;
-};
-
-static double x_at(const struct axes *a, double x)
+/* Both logarithmic. */
+static struct phy_plot plot_over(double x_low, double x_high, double y_low, double y_high)
 {
-    return LEFT + (RIGHT - LEFT) * log(x / a->x_low) / log(a->x_high / a->x_low);
-}
-
-static double y_at(const struct axes *a, double y)
-{
-    return BOTTOM - (BOTTOM - TOP) * log(y / a->y_low) / log(a->y_high / a->y_low);
-}
-
-static void put_at(struct phy_text *out, const char *before, double value)
-{
-    phy_text_put(out, before);
-    phy_text_decimal(out, value, 1);
-}
-
-static void put_line(struct phy_text *out, const char *class, double x1, double y1, double x2, double y2)
-{
-    phy_text_printf(out, "<line class=\"%s\"", class);
-    put_at(out, " x1=", x1);
-    put_at(out, " y1=", y1);
-    put_at(out, " x2=", x2);
-    put_at(out, " y2=", y2);
-    phy_text_put(out, "></line>\n");
-}
-
-static void put_label(struct phy_text *out, const char *attributes, double x, double y)
-{
-    phy_text_printf(out, "<text %s", attributes);
-    put_at(out, " x=", x);
-    put_at(out, " y=", y);
-    phy_text_put(out, ">");
+    return (struct phy_plot){.left = LEFT,
+                             .right = RIGHT,
+                             .top = TOP,
+                             .bottom = BOTTOM,
+                             .x = {x_low, x_high, true},
+                             .y = {y_low, y_high, true}};
 }
 
 /* A line and a number at each power of `base` within. */
-static void put_grid(struct phy_text *out, const struct axes *a, double x_base, double y_base, const char *x_title,
-                     const char *y_title)
+static void put_grid(struct phy_text *out, const struct phy_plot *plot, double x_base, double y_base,
+                     const char *x_title, const char *y_title)
 {
-    for (double e = ceil(log(a->x_low) / log(x_base) - 1e-9); pow(x_base, e) <= a->x_high * 1.0001; e++) {
-        double x = x_at(a, pow(x_base, e));
-        put_line(out, "grid", x, TOP, x, BOTTOM);
-        put_label(out, "text-anchor=middle", x, BOTTOM + 18);
+    for (double e = ceil(log(plot->x.low) / log(x_base) - 1e-9); pow(x_base, e) <= plot->x.high * 1.0001; e++) {
+        phy_plot_x_tick(out, plot, pow(x_base, e), true);
         phy_text_number(out, pow(x_base, e));
         phy_text_put(out, "</text>\n");
     }
-    for (double e = ceil(log(a->y_low) / log(y_base) - 1e-9); pow(y_base, e) <= a->y_high * 1.0001; e++) {
-        double y = y_at(a, pow(y_base, e));
-        put_line(out, "grid", LEFT, y, RIGHT, y);
-        put_label(out, "text-anchor=end", LEFT - 8, y + 4);
+    for (double e = ceil(log(plot->y.low) / log(y_base) - 1e-9); pow(y_base, e) <= plot->y.high * 1.0001; e++) {
+        phy_plot_y_tick(out, plot, pow(y_base, e));
         phy_text_number(out, pow(y_base, e));
         phy_text_put(out, "</text>\n");
     }
-    put_label(out, "text-anchor=middle", (LEFT + RIGHT) / 2.0, BOTTOM + 40);
-    phy_text_printf(out, "%s</text>\n", x_title);
-    phy_text_printf(out, "<text text-anchor=middle transform=\"translate(16 %d) rotate(-90)\">%s</text>\n",
-                    (TOP + BOTTOM) / 2, y_title);
-}
-
-static void begin_plot(struct phy_text *out, const char *label)
-{
-    phy_text_printf(out, "<div class=wide><svg class=plot viewBox=\"0 0 %d %d\" role=img aria-label=\"%s\">\n", WIDTH,
-                    HEIGHT, label);
+    phy_plot_titles(out, plot, x_title, y_title);
 }
 
 /* ---- formats and their colours ---- */
@@ -147,30 +108,32 @@ static double least(double a, double b)
     return isnan(b) || a < b ? a : b;
 }
 
-static struct axes axes_of(const cJSON *document, const char *device, double read, double peak, double high_peak)
+static struct phy_plot roofline_plot(const cJSON *document, const char *device, double read, double peak,
+                                     double high_peak)
 {
     struct phy_bench_view v;
     double ridge = peak / read;
-    struct axes a = {ridge / 8, ridge * 8, peak / 100, high_peak * 1.6};
+    struct phy_plot a = plot_over(ridge / 8, ridge * 8, peak / 100, high_peak * 1.6);
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         if (!on_roofline(&v, device))
             continue;
-        a.x_low = least(a.x_low, v.intensity / 2);
-        a.x_high = most(a.x_high, v.intensity * 2);
-        a.y_low = least(a.y_low, v.g_operations_per_s / 2);
-        a.y_high = most(a.y_high, v.g_operations_per_s * 2);
+        a.x.low = least(a.x.low, v.intensity / 2);
+        a.x.high = most(a.x.high, v.intensity * 2);
+        a.y.low = least(a.y.low, v.g_operations_per_s / 2);
+        a.y.high = most(a.y.high, v.g_operations_per_s * 2);
     }
     return a;
 }
 
 /* The slope of the memory, up to where it meets the highest ceiling, and the ceilings. */
-static void put_roofs(struct phy_text *out, const struct axes *a, const cJSON *roof, double read, double high_peak)
+static void put_roofs(struct phy_text *out, const struct phy_plot *a, const cJSON *roof, double read, double high_peak)
 {
     static const char *const ceilings[][2] = {
         {"f32_g_operations_per_s", "f32"}, {"f16_g_operations_per_s", "f16"}, {"int8_g_operations_per_s", "int8"}};
-    double x_begin = most(a->x_low, a->y_low / read), x_end = least(a->x_high, high_peak / read);
-    put_line(out, "roof", x_at(a, x_begin), y_at(a, x_begin * read), x_at(a, x_end), y_at(a, x_end * read));
-    put_label(out, "class=name", x_at(a, x_begin) + 24, y_at(a, x_begin * read) + 16);
+    double x_begin = most(a->x.low, a->y.low / read), x_end = least(a->x.high, high_peak / read);
+    phy_plot_line(out, "roof", phy_plot_x(a, x_begin), phy_plot_y(a, x_begin * read), phy_plot_x(a, x_end),
+                  phy_plot_y(a, x_end * read));
+    phy_plot_label(out, "class=name", phy_plot_x(a, x_begin) + 24, phy_plot_y(a, x_begin * read) + 16);
     phy_text_put(out, "memory ");
     phy_text_decimal(out, read, 1);
     phy_text_put(out, " GB/s</text>\n");
@@ -178,22 +141,23 @@ static void put_roofs(struct phy_text *out, const struct axes *a, const cJSON *r
         double peak = phy_bench_number(roof, ceilings[i][0]);
         if (!(peak > 0))
             continue;
-        double x = most(a->x_low, peak / read), y = y_at(a, peak);
-        put_line(out, i == 0 ? "roof" : "roof thin", x_at(a, x), y, RIGHT, y);
+        double x = most(a->x.low, peak / read), y = phy_plot_y(a, peak);
+        phy_plot_line(out, i == 0 ? "roof" : "roof thin", phy_plot_x(a, x), y, RIGHT, y);
         /* Side by side: ceilings may all but coincide. */
-        put_label(out, "class=name text-anchor=end", RIGHT - 4.0 - 130.0 * (double)i, y - 6);
+        phy_plot_label(out, "class=name text-anchor=end", RIGHT - 4.0 - 130.0 * (double)i, y - 6);
         phy_text_printf(out, "%s ", ceilings[i][1]);
         phy_text_decimal(out, peak, 0);
         phy_text_put(out, " Gop/s</text>\n");
     }
 }
 
-static void put_point(struct phy_text *out, const struct axes *a, const struct phy_bench_view *v, size_t colour)
+static void put_point(struct phy_text *out, const struct phy_plot *a, const struct phy_bench_view *v, size_t colour)
 {
-    phy_text_printf(out, "<circle class=%s", v->cold ? "cold" : "warm");
-    put_at(out, " cx=", x_at(a, v->intensity));
-    put_at(out, " cy=", y_at(a, v->g_operations_per_s));
-    phy_text_printf(out, " r=5 style=\"%s:var(--f%zu)\"><title>", v->cold ? "fill" : "stroke", colour);
+    char attributes[64];
+    snprintf(attributes, sizeof attributes, "class=%s r=5 style=\"%s:var(--f%zu)\"", v->cold ? "cold" : "warm",
+             v->cold ? "fill" : "stroke", colour);
+    phy_plot_dot(out, a, attributes, v->intensity, v->g_operations_per_s);
+    phy_text_put(out, "<title>");
     put_name(out, v->op);
     phy_text_put(out, " ");
     put_name(out, v->format);
@@ -229,17 +193,17 @@ static void put_roofline(struct phy_text *out, const cJSON *document, const cJSO
         return;
     double high_peak = most(most(peak, phy_bench_number(roof, "f16_g_operations_per_s")),
                             phy_bench_number(roof, "int8_g_operations_per_s"));
-    struct axes a = axes_of(document, name, read, peak, high_peak);
+    struct phy_plot a = roofline_plot(document, name, read, peak, high_peak);
     struct formats formats = {0};
     struct phy_bench_view v;
-    begin_plot(out, "roofline");
+    phy_plot_begin(out, WIDTH, HEIGHT, "roofline");
     put_grid(out, &a, 10, 10, "operations for a byte of memory", "10^9 operations a second");
     put_roofs(out, &a, roof, read, high_peak);
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         if (on_roofline(&v, name))
             put_point(out, &a, &v, colour_of(&formats, v.format));
     }
-    phy_text_put(out, "</svg></div>\n");
+    phy_plot_end(out);
     if (formats.count)
         put_key(out, &formats);
 }
@@ -296,47 +260,46 @@ static struct curve *curve_of(struct curve *curves, size_t *count, const struct 
     return &curves[(*count)++];
 }
 
-static struct axes curve_axes(const struct curve *curves, size_t count)
+static struct phy_plot curve_plot(const struct curve *curves, size_t count)
 {
-    struct axes a = {INFINITY, 0, INFINITY, 0};
+    struct phy_plot a = plot_over(INFINITY, 0, INFINITY, 0);
     for (size_t c = 0; c < count; c++) {
         for (size_t i = 0; i < curves[c].count; i++) {
-            a.x_low = least(a.x_low, curves[c].x[i]);
-            a.x_high = most(a.x_high, curves[c].x[i]);
-            a.y_low = least(a.y_low, curves[c].y[i]);
-            a.y_high = most(a.y_high, curves[c].y[i]);
+            a.x.low = least(a.x.low, curves[c].x[i]);
+            a.x.high = most(a.x.high, curves[c].x[i]);
+            a.y.low = least(a.y.low, curves[c].y[i]);
+            a.y.high = most(a.y.high, curves[c].y[i]);
         }
     }
-    a.x_high = a.x_high > a.x_low ? a.x_high : a.x_low * 2;
-    a.y_low /= 2;
-    a.y_high *= 2;
+    a.x.high = a.x.high > a.x.low ? a.x.high : a.x.low * 2;
+    a.y.low /= 2;
+    a.y.high *= 2;
     return a;
 }
 
 static void put_curves(struct phy_text *out, const struct curve *curves, size_t count, const char *x_title,
                        const char *y_title)
 {
-    const struct axes a = curve_axes(curves, count);
-    begin_plot(out, x_title);
-    put_grid(out, &a, 2, a.y_high / a.y_low > 100 ? 10 : 2, x_title, y_title);
+    const struct phy_plot a = curve_plot(curves, count);
+    phy_plot_begin(out, WIDTH, HEIGHT, x_title);
+    put_grid(out, &a, 2, a.y.high / a.y.low > 100 ? 10 : 2, x_title, y_title);
     for (size_t c = 0; c < count; c++) {
         phy_text_printf(out, "<polyline class=curve style=\"stroke:var(--f%zu)\" points=\"", c);
-        for (size_t i = 0; i < curves[c].count; i++) {
-            put_at(out, "", x_at(&a, curves[c].x[i]));
-            put_at(out, ",", y_at(&a, curves[c].y[i]));
-            phy_text_put(out, " ");
-        }
+        for (size_t i = 0; i < curves[c].count; i++)
+            phy_plot_point(out, &a, curves[c].x[i], curves[c].y[i]);
         phy_text_put(out, "\"></polyline>\n");
         for (size_t i = 0; i < curves[c].count; i++) {
-            put_at(out, "<circle r=4 cx=", x_at(&a, curves[c].x[i]));
-            put_at(out, " cy=", y_at(&a, curves[c].y[i]));
-            phy_text_printf(out, " style=\"fill:var(--f%zu)\"><title>", c);
+            char attributes[64];
+            snprintf(attributes, sizeof attributes, "r=4 style=\"fill:var(--f%zu)\"", c);
+            phy_plot_dot(out, &a, attributes, curves[c].x[i], curves[c].y[i]);
+            phy_text_put(out, "<title>");
             phy_text_number(out, curves[c].y[i]);
             phy_text_put(out, "</title></circle>");
         }
         phy_text_put(out, "\n");
     }
-    phy_text_put(out, "</svg></div>\n<div class=key>");
+    phy_plot_end(out);
+    phy_text_put(out, "<div class=key>");
     for (size_t c = 0; c < count; c++) {
         phy_text_printf(out, "<span><i style=\"background:var(--f%zu)\"></i>", c);
         put_name(out, curves[c].device);
@@ -393,7 +356,7 @@ static void put_results(struct phy_text *out, const cJSON *document)
     phy_text_put(out,
                  "<h2>All results</h2>\n<div class=wide><table><tr><th>op<th class=l>format<th class=l>device<th "
                  "class=l>kernel<th class=l>shape<th>rows<th class=l>memory<th>median, us<th>q1<th>q3<th>GB/s<th>of "
-                 "roofline, %<th class=l>bound<th>to peer</tr>\n");
+                 "roofline, %<th class=l>bound<th>rounds<th>to peer</tr>\n");
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         const char *const texts[] = {v.op, v.format, v.device, v.kernel, v.shape};
         phy_text_put(out, "<tr>");
@@ -415,7 +378,31 @@ static void put_results(struct phy_text *out, const cJSON *document)
         phy_text_put(out, "<td class=l>");
         put_name(out, v.bound);
         phy_text_put(out, "</td>");
+        put_cell(out, v.rounds, 0);
         put_cell(out, v.ratio_to_peer, 2);
+        phy_text_put(out, "</tr>\n");
+    }
+    phy_text_put(out, "</table></div>\n");
+}
+
+static void put_left_out(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_skipped s;
+    if (!phy_bench_skipped(document, 0, &s))
+        return;
+    phy_text_put(out, "<h2>Left out</h2>\n<div class=wide><table><tr><th>op<th class=l>format<th class=l>device<th "
+                      "class=l>kernel<th class=l>shape<th>rows<th class=l>memory<th class=l>why</tr>\n");
+    for (size_t i = 0; phy_bench_skipped(document, i, &s); i++) {
+        const char *const texts[] = {s.op, s.format, s.device, s.kernel, s.shape, NULL, s.memory, s.reason};
+        phy_text_put(out, "<tr>");
+        for (size_t n = 0; n < sizeof texts / sizeof *texts; n++) {
+            phy_text_put(out, texts[n] ? "<td class=l>" : "<td>");
+            if (texts[n])
+                put_name(out, texts[n]);
+            else if (s.x_rows > 0)
+                phy_text_printf(out, "%.0f", s.x_rows);
+            phy_text_put(out, "</td>");
+        }
         phy_text_put(out, "</tr>\n");
     }
     phy_text_put(out, "</table></div>\n");
@@ -460,6 +447,7 @@ void phy_bench_put_html(struct phy_text *out, const cJSON *document)
     put_scaling(out, document, "scaling_bytes", "Surgery: time by size", SECONDS, "layers", "milliseconds");
     put_scaling(out, document, "scaling_bytes", "Surgery: memory by size", MEMORY, "layers", "peak RSS, MiB");
     put_results(out, document);
+    put_left_out(out, document);
     phy_text_printf(out,
                     "<footer>physarium %s. Medians of interleaved rounds; rooflines are the best of kernels that do "
                     "nothing else.</footer>\n</main></body></html>\n",

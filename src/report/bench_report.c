@@ -42,6 +42,7 @@ bool phy_bench_view(const cJSON *document, size_t index, struct phy_bench_view *
         .best_us = phy_bench_number(m, "best_us"),
         .g_operations_per_s = phy_bench_number(m, "g_operations_per_s"),
         .threads = phy_bench_number(m, "threads"),
+        .rounds = phy_bench_number(m, "rounds"),
         .peak_rss_bytes = phy_bench_number(m, "peak_rss_bytes"),
         .host_median_us = phy_bench_number(m, "host_median_us"),
         .bound = phy_bench_text(m, "bound"),
@@ -53,12 +54,32 @@ bool phy_bench_view(const cJSON *document, size_t index, struct phy_bench_view *
     return cJSON_IsObject(r) && out->op[0] && out->median_us > 0;
 }
 
+bool phy_bench_skipped(const cJSON *document, size_t index, struct phy_bench_skipped *out)
+{
+    const cJSON *s = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(document, "skipped"), (int)index);
+    const cJSON *cold = cJSON_GetObjectItemCaseSensitive(s, "cold");
+    const double x_rows = phy_bench_number(s, "x_rows");
+    *out = (struct phy_bench_skipped){
+        .op = phy_bench_text(s, "op"),
+        .format = phy_bench_text(s, "format"),
+        .device = phy_bench_text(s, "device"),
+        .kernel = phy_bench_text(s, "kernel"),
+        .shape = phy_bench_text(s, "shape"),
+        .memory = cJSON_IsTrue(cold)    ? "cold"
+                  : cJSON_IsFalse(cold) ? "warm"
+                                        : "",
+        .reason = phy_bench_text(s, "reason"),
+        .x_rows = isnan(x_rows) ? 0 : x_rows,
+    };
+    return cJSON_IsObject(s);
+}
+
 /* ---- aligned columns ---- */
 
-enum { COLUMNS = 13, CELL = 64 };
+enum { COLUMNS = 14, CELL = 64 };
 
-static const char *const titles[COLUMNS] = {"op",     "format", "device", "kernel", "shape", "rows",       "memory",
-                                            "median", "q1",     "q3",     "clock",  "GB/s",  "of roofline"};
+static const char *const titles[COLUMNS] = {"op",     "format", "device", "kernel", "shape", "rows",        "memory",
+                                            "median", "q1",     "q3",     "clock",  "GB/s",  "of roofline", "rounds"};
 
 static void put_time(char out[CELL], double us)
 {
@@ -90,6 +111,7 @@ static void fill_cells(char cells[COLUMNS][CELL], const struct phy_bench_view *v
         snprintf(cells[12], CELL, "-");
     else
         snprintf(cells[12], CELL, "%.0f%% %s", v->share * 100, v->bound);
+    snprintf(cells[13], CELL, isnan(v->rounds) ? "-" : "%.0f", v->rounds);
 }
 
 static void put_row(struct phy_text *out, char cells[COLUMNS][CELL], const int *widths)
@@ -138,13 +160,33 @@ static void put_devices(struct phy_text *out, const cJSON *document)
     }
 }
 
+static bool same_group(const struct phy_bench_skipped *a, const struct phy_bench_skipped *b)
+{
+    return strcmp(a->op, b->op) == 0 && strcmp(a->device, b->device) == 0 && strcmp(a->shape, b->shape) == 0 &&
+           strcmp(a->memory, b->memory) == 0 && a->x_rows == b->x_rows;
+}
+
+/* A line for each group, with the first one's reason: the other forms have a row for each. */
+static void put_left_out(struct phy_text *out, const cJSON *document)
+{
+    struct phy_bench_skipped first, s;
+    for (size_t i = 0; phy_bench_skipped(document, i, &first);) {
+        size_t count = 0;
+        phy_text_printf(out, "LEFT OUT %s %s %s", first.op, first.device, first.shape);
+        if (first.x_rows > 0)
+            phy_text_printf(out, ", %.0f rows", first.x_rows);
+        phy_text_printf(out, "%s%s", first.memory[0] ? ", " : "", first.memory);
+        for (; phy_bench_skipped(document, i, &s) && same_group(&first, &s); i++, count++)
+            phy_text_printf(out, "%s%s%s%s", count ? ", " : ": ", s.format, s.format[0] && s.kernel[0] ? " " : "",
+                            s.kernel);
+        phy_text_printf(out, " (%s%s)\n", count > 1 ? "the first: " : "", first.reason);
+    }
+}
+
 static void put_notes(struct phy_text *out, const cJSON *document)
 {
     const cJSON *item, *conditions = cJSON_GetObjectItemCaseSensitive(document, "conditions");
-    size_t skipped = 0;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "skipped")) skipped++;
-    if (skipped)
-        phy_text_printf(out, "%zu skipped: the JSON says which and why\n", skipped);
+    put_left_out(out, document);
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))
         phy_text_printf(out, "FAILED %s: %s\n", phy_bench_text(item, "device"), phy_bench_text(item, "reason"));
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(conditions, "busy")))
@@ -188,11 +230,22 @@ static void put_value(struct phy_text *out, double value)
         phy_text_printf(out, "%.6g", value);
 }
 
+static void put_quoted(struct phy_text *out, const char *text)
+{
+    phy_text_put(out, "\"");
+    for (; *text; text++) {
+        phy_text_bytes(out, text, 1);
+        if (*text == '"')
+            phy_text_put(out, "\"");
+    }
+    phy_text_put(out, "\"");
+}
+
 void phy_bench_put_csv(struct phy_text *out, const cJSON *document)
 {
     struct phy_bench_view v;
     phy_text_put(out, "op,format,device,kernel,shape,x_rows,cold,median_us,q1_us,q3_us,gb_per_s,share_of_roofline,"
-                      "arithmetic_intensity,ratio_to_peer,threads,clock\n");
+                      "arithmetic_intensity,ratio_to_peer,threads,clock,rounds,skipped\n");
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         /* None of these texts has a comma or a quote: they are names of ours. */
         phy_text_printf(out, "%s,%s,%s,%s,%s,", v.op, v.format, v.device, v.kernel, v.shape);
@@ -204,7 +257,28 @@ void phy_bench_put_csv(struct phy_text *out, const cJSON *document)
             phy_text_put(out, ",");
             put_value(out, values[n]);
         }
-        phy_text_printf(out, ",%s\n", v.clock);
+        phy_text_printf(out, ",%s,", v.clock);
+        put_value(out, v.rounds);
+        phy_text_put(out, ",\n");
+    }
+    struct phy_bench_skipped s;
+    for (size_t i = 0; phy_bench_skipped(document, i, &s); i++) {
+        phy_text_printf(out, "%s,%s,%s,%s,%s,", s.op, s.format, s.device, s.kernel, s.shape);
+        put_value(out, s.x_rows > 0 ? s.x_rows : NAN);
+        phy_text_printf(out, ",%s,,,,,,,,,,,", !s.memory[0] ? "" : strcmp(s.memory, "cold") == 0 ? "true" : "false");
+        put_quoted(out, s.reason);
+        phy_text_put(out, "\n");
+    }
+}
+
+/* Each line as an item. */
+static void put_list(struct phy_text *out, const char *line)
+{
+    while (line && *line) {
+        const size_t bytes = strcspn(line, "\n");
+        phy_text_put(out, "- ");
+        phy_text_bytes(out, line, bytes + 1);
+        line += bytes + 1;
     }
 }
 
@@ -214,17 +288,12 @@ void phy_bench_put_markdown(struct phy_text *out, const cJSON *document)
     char cells[COLUMNS][CELL];
     struct phy_text devices = {0};
     put_devices(&devices, document);
-    for (const char *line = devices.data; line && *line;) {
-        size_t bytes = strcspn(line, "\n");
-        phy_text_put(out, "- ");
-        phy_text_bytes(out, line, bytes + 1);
-        line += bytes + 1;
-    }
+    put_list(out, devices.data);
     phy_text_free(&devices);
     phy_text_put(out, "\n|");
     for (int i = 0; i < COLUMNS; i++)
         phy_text_printf(out, " %s |", titles[i]);
-    phy_text_put(out, "\n|---|---|---|---|---|---:|---|---:|---:|---:|---|---:|---|\n");
+    phy_text_put(out, "\n|---|---|---|---|---|---:|---|---:|---:|---:|---|---:|---|---:|\n");
     for (size_t i = 0; phy_bench_view(document, i, &v); i++) {
         fill_cells(cells, &v);
         phy_text_put(out, "|");
@@ -233,7 +302,10 @@ void phy_bench_put_markdown(struct phy_text *out, const cJSON *document)
         phy_text_put(out, "\n");
     }
     phy_text_put(out, "\n");
-    put_notes(out, document);
+    struct phy_text notes = {0};
+    put_notes(&notes, document);
+    put_list(out, notes.data);
+    phy_text_free(&notes);
 }
 
 void phy_bench_put_junit(struct phy_text *out, const cJSON *document)
@@ -255,12 +327,11 @@ void phy_bench_put_junit(struct phy_text *out, const cJSON *document)
         phy_text_decimal(out, v.median_us * 1e-6, 9);
         phy_text_put(out, "\"/>\n");
     }
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "skipped"))
-    {
-        phy_text_printf(out, "  <testcase classname=\"%s.%s\" name=\"%s %s\"><skipped message=\"",
-                        phy_bench_text(item, "device"), phy_bench_text(item, "op"), phy_bench_text(item, "format"),
-                        phy_bench_text(item, "shape"));
-        phy_text_html_name(out, phy_bench_text(item, "reason"), PHY_NAME_LINE);
+    struct phy_bench_skipped skip;
+    for (size_t i = 0; phy_bench_skipped(document, i, &skip); i++) {
+        phy_text_printf(out, "  <testcase classname=\"%s.%s\" name=\"%s %s %s %.0f %s\"><skipped message=\"",
+                        skip.device, skip.op, skip.format, skip.kernel, skip.shape, skip.x_rows, skip.memory);
+        phy_text_html_name(out, skip.reason, PHY_NAME_LINE);
         phy_text_put(out, "\"/></testcase>\n");
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(document, "failed"))

@@ -19,13 +19,20 @@ struct phy_bench_view {
     double x_rows; /* 0: none */
     bool cold;
     double median_us, q1_us, q3_us, best_us, gb_per_s, share, intensity, ratio_to_peer, g_operations_per_s; /* NAN */
-    double threads, peak_rss_bytes;
+    double threads, rounds, peak_rss_bytes;
     double host_median_us; /* where the clock is the device's */
     const char *bound, *clock;
     const struct cJSON *samples; /* array of microseconds, or NULL */
 };
 /* The index-th result of the document; false when there are not so many, or it is none. */
 bool phy_bench_view(const struct cJSON *document, size_t index, struct phy_bench_view *out);
+
+/* What was to be measured and was not; "" and 0 where it is of all. */
+struct phy_bench_skipped {
+    const char *op, *format, *device, *kernel, *shape, *memory, *reason; /* memory: "cold", "warm" */
+    double x_rows;
+};
+bool phy_bench_skipped(const struct cJSON *document, size_t index, struct phy_bench_skipped *out);
 
 void phy_bench_put_table(struct phy_text *out, const struct cJSON *document);
 void phy_bench_put_csv(struct phy_text *out, const struct cJSON *document);

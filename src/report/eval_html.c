@@ -11,18 +11,10 @@
 #include "physarium/eval.h"
 #include "physarium/version.h"
 #include "report/html_style.h"
+#include "report/plot.h"
 #include "report/text.h"
 
-enum {
-    PLOT_LEFT = 64,
-    PLOT_RIGHT = 984,
-    PLOT_TOP = 14,
-    PLOT_BOTTOM = 226,
-    WORST = 30,
-    BEFORE = 14,
-    AFTER = 6,
-    MOST_BINS = 256
-};
+enum { WORST = 30, BEFORE = 14, AFTER = 6, MOST_BINS = 256 };
 
 /* ---- figures ---- */
 
@@ -105,38 +97,30 @@ static double step_for(double span)
     return span / step < 2 ? step / 4 : span / step < 5 ? step / 2 : step;
 }
 
-static void put_point(struct phy_text *out, double x, double y)
+static void put_axes(struct phy_text *out, const struct phy_plot *plot, uint32_t positions)
 {
-    phy_text_decimal(out, x, 1);
-    phy_text_put(out, ",");
-    phy_text_decimal(out, y, 1);
-    phy_text_put(out, " ");
-}
-
-static double plot_y(double value, double high)
-{
-    return PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * fmin(fmax(value, 0), high) / high;
-}
-
-static void put_axis(struct phy_text *out, double high, uint32_t positions)
-{
-    double step = step_for(high);
-    for (int i = 0; i * step <= high * 1.0001; i++) {
-        double y = plot_y(i * step, high);
-        phy_text_printf(out, "<line class=grid x1=%d x2=%d y1=", PLOT_LEFT, PLOT_RIGHT);
-        phy_text_decimal(out, y, 1);
-        phy_text_put(out, " y2=");
-        phy_text_decimal(out, y, 1);
-        phy_text_printf(out, "></line><text x=%d y=", PLOT_LEFT - 8);
-        phy_text_decimal(out, y + 4, 1);
-        phy_text_put(out, " text-anchor=end>");
+    const double step = step_for(plot->y.high);
+    for (int i = 0; i * step <= plot->y.high * 1.0001; i++) {
+        phy_plot_y_tick(out, plot, i * step);
         phy_text_number(out, i * step);
         phy_text_put(out, "</text>\n");
     }
     for (int i = 0; i <= 8; i++) {
-        phy_text_printf(out, "<text text-anchor=middle y=%d x=", PLOT_BOTTOM + 20);
-        phy_text_decimal(out, PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * i / 8.0, 1);
-        phy_text_printf(out, ">%u</text>\n", (uint32_t)((uint64_t)positions * (uint32_t)i / 8));
+        phy_plot_x_tick(out, plot, plot->x.high * i / 8.0, false);
+        phy_text_printf(out, "%u</text>\n", (uint32_t)((uint64_t)positions * (uint32_t)i / 8));
+    }
+    phy_plot_titles(out, plot, "position", NULL);
+}
+
+/* The mean of each bin that has one, `errors` times its error away. */
+static void put_means(struct phy_text *out, const struct phy_plot *plot, const struct bin *bins, size_t count,
+                      double errors)
+{
+    for (size_t k = 0; k < count; k++) {
+        const size_t i = errors < 0 ? count - 1 - k : k; /* a band's lower side is walked back */
+        const double value = bin_mean(&bins[i]) + errors * bin_error(&bins[i]);
+        if (bins[i].count)
+            phy_plot_point(out, plot, (double)i + 0.5, fmin(fmax(value, 0), plot->y.high));
     }
 }
 
@@ -162,24 +146,19 @@ static void put_curve(struct phy_text *out, const struct phy_eval_result *r)
     phy_text_printf(
         out,
         "<h2>%s by position in the window</h2>\n<p class=soft>Line: mean over the windows. Band: one standard "
-        "error. The beginning of a window has little context.</p>\n"
-        "<div class=wide><svg class=plot viewBox=\"0 0 1000 274\" role=img aria-label=\"by position\">\n",
+        "error. The beginning of a window has little context.</p>\n",
         r->has_baseline ? "KL in bits" : "Negative log likelihood, nats,");
-    put_axis(out, high, positions);
-    double width = (double)(PLOT_RIGHT - PLOT_LEFT) / count;
+    const struct phy_plot plot = {
+        .left = 64, .right = 984, .top = 14, .bottom = 226, .x = {.high = count}, .y = {.high = high}};
+    phy_plot_begin(out, 1000, 274, "by position");
+    put_axes(out, &plot, positions);
     phy_text_put(out, "<polygon class=band points=\"");
-    for (uint32_t i = 0; i < count; i++)
-        if (bins[i].count)
-            put_point(out, PLOT_LEFT + width * (i + 0.5), plot_y(bin_mean(&bins[i]) + bin_error(&bins[i]), high));
-    for (uint32_t i = count; i-- > 0;)
-        if (bins[i].count)
-            put_point(out, PLOT_LEFT + width * (i + 0.5), plot_y(bin_mean(&bins[i]) - bin_error(&bins[i]), high));
+    put_means(out, &plot, bins, count, 1);
+    put_means(out, &plot, bins, count, -1);
     phy_text_put(out, "\"></polygon>\n<polyline class=curve points=\"");
-    for (uint32_t i = 0; i < count; i++)
-        if (bins[i].count)
-            put_point(out, PLOT_LEFT + width * (i + 0.5), plot_y(bin_mean(&bins[i]), high));
-    phy_text_printf(out, "\"></polyline>\n<text text-anchor=middle x=%d y=268>position</text></svg></div>\n",
-                    (PLOT_LEFT + PLOT_RIGHT) / 2);
+    put_means(out, &plot, bins, count, 0);
+    phy_text_put(out, "\"></polyline>\n");
+    phy_plot_end(out);
     phy_free(bins);
 }
 

@@ -11,6 +11,7 @@
 #include "physarium/version.h"
 #include "report/html_style.h"
 #include "report/picture.h"
+#include "report/plot.h"
 #include "report/surgery_parts.h"
 
 /* A heat map beyond this is no picture any more; the numbers are in coverage.json. */
@@ -232,32 +233,6 @@ static void put_heat_map(struct phy_text *out, const struct phy_surgery_view *vi
 
 /* ---- profile over layers ---- */
 
-enum { PLOT_LEFT = 56, PLOT_RIGHT = 984, PLOT_TOP = 14, PLOT_BOTTOM = 226 };
-
-struct plot {
-    double low, high; /* of the vertical axis, shares */
-    size_t count;
-};
-
-static double plot_x(const struct plot *plot, size_t i)
-{
-    return plot->count < 2 ? (PLOT_LEFT + PLOT_RIGHT) / 2.0
-                           : PLOT_LEFT + 12 + (PLOT_RIGHT - PLOT_LEFT - 24) * (double)i / (double)(plot->count - 1);
-}
-
-static double plot_y(const struct plot *plot, double share)
-{
-    return PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * (share - plot->low) / (plot->high - plot->low);
-}
-
-static void put_point(struct phy_text *out, double x, double y)
-{
-    phy_text_decimal(out, x, 1);
-    phy_text_put(out, ",");
-    phy_text_decimal(out, y, 1);
-    phy_text_put(out, " ");
-}
-
 /* A step of 1, 2 or 5 times a power of ten that gives about five lines, in percent. */
 static double grid_step(double span)
 {
@@ -268,48 +243,37 @@ static double grid_step(double span)
     return step;
 }
 
-static void put_grid(struct phy_text *out, const struct plot *plot, const struct phy_tally *tally, double step)
+static void put_grid(struct phy_text *out, const struct phy_plot *plot, const struct phy_tally *tally, size_t count,
+                     double step)
 {
-    for (double at = plot->low * 100.0; at <= plot->high * 100.0 + step / 2; at += step) {
-        double y = plot_y(plot, at / 100.0);
-        phy_text_printf(out, "<line class=grid x1=%d x2=%d y1=", PLOT_LEFT, PLOT_RIGHT);
-        phy_text_decimal(out, y, 1);
-        phy_text_put(out, " y2=");
-        phy_text_decimal(out, y, 1);
-        phy_text_printf(out, "></line><text x=%d y=", PLOT_LEFT - 8);
-        phy_text_decimal(out, y + 4, 1);
-        phy_text_put(out, " text-anchor=end>");
+    for (double at = plot->y.low * 100.0; at <= plot->y.high * 100.0 + step / 2; at += step) {
+        phy_plot_y_tick(out, plot, at / 100.0);
         phy_text_decimal(out, at, step < 0.1 ? 2 : step < 1.0 ? 1 : 0);
         phy_text_put(out, "%</text>\n");
     }
-    size_t every = plot->count / 16 + 1;
-    for (size_t i = 0; i < plot->count; i += every) {
-        phy_text_put(out, "<text text-anchor=middle x=");
-        phy_text_decimal(out, plot_x(plot, i), 1);
-        phy_text_printf(out, " y=%d>", PLOT_BOTTOM + 20);
+    for (size_t i = 0; i < count; i += count / 16 + 1) {
+        phy_plot_x_tick(out, plot, (double)i, false);
         put_layer(out, tally->layers[i]);
         phy_text_put(out, "</text>\n");
     }
+    phy_plot_titles(out, plot, "layer", NULL);
 }
 
-static void put_curves(struct phy_text *out, const struct plot *plot, const struct phy_tally *tally)
+static void put_curves(struct phy_text *out, const struct phy_plot *plot, const struct phy_tally *tally, size_t count)
 {
     phy_text_put(out, "<polygon class=band points=\"");
-    for (size_t i = 0; i < plot->count; i++)
-        put_point(out, plot_x(plot, i), plot_y(plot, tally->layer_lines[i].sparsity_max));
-    for (size_t i = plot->count; i-- > 0;)
-        put_point(out, plot_x(plot, i), plot_y(plot, tally->layer_lines[i].sparsity_min));
+    for (size_t i = 0; i < count; i++)
+        phy_plot_point(out, plot, (double)i, tally->layer_lines[i].sparsity_max);
+    for (size_t i = count; i-- > 0;)
+        phy_plot_point(out, plot, (double)i, tally->layer_lines[i].sparsity_min);
     phy_text_put(out, "\"></polygon>\n<polyline class=curve points=\"");
-    for (size_t i = 0; i < plot->count; i++)
-        put_point(out, plot_x(plot, i), plot_y(plot, phy_tally_sparsity(&tally->layer_lines[i])));
+    for (size_t i = 0; i < count; i++)
+        phy_plot_point(out, plot, (double)i, phy_tally_sparsity(&tally->layer_lines[i]));
     phy_text_put(out, "\"></polyline>\n");
-    for (size_t i = 0; i < plot->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct phy_tally_line *line = &tally->layer_lines[i];
-        phy_text_put(out, "<circle class=dot r=3.5 cx=");
-        phy_text_decimal(out, plot_x(plot, i), 1);
-        phy_text_put(out, " cy=");
-        phy_text_decimal(out, plot_y(plot, phy_tally_sparsity(line)), 1);
-        phy_text_put(out, "><title>layer ");
+        phy_plot_dot(out, plot, "class=dot r=3.5", (double)i, phy_tally_sparsity(line));
+        phy_text_put(out, "<title>layer ");
         put_layer(out, tally->layers[i]);
         phy_text_put(out, ": ");
         put_percent(out, phy_tally_sparsity(line), 2);
@@ -323,31 +287,37 @@ static void put_curves(struct phy_text *out, const struct plot *plot, const stru
 
 static void put_profile(struct phy_text *out, const struct phy_tally *tally)
 {
-    struct plot plot = {1.0, 0.0, tally->layer_count < 4096 ? tally->layer_count : 4096};
-    for (size_t i = 0; i < plot.count; i++) {
-        plot.low = fmin(plot.low, tally->layer_lines[i].sparsity_min);
-        plot.high = fmax(plot.high, tally->layer_lines[i].sparsity_max);
+    const size_t count = tally->layer_count < 4096 ? tally->layer_count : 4096;
+    double low = 1.0, high = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        low = fmin(low, tally->layer_lines[i].sparsity_min);
+        high = fmax(high, tally->layer_lines[i].sparsity_max);
     }
-    if (plot.high - plot.low < 0.02) { /* as for the colours: noise must not look like a profile */
-        double middle = 0.5 * (plot.low + plot.high);
-        plot.low = fmax(middle - 0.01, 0.0);
-        plot.high = plot.low + 0.02;
+    if (high - low < 0.02) { /* as for the colours: noise must not look like a profile */
+        double middle = 0.5 * (low + high);
+        low = fmax(middle - 0.01, 0.0);
+        high = low + 0.02;
     }
-    double step = grid_step((plot.high - plot.low) * 100.0);
-    plot.low = floor(plot.low * 100.0 / step) * step / 100.0;
-    plot.high = ceil(plot.high * 100.0 / step) * step / 100.0;
-    if (plot.high <= plot.low)
-        plot.high = plot.low + step / 100.0;
+    double step = grid_step((high - low) * 100.0);
+    low = floor(low * 100.0 / step) * step / 100.0;
+    high = ceil(high * 100.0 / step) * step / 100.0;
+    if (high <= low)
+        high = low + step / 100.0;
+    const struct phy_plot plot = {.left = 56,
+                                  .right = 984,
+                                  .top = 14,
+                                  .bottom = 226,
+                                  .inset = 12,
+                                  .x = {.high = (double)count - 1},
+                                  .y = {.low = low, .high = high}};
     phy_text_put(out, "<h2>Profile over the layers</h2>\n<p class=soft>Line: killed share of a layer's target weights. "
                       "Band: from the "
                       "layer's least pruned tensor to its most pruned one.");
-    phy_text_put(out, plot.low > 0 ? " The axis does not begin at zero.</p>\n" : "</p>\n");
-    phy_text_put(
-        out, "<div class=wide><svg class=plot viewBox=\"0 0 1000 274\" role=img aria-label=\"Sparsity by layer\">\n");
-    put_grid(out, &plot, tally, step);
-    put_curves(out, &plot, tally);
-    phy_text_printf(out, "<text text-anchor=middle x=%d y=268>layer</text></svg></div>\n",
-                    (PLOT_LEFT + PLOT_RIGHT) / 2);
+    phy_text_put(out, low > 0 ? " The axis does not begin at zero.</p>\n" : "</p>\n");
+    phy_plot_begin(out, 1000, 274, "Sparsity by layer");
+    put_grid(out, &plot, tally, count, step);
+    put_curves(out, &plot, tally, count);
+    phy_plot_end(out);
 }
 
 /* ---- one tile ---- */
@@ -419,18 +389,18 @@ static void put_histogram(struct phy_text *out, const struct phy_report_tile *ti
     for (int i = 0; i < BINS; i++) {
         /* The root keeps small bins visible beside the two heaps. */
         double height = sqrt((double)bins[i] / (double)most) * HEIGHT;
-        phy_text_printf(out, "<rect class=dot x=%d width=7 y=", i * 8);
-        phy_text_decimal(out, HEIGHT - height, 1);
-        phy_text_put(out, " height=");
-        phy_text_decimal(out, height, 1);
-        phy_text_printf(out, "><title>D %d/%d: %" PRIu64 " weights</title></rect>\n", i, BINS, bins[i]);
+        phy_plot_rect(out, "dot", i * 8, HEIGHT - height, 7, height);
+        phy_text_printf(out, "<title>D %d/%d: %" PRIu64 " weights</title></rect>\n", i, BINS, bins[i]);
     }
-    phy_text_printf(
-        out,
-        "<line class=half x1=160 x2=160 y1=0 y2=%d></line><line class=grid x1=0 x2=%d y1=%d y2=%d></line>"
-        "<text x=0 y=%d>0</text><text x=160 y=%d text-anchor=middle>1/2</text><text x=%d y=%d text-anchor=end>1</text>"
-        "</svg>\n<figcaption>After: how many weights have which conductance (height: square root of the count). ",
-        HEIGHT, WIDTH, HEIGHT, HEIGHT, HEIGHT + 18, HEIGHT + 18, WIDTH, HEIGHT + 18);
+    phy_plot_line(out, "half", WIDTH / 2.0, 0, WIDTH / 2.0, HEIGHT);
+    phy_plot_line(out, "grid", 0, HEIGHT, WIDTH, HEIGHT);
+    phy_plot_label(out, "text-anchor=start", 0, HEIGHT + 18);
+    phy_text_put(out, "0</text>");
+    phy_plot_label(out, "text-anchor=middle", WIDTH / 2.0, HEIGHT + 18);
+    phy_text_put(out, "1/2</text>");
+    phy_plot_label(out, "text-anchor=end", WIDTH, HEIGHT + 18);
+    phy_text_put(out, "1</text></svg>\n<figcaption>After: how many weights have which conductance (height: square root "
+                      "of the count). ");
     phy_text_count(out, killed);
     phy_text_put(out, " of ");
     phy_text_count(out, count);

@@ -106,6 +106,116 @@ static void the_devices_clock_counts_and_a_failed_case_leaves_the_others(void **
     free(cases);
 }
 
+/* Sleeps so long. */
+struct slow {
+    unsigned milliseconds;
+    uint64_t runs;
+};
+
+static enum phy_status slow_run(void *user, uint64_t turn)
+{
+    struct slow *s = user;
+    (void)turn;
+    s->runs++;
+    usleep(s->milliseconds * 1000);
+    return PHY_OK;
+}
+
+static void a_case_too_slow_for_the_budget_is_left_out_with_its_reason(void **state)
+{
+    (void)state;
+    struct slow fast = {.milliseconds = 1}, surprising = {.milliseconds = 500}, known = {.milliseconds = 500};
+    struct phy_bench_case *cases = calloc(3, sizeof *cases);
+    cases[0] = (struct phy_bench_case){.user = &known, .run = slow_run, .expected_s = 0.5};
+    cases[1] = (struct phy_bench_case){.user = &surprising, .run = slow_run, .expected_s = 0.01};
+    cases[2] = (struct phy_bench_case){.user = &fast, .run = slow_run};
+    const struct phy_bench_plan plan = {.budget_s = 0.4, .rounds = 5, .may_leave_out = true, .one_at_least = true};
+    assert_int_equal(phy_bench_measure(cases, 3, &plan), PHY_OK);
+    assert_int_equal(known.runs, 0);
+    assert_non_null(strstr(cases[0].why, "not run"));
+    /* Not even once where this process was stopped for so long before. */
+    assert_true(surprising.runs <= 1 && strstr(cases[1].why, surprising.runs ? "run once, in " : "not run"));
+    assert_true(cases[2].count >= 1 && !cases[2].why[0]);
+    assert_true(cases[0].count == 0 && cases[1].count == 0);
+    free(cases);
+}
+
+static void a_case_of_which_some_rounds_fit_has_fewer(void **state)
+{
+    (void)state;
+    struct slow slow = {.milliseconds = 100};
+    struct phy_bench_case *c = calloc(1, sizeof *c);
+    *c = (struct phy_bench_case){.user = &slow, .run = slow_run, .expected_s = 0.1};
+    const struct phy_bench_plan plan = {.budget_s = 0.75, .rounds = 31, .may_leave_out = true, .one_at_least = true};
+    assert_int_equal(phy_bench_measure(c, 1, &plan), PHY_OK);
+    assert_in_range(c->count, 1, 6);
+    assert_false(c->why[0]);
+    free(c);
+}
+
+static double slow_ns(void *user)
+{
+    return 1e6 * ((struct slow *)user)->milliseconds;
+}
+
+/* What compiled first is not in its time. */
+static void a_first_run_by_the_devices_clock_is_a_sample_where_no_round_fits(void **state)
+{
+    (void)state;
+    struct slow slow = {.milliseconds = 200};
+    struct phy_bench_case *c = calloc(1, sizeof *c);
+    *c = (struct phy_bench_case){.user = &slow, .run = slow_run, .device_ns = slow_ns};
+    const struct phy_bench_plan plan = {.budget_s = 0.1, .rounds = 5, .may_leave_out = true};
+    assert_int_equal(phy_bench_measure(c, 1, &plan), PHY_OK);
+    assert_true(slow.runs == 1 && c->count == 1 && c->first_run_only && !c->why[0]);
+    assert_true(fabs(c->samples[0] - 0.2) < 1e-9 && c->host_samples[0] >= 0.2);
+    free(c);
+}
+
+static void the_first_case_is_measured_whatever_it_takes_but_for_the_timeout(void **state)
+{
+    (void)state;
+    struct slow slow[2] = {{.milliseconds = 150}, {.milliseconds = 150}};
+    struct phy_bench_case *cases = calloc(2, sizeof *cases);
+    for (int i = 0; i < 2; i++)
+        cases[i] = (struct phy_bench_case){.user = &slow[i], .run = slow_run};
+    struct phy_bench_plan plan = {.rounds = 5, .may_leave_out = true, .one_at_least = true};
+    assert_int_equal(phy_bench_measure(cases, 2, &plan), PHY_OK);
+    assert_int_equal(cases[0].count, 1);
+    assert_true(cases[1].count == 0 && slow[1].runs == 0 && strstr(cases[1].why, "others of its group"));
+    cases[0] = (struct phy_bench_case){.user = &slow[0], .run = slow_run, .expected_s = 50};
+    plan.longest_s = 45;
+    assert_int_equal(phy_bench_measure(cases, 1, &plan), PHY_OK);
+    assert_true(slow[0].runs == 2 && strstr(cases[0].why, "longer than 45.0 s"));
+    free(cases);
+}
+
+static void cases_that_may_not_be_left_out_have_a_round_each(void **state)
+{
+    (void)state;
+    struct slow slow[2] = {{.milliseconds = 60}, {.milliseconds = 60}};
+    struct phy_bench_case *cases = calloc(2, sizeof *cases);
+    for (int i = 0; i < 2; i++)
+        cases[i] = (struct phy_bench_case){.user = &slow[i], .run = slow_run, .expected_s = 9};
+    assert_int_equal(phy_bench_measure(cases, 2, &(struct phy_bench_plan){.budget_s = 0.01, .rounds = 5}), PHY_OK);
+    assert_true(cases[0].count == 1 && cases[1].count == 1);
+    free(cases);
+}
+
+/* A queue without timestamps says 0. */
+static void a_device_without_a_clock_is_timed_by_the_host(void **state)
+{
+    (void)state;
+    struct counted none = {.ns = 0};
+    struct phy_bench_case *c = calloc(1, sizeof *c);
+    *c = (struct phy_bench_case){.user = &none, .run = count_run, .device_ns = told_ns};
+    assert_int_equal(phy_bench_measure(c, 1, &(struct phy_bench_plan){.budget_s = 1, .rounds = 3, .sample_s = 1e-5}),
+                     PHY_OK);
+    assert_null(c->device_ns);
+    assert_int_equal(c->count, 3);
+    free(c);
+}
+
 /* ---- kernels that measure ---- */
 
 static void peak_kernels_do_what_they_are_timed_for(void **state)
@@ -297,6 +407,42 @@ static void a_child_that_crashes_is_told_with_what_it_did(void **state)
     assert_int_equal(failure[0], 0);
 }
 
+/* Texts of what came: 'r' a result, 'u' an unfinished one, 's' a skip. */
+static void take_kinds(void *user, cJSON *message)
+{
+    char *kinds = user;
+    const cJSON *measurement = cJSON_GetObjectItem(message, "measurement");
+    const char kind = cJSON_GetObjectItem(message, "skipped")                        ? 's'
+                      : cJSON_IsTrue(cJSON_GetObjectItem(measurement, "unfinished")) ? 'u'
+                                                                                     : 'r';
+    kinds[strlen(kinds)] = kind; /* zeros follow */
+}
+
+static void a_group_in_flight_is_kept_as_far_as_it_came(void **state)
+{
+    (void)state;
+    static const char drafts[] = "echo '{\"draft\":0,\"skipped\":{}}\n{\"draft\":1,\"skipped\":{}}' >&3;"
+                                 "echo '{\"draft\":0,\"result\":{},\"measurement\":{}}' >&3;";
+    static const char settled[] = "echo '{\"settles\":0,\"result\":{},\"measurement\":{}}' >&3;"
+                                  "echo '{\"settles\":1,\"skipped\":{}}' >&3; echo '{\"status\":0}' >&3";
+    const struct {
+        const char *end, *kinds;
+        enum phy_status status;
+    } ends[] = {{"sleep 60", "su", PHY_ERR_DEVICE},
+                {"kill -SEGV $$", "su", PHY_ERR_DEVICE},
+                {"echo '{\"settles\":0,\"result\":{}}' >&3; exit 3", "rs", PHY_ERR_DEVICE},
+                {settled, "rs", PHY_OK}};
+    char op[] = "ffn", device[] = "vulkan:0", script[1024], failure[PHY_BENCH_FAILURE_BYTES];
+    const struct phy_bench_job job = {.op = op, .device = device, .threads = 1, .budget_s = 1};
+    const char *const worker[] = {"/bin/sh", "-c", script, NULL};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        char kinds[16] = "";
+        snprintf(script, sizeof script, "%s %s", drafts, ends[i].end);
+        assert_int_equal(phy_bench_run_job(worker, &job, 0.5, take_kinds, kinds, NULL, failure), ends[i].status);
+        assert_string_equal(kinds, ends[i].kinds);
+    }
+}
+
 /* A fake that serves "list" with two devices, hangs on the first of them and answers for the other. */
 static const char fake_worker[] =
     "read job; case $job in"
@@ -308,7 +454,11 @@ static const char fake_worker[] =
     "\"640x2048\",\"x_rows\":1,\"cold\":true,\"median_us\":100,\"q1_us\":90,\"q3_us\":110,\"gb_per_s\":22,"
     "\"share_of_roofline\":0.5,\"arithmetic_intensity\":3.5},\"measurement\":{\"best_us\":80,\"samples_us\":[90,100,"
     "110],"
-    "\"g_operations_per_s\":78,\"threads\":2,\"clock\":\"device\",\"host_median_us\":200,\"bound\":\"memory\"}}' >&3;;"
+    "\"g_operations_per_s\":78,\"threads\":2,\"clock\":\"device\",\"host_median_us\":200,\"bound\":\"memory\","
+    "\"rounds\":3}}' >&3;"
+    " echo "
+    "'{\"skipped\":{\"op\":\"ffn\",\"format\":\"bf16\",\"device\":\"vulkan:1\",\"kernel\":\"int8\",\"shape\":\"1x2\","
+    "\"x_rows\":512,\"cold\":false,\"reason\":\"a \\\"slow\\\", <one>\"}}' >&3;;"
     " esac; echo '{\"status\":0}' >&3";
 
 static struct phy_bench_report *run_fake(const char *device, const char *peer, enum phy_status expected)
@@ -375,16 +525,21 @@ static void every_form_tells_of_results_and_failures(void **state)
     (void)state;
     static const struct {
         enum phy_bench_form form;
-        const char *result, *failure;
-    } forms[] = {{PHY_BENCH_TABLE, "100.0 us", "FAILED vulkan:0"},
-                 {PHY_BENCH_CSV, "ffn,q4_k,vulkan:1,fused,640x2048,1,true,100,90,110,22,0.5,3.5,,2,device\n", ""},
-                 {PHY_BENCH_MARKDOWN, "| ffn | q4_k | vulkan:1 |", "FAILED vulkan:0"},
-                 {PHY_BENCH_HTML, "<circle class=cold", "<p class=bad>vulkan:0: given up"},
-                 {PHY_BENCH_JUNIT, "time=\"0.000100000\"", "<failure message=\"given up"}};
+        const char *result, *failure, *skipped;
+    } forms[] = {
+        {PHY_BENCH_JSON, "\"median_us\"", "given up", "slow"},
+        {PHY_BENCH_TABLE, "100.0 us", "FAILED vulkan:0",
+         "\nLEFT OUT ffn vulkan:1 1x2, 512 rows, warm: bf16 int8 (a \"slow\", <one>)\n"},
+        {PHY_BENCH_CSV, "ffn,q4_k,vulkan:1,fused,640x2048,1,true,100,90,110,22,0.5,3.5,,2,device,3,\n", "",
+         "\nffn,bf16,vulkan:1,int8,1x2,512,false,,,,,,,,,,,\"a \"\"slow\"\", <one>\"\n"},
+        {PHY_BENCH_MARKDOWN, "| ffn | q4_k | vulkan:1 |", "- FAILED vulkan:0", "\n- LEFT OUT ffn vulkan:1 1x2"},
+        {PHY_BENCH_HTML, "<circle class=cold", "<p class=bad>vulkan:0: given up", "slow&quot;, &lt;one&gt;"},
+        {PHY_BENCH_JUNIT, "time=\"0.000100000\"", "<failure message=\"given up",
+         "name=\"bf16 int8 1x2 512 warm\"><skipped message=\"a "}};
     struct phy_bench_report *report = run_fake("vulkan:0,vulkan:1", NULL, PHY_ERR_DEVICE);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         char *text = phy_bench_report_text(report, forms[i].form);
-        if (!strstr(text, forms[i].result) || !strstr(text, forms[i].failure))
+        if (!strstr(text, forms[i].result) || !strstr(text, forms[i].failure) || !strstr(text, forms[i].skipped))
             fail_msg("form %d lacks it:\n%s", (int)forms[i].form, text);
         assert_true(forms[i].form != PHY_BENCH_HTML || (!strstr(text, "<card>") && strstr(text, "&lt;card&gt;")));
         phy_bench_text_free(text);
@@ -549,6 +704,12 @@ int main(void)
         cmocka_unit_test(a_ratios_interval_is_the_same_every_time_and_holds_the_ratio),
         cmocka_unit_test(memory_that_runs_out_is_no_interval),
         cmocka_unit_test(the_devices_clock_counts_and_a_failed_case_leaves_the_others),
+        cmocka_unit_test(a_case_too_slow_for_the_budget_is_left_out_with_its_reason),
+        cmocka_unit_test(a_case_of_which_some_rounds_fit_has_fewer),
+        cmocka_unit_test(a_first_run_by_the_devices_clock_is_a_sample_where_no_round_fits),
+        cmocka_unit_test(the_first_case_is_measured_whatever_it_takes_but_for_the_timeout),
+        cmocka_unit_test(cases_that_may_not_be_left_out_have_a_round_each),
+        cmocka_unit_test(a_device_without_a_clock_is_timed_by_the_host),
         cmocka_unit_test(peak_kernels_do_what_they_are_timed_for),
         cmocka_unit_test(random_weights_of_every_type_are_finite),
         cmocka_unit_test(a_machine_is_busy_when_others_or_its_host_take_time),
@@ -556,6 +717,7 @@ int main(void)
         cmocka_unit_test(lists_are_read_or_refused),
         cmocka_unit_test(a_child_that_hangs_is_given_up_and_its_results_kept),
         cmocka_unit_test(a_child_that_crashes_is_told_with_what_it_did),
+        cmocka_unit_test(a_group_in_flight_is_kept_as_far_as_it_came),
         cmocka_unit_test(one_device_that_hangs_costs_only_its_own_results),
         cmocka_unit_test(every_form_tells_of_results_and_failures),
         cmocka_unit_test(a_peers_times_become_ratios),

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/io.h"
 #include "physarium/targets.h"
+#include "report/plot.h"
 #include "report/surgery_report.h"
 #include "report/tally.h"
 #include "report/text.h"
@@ -475,9 +476,57 @@ static void decimals_and_counts_print_exactly(void **state)
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* ---- plots ---- */
+
+static void a_plots_axes_are_linear_or_logarithmic_and_end_at_its_frame(void **state)
+{
+    (void)state;
+    struct phy_plot plot = {.left = 100,
+                            .right = 300,
+                            .top = 10,
+                            .bottom = 210,
+                            .x = {.low = 1, .high = 100, .logarithmic = true},
+                            .y = {.low = -1, .high = 1}};
+    assert_true(fabs(phy_plot_x(&plot, 1) - 100) < 1e-9 && fabs(phy_plot_x(&plot, 10) - 200) < 1e-9);
+    assert_true(fabs(phy_plot_x(&plot, 100) - 300) < 1e-9);
+    assert_true(fabs(phy_plot_y(&plot, -1) - 210) < 1e-9 && fabs(phy_plot_y(&plot, 0.5) - 60) < 1e-9);
+    plot.inset = 20;
+    plot.x = (struct phy_plot_axis){.high = 4};
+    assert_true(fabs(phy_plot_x(&plot, 0) - 120) < 1e-9 && fabs(phy_plot_x(&plot, 4) - 280) < 1e-9);
+    plot.x.high = 0;
+    assert_true(fabs(phy_plot_x(&plot, 0) - 200) < 1e-9);
+}
+
+static void a_plots_elements_are_whole(void **state)
+{
+    (void)state;
+    const struct phy_plot plot = {.left = 50, .right = 150, .bottom = 100, .x = {.high = 10}, .y = {.high = 10}};
+    struct phy_text text = {0};
+    phy_plot_begin(&text, 200, 150, "a name");
+    phy_plot_y_tick(&text, &plot, 5);
+    phy_text_put(&text, "5</text>");
+    phy_plot_x_tick(&text, &plot, 10, false);
+    phy_text_put(&text, "10</text>");
+    phy_plot_point(&text, &plot, 1, 2);
+    phy_plot_dot(&text, &plot, "class=dot r=3", 10, 10);
+    phy_text_put(&text, "</circle>");
+    phy_plot_rect(&text, "dot", 1, 2, 3, 4.2);
+    phy_text_put(&text, "</rect>");
+    phy_plot_end(&text);
+    assert_string_equal(text.data,
+                        "<div class=wide><svg class=plot viewBox=\"0 0 200 150\" role=img aria-label=\"a name\">\n"
+                        "<line class=\"grid\" x1=50.0 y1=50.0 x2=150.0 y2=50.0></line>\n"
+                        "<text text-anchor=end x=42.0 y=54.0>5</text><text text-anchor=middle x=150.0 y=119.0>10</text>"
+                        "60.0,80.0 <circle class=dot r=3 cx=150.0 cy=0.0></circle>"
+                        "<rect class=dot x=1.0 y=2.0 width=3.0 height=4.2></rect></svg></div>\n");
+    phy_text_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plots_axes_are_linear_or_logarithmic_and_end_at_its_frame),
+        cmocka_unit_test(a_plots_elements_are_whole),
         WITH_FIXTURE(coverage_json_adds_up),
         WITH_FIXTURE(surgery_json_has_every_section),
         WITH_FIXTURE(counts_above_two_to_the_53_are_exact),

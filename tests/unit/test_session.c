@@ -150,6 +150,10 @@ static void weights_of_every_type_and_at_odd_places_give_the_same_bits(void **st
                 rewrite_header(path, "\"format\":\"pt\"", "\"format\": \"pt\"");
             struct phy_model *model = open_model(folder, NULL, 2);
             struct phy_session *session = open_session(model, 0);
+            struct phy_model_info info;
+            phy_model_describe(model, &info);
+            assert_string_equal(info.weight_type, d ? "f32" : "f16");
+            assert_int_equal(info.weight_bytes, (d ? 4 : 2) * info.weight_count);
             run_in_chunks(session, tiny_tokens, TINY_TOKENS, by_nine, TINY_VOCAB, d || padded ? second : first);
             if (d || padded)
                 assert_memory_equal(first, second, sizeof first);
@@ -476,7 +480,9 @@ static void info_says_what_the_model_is(void **state)
     assert_true(info.layer_count == 4 && info.head_count == 4 && info.kv_head_count == 2 && info.head_dim == 24);
     assert_true(info.max_positions == 256 && info.bos == 2 && info.eos_count == 1 && info.eos[0] == 1);
     /* bf16: the tied head, and in each layer q and o (96, 64), k and v (48, 64), three of (176, 64). */
-    assert_int_equal(info.weight_bytes, 2 * (512 * 64 + 4 * 64 * (2 * 96 + 2 * 48 + 3 * 176)));
+    assert_int_equal(info.weight_count, 512 * 64 + 4 * 64 * (2 * 96 + 2 * 48 + 3 * 176));
+    assert_int_equal(info.weight_bytes, 2 * info.weight_count);
+    assert_string_equal(info.weight_type, "bf16");
     phy_model_close(&model);
 }
 
