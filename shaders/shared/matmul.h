@@ -17,7 +17,8 @@
 #define PHY_MATMUL_SPEC_ROW_LANES 2   /* that have rows of w of their own */
 #define PHY_MATMUL_SPEC_COUNT_LANES 3 /* that have rows of x of their own */
 #define PHY_MATMUL_SPEC_COUNT 4
-/* The build's: PHY_MATMUL_TYPE, enum phy_weight_type (floats: matmul.comp, blocks: matmul_blocks.comp); PHY_MATMUL_ROWS
+/* The build's: PHY_MATMUL_TYPE, enum phy_weight_type (floats: matmul.comp, blocks: matmul_blocks.comp, bitmaps:
+ * bitmap_matmul.comp); PHY_MATMUL_ROWS
  * of w and PHY_MATMUL_COUNT rows of x for an invocation. */
 
 /* Storage buffers of set 0. X and Y are the same buffer of activations, at places that don't overlap. */
@@ -44,7 +45,8 @@
     PHY_UINT y_at;      /* floats; of the slice's row 0 */                                                             \
     PHY_UINT y_stride;  /* floats */                                                                                   \
     PHY_UINT list_at;   /* words; by list: row_begin .. are places in the list */                                      \
-    PHY_UINT first_row; /* by list: of the bound slice */
+    PHY_UINT first_row; /* by list: of the bound slice */                                                              \
+    PHY_UINT firsts_at; /* bitmaps: words */
 
 /* Push constants of ffn_gate.comp: out = act(gate) * up, in rows of `width` of `out_stride` floats; the rest of a row
  * becomes zero. `step`: 1 from one of gate's values, and of up's, to the next; 2 where they lie in turn. */
@@ -125,7 +127,7 @@ static_assert(sizeof(struct phy_decode_push) == 12 && sizeof(struct phy_round_pu
 struct phy_matmul_push {
     PHY_MATMUL_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_matmul_push) == 40, "the shader's block has no padding and is within 128 bytes");
+static_assert(sizeof(struct phy_matmul_push) == 44, "the shader's block has no padding and is within 128 bytes");
 struct phy_ffn_gate_push {
     PHY_FFN_GATE_PUSH_MEMBERS
 };

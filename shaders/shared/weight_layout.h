@@ -24,7 +24,13 @@
  *   mxfp4       e of unit n: byte n % 4 of word n / 4; two words
  *   q4_K        word 0: d | dmin << 16; bits 4n..4n+3 of word 1: the low four of s[n], of word 2: the low four of m[n],
  *               of word 3: the high two of s[n], then those of m[n]
- *   q6_K        byte n % 2 * 2 + g of word n / 2: the signed scale of columns 16g..16g+15 of unit n */
+ *   q6_K        byte n % 2 * 2 + g of word n / 2: the signed scale of columns 16g..16g+15 of unit n
+ *
+ * A bitmap's rows have no fixed size. What is bound, rows of a matrix, is three planes of all of them:
+ *
+ *   bits     of each row and 4 units a word of 16 bytes: bit c % 32 of its c / 32 % 4 is 1 where weight c is stored
+ *   firsts   of each of those words 4 bytes: where its values begin, counted in values from the beginning of what is
+ * bound values   as stored, row after row; then 16 bytes of zeros, and to a whole word, because loads run ahead */
 #ifndef PHY_SHADERS_SHARED_WEIGHT_LAYOUT_H
 #define PHY_SHADERS_SHARED_WEIGHT_LAYOUT_H
 
@@ -39,9 +45,11 @@
 #define PHY_LAYOUT_FP8 7
 #define PHY_LAYOUT_FP4 8
 #define PHY_LAYOUT_MXFP4 9
+#define PHY_LAYOUT_BITMAP 10 /* and the float of its values */
 
 #define PHY_UNIT_COLS 32
 #define PHY_SUPER_UNITS 8
+#define PHY_BITMAP_UNITS 4 /* of a word of bits */
 
 /* 16-byte words of a unit's codes; 8-byte words of its high plane. */
 #define PHY_LAYOUT_CODES(type)                                                                                         \

@@ -138,6 +138,7 @@ static enum phy_status record_direct(struct vk_matmul *m, enum phy_product_kerne
         struct phy_matmul_push push = matmul_push(matrix, count, at);
         push.row_end = slice->rows;
         push.y_at += slice->first_row;
+        push.firsts_at = phy_vk_bitmap_firsts_at(matrix, slice);
         if (int8)
             push.x_at = (uint32_t)(at->rounded / 4);
         else if (matrix->type < PHY_WEIGHT_FLOAT_COUNT)
@@ -385,6 +386,8 @@ static bool can(const struct vk_matmul *m, enum phy_product_kernel kernel, enum 
     (void)m;
     if (kernel == PHY_KERNEL_INT8)
         return type >= PHY_WEIGHT_Q8_0 && type <= PHY_WEIGHT_Q6_K;
+    if (phy_weight_is_bitmap(type))
+        return kernel == PHY_KERNEL_FUSED;
     return kernel < PHY_KERNEL_COUNT && type < PHY_WEIGHT_TYPE_COUNT;
 }
 

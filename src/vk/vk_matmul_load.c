@@ -13,6 +13,8 @@ enum { WORD_BYTES = 16 };
 static const VkDeviceSize slice_align = 256;
 /* A chunk holds several slices of common size; on a device of separate memory, what one copy moves. */
 static const VkDeviceSize usual_chunk = (VkDeviceSize)512 << 20, upload_bytes = (VkDeviceSize)16 << 20;
+/* The most of a bitmap in one slice: it is uploaded as a whole. */
+static const VkDeviceSize bitmap_bytes = (VkDeviceSize)64 << 20;
 
 /* What the device held before a call: to go back to when it fails. */
 struct mark {
@@ -29,7 +31,7 @@ static VkDeviceSize row_bytes(const struct vk_matrix *matrix)
 
 /* The caller's, then those of the self-test of each type in `types`. */
 static enum phy_status list_matrices(struct vk_matmul *m, struct phy_weights *const *matrices, size_t count,
-                                     const struct vk_matmul_self_test *test, const bool types[PHY_WEIGHT_TYPE_COUNT])
+                                     const struct vk_matmul_self_test *test, const bool types[PHY_WEIGHT_BITMAP_END])
 {
     struct vk_matrix *grown = NULL;
     if (count < UINT32_MAX / 2 - m->matrix_count)
@@ -44,13 +46,13 @@ static enum phy_status list_matrices(struct vk_matmul *m, struct phy_weights *co
         if (w->rows > INT32_MAX || w->cols > INT32_MAX)
             return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s: a matrix of %zu x %zu is too large", m->b.base.name,
                                  w->rows, w->cols);
-        const uint32_t cols = (uint32_t)w->cols, row_words = phy_vk_row_words(w->type, cols);
+        const uint32_t cols = (uint32_t)w->cols;
         m->matrices[m->matrix_count++] = (struct vk_matrix){
             .w = w,
             .type = w->type,
             .rows = (uint32_t)w->rows,
             .cols = cols,
-            .row_words = row_words,
+            .row_words = phy_weight_is_bitmap(w->type) ? 0 : phy_vk_row_words(w->type, cols),
             .blocks = (cols + PHY_UNIT_COLS - 1) / PHY_UNIT_COLS,
         };
     }
@@ -100,6 +102,17 @@ static enum phy_status add_chunk(struct vk_matmul *m)
     return PHY_OK;
 }
 
+/* The next slice of a matrix, of at most `limit` bytes; none if a row has more. */
+static void next_slice(const struct vk_matrix *matrix, VkDeviceSize limit, struct vk_slice *slice)
+{
+    if (phy_weight_is_bitmap(matrix->type)) {
+        phy_vk_bitmap_slice(matrix, phy_min_u64(limit, bitmap_bytes), slice);
+        return;
+    }
+    slice->rows = (uint32_t)phy_min_u64(limit / row_bytes(matrix), matrix->rows - slice->first_row);
+    slice->bytes = slice->rows * row_bytes(matrix);
+}
+
 /* Slices of every new matrix, and the sizes of the chunks that hold them. */
 static enum phy_status plan(struct vk_matmul *m, uint32_t first_matrix)
 {
@@ -109,14 +122,14 @@ static enum phy_status plan(struct vk_matmul *m, uint32_t first_matrix)
         limit = phy_min_u64(limit, m->options.max_slice_bytes);
     for (uint32_t i = first_matrix; i < m->matrix_count; i++) {
         struct vk_matrix *matrix = &m->matrices[i];
-        if (row_bytes(matrix) > limit)
-            return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s (%s): a row of %u weights exceeds a binding",
-                                 m->b.base.name, m->b.base.description, matrix->cols);
-        const uint32_t most = (uint32_t)phy_min_u64(limit / row_bytes(matrix), matrix->rows);
         matrix->first_slice = m->slice_count;
-        for (uint32_t row = 0; row < matrix->rows; row += most) {
-            struct vk_slice slice = {.first_row = row, .rows = matrix->rows - row < most ? matrix->rows - row : most};
-            slice.bytes = slice.rows * row_bytes(matrix);
+        for (uint32_t row = 0; row < matrix->rows;) {
+            struct vk_slice slice = {.first_row = row};
+            next_slice(matrix, limit, &slice);
+            if (slice.rows == 0)
+                return phy_vk_report(&m->b, PHY_ERR_LIMIT, "device %s (%s): a row of %u weights exceeds a binding",
+                                     m->b.base.name, m->b.base.description, matrix->cols);
+            row += slice.rows;
             at = (at + slice_align - 1) / slice_align * slice_align;
             enum phy_status status = PHY_OK;
             if (at + slice.bytes > chunk) {
@@ -227,17 +240,23 @@ static enum phy_status lay_rows(struct vk_matmul *m, char *to, const struct vk_m
     return PHY_OK;
 }
 
-/* Through the upload buffer, a piece of whole rows at a time. */
+/* Through the upload buffer, a piece of whole rows at a time; a slice of a bitmap is one piece. */
 static enum phy_status upload_slice(struct vk_matmul *m, const struct vk_matrix *matrix, const struct vk_slice *slice)
 {
-    const uint32_t most = (uint32_t)phy_min_u64(m->upload.bytes / row_bytes(matrix), slice->rows);
+    const bool bitmap = phy_weight_is_bitmap(matrix->type);
+    const uint32_t most =
+        bitmap ? slice->rows : (uint32_t)phy_min_u64(m->upload.bytes / row_bytes(matrix), slice->rows);
     for (uint32_t row = 0; row < slice->rows; row += most) {
         const uint32_t rows = slice->rows - row < most ? slice->rows - row : most;
-        const VkBufferCopy copy = {.dstOffset = slice->at + row * row_bytes(matrix), .size = rows * row_bytes(matrix)};
+        const VkBufferCopy copy = {.dstOffset = slice->at + row * row_bytes(matrix),
+                                   .size = bitmap ? slice->bytes : rows * row_bytes(matrix)};
         enum phy_status status = phy_vk_matmul_begin(m);
         if (status)
             return status;
-        status = lay_rows(m, m->upload.mapped, matrix, slice->first_row + row, rows);
+        if (bitmap)
+            phy_vk_bitmap_lay(matrix, slice, m->upload.mapped);
+        else
+            status = lay_rows(m, m->upload.mapped, matrix, slice->first_row + row, rows);
         if (status)
             return status;
         m->b.vk.vkCmdCopyBuffer(m->b.slots[0].commands, m->upload.handle, m->chunks[slice->chunk].buffer.handle, 1,
@@ -254,21 +273,28 @@ static enum phy_status upload_slice(struct vk_matmul *m, const struct vk_matrix 
 static enum phy_status copy_weights(struct vk_matmul *m, uint32_t first)
 {
     enum phy_status status = PHY_OK;
-    VkDeviceSize longest_row = 0;
-    for (uint32_t i = first; i < m->matrix_count; i++)
-        longest_row = row_bytes(&m->matrices[i]) > longest_row ? row_bytes(&m->matrices[i]) : longest_row;
+    VkDeviceSize most = upload_bytes;
+    for (uint32_t i = first; i < m->matrix_count; i++) {
+        const struct vk_matrix *matrix = &m->matrices[i];
+        const bool bitmap = phy_weight_is_bitmap(matrix->type);
+        for (uint32_t s = 0; s < matrix->slice_count; s++) {
+            const VkDeviceSize piece = bitmap ? m->slices[matrix->first_slice + s].bytes : row_bytes(matrix);
+            most = piece > most ? piece : most;
+        }
+    }
     if (!m->unified)
-        status = phy_vk_buffer_reserve(&m->b, &m->upload, VK_MEMORY_UPLOAD,
-                                       longest_row > upload_bytes ? longest_row : upload_bytes);
+        status = phy_vk_buffer_reserve(&m->b, &m->upload, VK_MEMORY_UPLOAD, most);
     for (uint32_t i = first; i < m->matrix_count && status == PHY_OK; i++) {
         struct vk_matrix *matrix = &m->matrices[i];
         for (uint32_t s = 0; s < matrix->slice_count && status == PHY_OK; s++) {
             const struct vk_slice *slice = &m->slices[matrix->first_slice + s];
-            if (m->unified)
-                status = lay_rows(m, (char *)m->chunks[slice->chunk].buffer.mapped + slice->at, matrix,
-                                  slice->first_row, slice->rows);
-            else
+            char *to = (char *)m->chunks[slice->chunk].buffer.mapped + slice->at;
+            if (!m->unified)
                 status = upload_slice(m, matrix, slice);
+            else if (phy_weight_is_bitmap(matrix->type))
+                phy_vk_bitmap_lay(matrix, slice, to);
+            else
+                status = lay_rows(m, to, matrix, slice->first_row, slice->rows);
             if (status == PHY_OK && phy_cancelled(m->b.host))
                 status = phy_vk_report(&m->b, PHY_ERR_INTERRUPTED, "interrupted");
         }
@@ -281,7 +307,7 @@ static enum phy_status copy_weights(struct vk_matmul *m, uint32_t first)
 static enum phy_status load(struct vk_matmul *m, struct phy_weights *const *matrices, size_t count,
                             const struct mark *mark, struct vk_matmul_self_test *test)
 {
-    bool types[PHY_WEIGHT_TYPE_COUNT] = {false};
+    bool types[PHY_WEIGHT_BITMAP_END] = {false};
     for (size_t i = 0; i < count; i++)
         types[matrices[i]->type] = !m->tested[matrices[i]->type];
     phy_vk_matmul_self_test_fill(test);
@@ -295,13 +321,13 @@ static enum phy_status load(struct vk_matmul *m, struct phy_weights *const *matr
     if (status == PHY_OK)
         status = copy_weights(m, mark->matrices);
     uint32_t own = mark->matrices + (uint32_t)count;
-    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT && status == PHY_OK; type++) {
+    for (int type = 0; type < PHY_WEIGHT_BITMAP_END && status == PHY_OK; type++) {
         if (!types[type])
             continue;
         status = phy_vk_matmul_self_test_run(m, test, (enum phy_weight_type)type, own);
         own += 2;
     }
-    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT && status == PHY_OK; type++)
+    for (int type = 0; type < PHY_WEIGHT_BITMAP_END && status == PHY_OK; type++)
         m->tested[type] |= types[type];
     return status;
 }

@@ -10,7 +10,9 @@
 #include "vk/vk_matmul.h"
 
 enum { VK_TILE_CLASSES = 4, VK_TILE_CHOICES = 4, VK_TILE_COUNT = VK_TILE_CLASSES * VK_TILE_CHOICES };
-static_assert(PHY_LAYOUT_Q8_0 == PHY_WEIGHT_Q8_0 && PHY_LAYOUT_MXFP4 == PHY_WEIGHT_MXFP4, "the shaders' types");
+static_assert(PHY_LAYOUT_Q8_0 == PHY_WEIGHT_Q8_0 && PHY_LAYOUT_MXFP4 == PHY_WEIGHT_MXFP4 &&
+                  PHY_LAYOUT_BITMAP == PHY_WEIGHT_BITMAP_BF16,
+              "the shaders' types");
 
 /* How matmul.comp shares a product: see there. There is a module for each type, rows and count. */
 struct vk_tile {
@@ -34,7 +36,7 @@ struct vk_matrix {
     const struct phy_weights *w; /* only while load runs */
     enum phy_weight_type type;
     uint32_t rows, cols;
-    uint32_t row_words; /* of 16 bytes */
+    uint32_t row_words; /* of 16 bytes; of bitmaps 0 */
     uint32_t blocks;    /* what its shader counts a row in: floats' words of 16 bytes, or units of 32 columns */
     uint32_t first_slice, slice_count;
 };
@@ -85,7 +87,7 @@ struct vk_matmul {
     VkPipelineLayout layout;
     VkDescriptorPool *pools; /* one of the device's own, then one of each load */
     uint32_t pool_count;
-    VkPipeline pipelines[VK_PROGRAM_COUNT][PHY_WEIGHT_TYPE_COUNT][VK_TILE_COUNT]; /* made when first needed */
+    VkPipeline pipelines[VK_PROGRAM_COUNT][PHY_WEIGHT_BITMAP_END][VK_TILE_COUNT]; /* made when first needed */
     struct vk_cache_key cache_key;
     size_t cached_bytes; /* of the file that was read */
     bool made_pipelines;
@@ -101,7 +103,7 @@ struct vk_matmul {
     struct vk_chunk *chunks;
     uint32_t chunk_count;
     VkDeviceSize weight_bytes;
-    bool tested[PHY_WEIGHT_TYPE_COUNT]; /* the self-test passed */
+    bool tested[PHY_WEIGHT_BITMAP_END]; /* the self-test passed */
     bool quiet;                         /* a self-test runs: its kernels are not traced */
     struct vk_buffer arena;             /* activations: x, then results */
     struct vk_buffer scratch;           /* DEQUANT: rows of float32 */
@@ -204,6 +206,15 @@ uint32_t phy_vk_row_words(enum phy_weight_type type, uint32_t cols);
 /* One row, as stored, to the device's order. */
 void phy_vk_lay_row(enum phy_weight_type type, const void *from, uint32_t cols, void *to);
 
+/* ---- vk_matmul_bitmap.c ---- */
+
+/* From row slice->first_row on as many rows as `limit` bytes hold, and their bytes; none if not even one. */
+void phy_vk_bitmap_slice(const struct vk_matrix *matrix, VkDeviceSize limit, struct vk_slice *slice);
+/* A slice to the device's order. */
+void phy_vk_bitmap_lay(const struct vk_matrix *matrix, const struct vk_slice *slice, void *to);
+/* phy_matmul_push.firsts_at; of no meaning where there are blocks. */
+uint32_t phy_vk_bitmap_firsts_at(const struct vk_matrix *matrix, const struct vk_slice *slice);
+
 /* ---- vk_matmul_load.c ---- */
 
 /* A pool for so many sets; the sets of phy_vk_matmul_new_set come from the newest. */
@@ -217,7 +228,7 @@ void phy_vk_matmul_unload(struct phy_matmul_backend *backend);
 /* ---- vk_matmul_self_test.c ---- */
 
 enum {
-    VK_SELF_TEST_MATRICES = 2 * PHY_WEIGHT_TYPE_COUNT,
+    VK_SELF_TEST_MATRICES = 2 * PHY_WEIGHT_BITMAP_END,
     VK_SELF_TEST_ROWS = 37,
     VK_SELF_TEST_COLS = 75,
     VK_SELF_TEST_BYTES = 75 * 257 /* of the largest: 75 rows of one fp8 block */

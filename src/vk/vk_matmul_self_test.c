@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checked_math.h"
+#include "quant/bitmap.h"
 #include "vk/vk_matmul_parts.h"
 
 enum { ROWS = VK_SELF_TEST_ROWS, COLS = VK_SELF_TEST_COLS, MOST_COUNT = PHY_MATVEC_MAX_COUNT + 1 };
@@ -84,6 +86,30 @@ static void fill(enum phy_weight_type type, uint8_t *bytes, size_t rows, size_t 
     }
 }
 
+/* Of the float's rows every second or third weight, and at the beginning of each row whole words' none and all. */
+static void fill_bitmap(struct phy_weights *w, uint8_t *bytes, uint32_t random)
+{
+    struct phy_bitmap view;
+    uint8_t codes[ROWS * COLS * sizeof(float)];
+    const enum phy_weight_type value = phy_weight_bitmap_value(w->type);
+    const size_t code = phy_weight_float_bytes(value);
+    uint32_t first = 0;
+    fill(value, codes, w->rows, w->cols, random);
+    phy_bitmap_view(&view, w->type, bytes, w->rows, w->cols);
+    memset(bytes, 0, VK_SELF_TEST_BYTES);
+    for (size_t r = 0; r < w->rows; r++) {
+        uint8_t *row = codes + r * w->cols * code;
+        for (size_t c = 0; c < w->cols; c++) {
+            if (c < 32 ? r % 4 == 1 : c * (r + 7) % 5 < 2)
+                memset(row + c * code, 0, code);
+        }
+        phy_store_u32(bytes + 4 * r, first);
+        first += (uint32_t)phy_bitmap_encode_row(value, row, w->cols, bytes + view.bits_at + 8 * r * view.words,
+                                                 bytes + view.values_at + first * code);
+    }
+    phy_store_u32(bytes + 4 * w->rows, first);
+}
+
 void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test)
 {
     for (uint32_t i = 0; i < VK_SELF_TEST_MATRICES; i++) {
@@ -92,19 +118,33 @@ void phy_vk_matmul_self_test_fill(struct vk_matmul_self_test *test)
                                   .type = (enum phy_weight_type)(i / 2),
                                   .rows = i % 2 ? COLS : ROWS,
                                   .cols = i % 2 ? ROWS : COLS};
-        fill(w->type, test->bytes[i], w->rows, w->cols, i + 1);
+        if (phy_weight_is_bitmap(w->type))
+            fill_bitmap(w, test->bytes[i], i + 1);
+        else
+            fill(w->type, test->bytes[i], w->rows, w->cols, i + 1);
     }
+}
+
+static void decode_row(const struct phy_weights *w, size_t row, float *weights)
+{
+    size_t row_bytes = 0;
+    struct phy_bitmap view;
+    if (phy_weight_is_bitmap(w->type)) {
+        phy_bitmap_view(&view, w->type, w->data, w->rows, w->cols);
+        phy_bitmap_decode_row(&view, row, weights);
+        return;
+    }
+    phy_weight_row_bytes(w->type, w->cols, &row_bytes);
+    phy_weight_decode_row(w->type, (const uint8_t *)w->data + row * row_bytes, w->cols, weights);
 }
 
 /* The worst error in units of what the contract allows. */
 static double judge(const struct phy_weights *w, const float *x, size_t count, const float *y)
 {
     double worst = 0;
-    size_t row_bytes = 0;
     float weights[COLS];
-    phy_weight_row_bytes(w->type, w->cols, &row_bytes);
     for (size_t r = 0; r < w->rows; r++) {
-        phy_weight_decode_row(w->type, (const uint8_t *)w->data + r * row_bytes, w->cols, weights);
+        decode_row(w, r, weights);
         for (size_t n = 0; n < count; n++) {
             double sum = 0, magnitude = 0;
             for (size_t k = 0; k < w->cols; k++) {

@@ -79,7 +79,8 @@ static enum phy_status measure(struct vk_matmul *m, enum vk_program program, con
                                          .count = (uint32_t)count,
                                          .x_stride = vk_padded(matrix->cols) / 4,
                                          .y_at = (uint32_t)(count * 2 * vk_padded(matrix->cols)),
-                                         .y_stride = matrix->rows};
+                                         .y_stride = matrix->rows,
+                                         .firsts_at = phy_vk_bitmap_firsts_at(matrix, slice)};
     struct vk_pipe pipe;
     enum phy_status status = phy_vk_matmul_pipeline(m, program, matrix->type, count, choice, &pipe);
     *seconds = 1e9;

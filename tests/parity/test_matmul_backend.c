@@ -8,9 +8,11 @@
 #include "support/test.h"
 
 #include "base/alloc.h"
+#include "base/checked_math.h"
 #include "base/pool.h"
 #include "cpu/cpu_matmul.h"
 #include "physarium/device.h"
+#include "quant/bitmap.h"
 #include "quant/small_float.h"
 #include "support/parity.h"
 #include "vk/vk_backend.h"
@@ -31,7 +33,7 @@ static struct phy_pool *pool;
 static struct log_record logged;
 static struct phy_host host;
 
-enum { MAX_COUNT = 64, MAX_MATRICES = 320 };
+enum { MAX_COUNT = 64, MAX_MATRICES = 420 };
 enum pattern { GAUSSIAN, ALL_EQUAL, SUBNORMALS, PATTERNS };
 static const char *const pattern_names[] = {"gaussian", "all equal", "subnormals"};
 
@@ -49,7 +51,14 @@ struct matrix {
 static float *widen(const struct phy_weights *w)
 {
     float *values = malloc(w->rows * w->cols * sizeof *values);
+    struct phy_bitmap bitmap;
     size_t row_bytes;
+    if (phy_weight_is_bitmap(w->type)) {
+        assert_true(phy_bitmap_view(&bitmap, w->type, w->data, w->rows, w->cols));
+        for (size_t r = 0; r < w->rows; r++)
+            phy_bitmap_decode_row(&bitmap, r, values + r * w->cols);
+        return values;
+    }
     assert_true(phy_weight_row_bytes(w->type, w->cols, &row_bytes));
     for (size_t r = 0; r < w->rows; r++)
         phy_weight_decode_row(w->type, (const uint8_t *)w->data + r * row_bytes, w->cols, values + r * w->cols);
@@ -133,18 +142,71 @@ static void draw_row(enum phy_weight_type type, enum pattern pattern, size_t col
     }
 }
 
+/* Of each four rows one of zeros, one whole, and two of which an eighth or half is left, the bits of a word together or
+ * anywhere. */
+static bool is_pruned(size_t row, size_t col)
+{
+    switch (row % 4) {
+    case 0:
+        return random_below(2);
+    case 1:
+        return random_below(8) && col / 64 % 3 != 1;
+    case 2:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static uint8_t *draw_bitmap(enum phy_weight_type type, enum pattern pattern, size_t rows, size_t cols)
+{
+    const enum phy_weight_type value = phy_weight_bitmap_value(type);
+    const size_t code = phy_weight_float_bytes(value);
+    struct phy_bitmap view;
+    uint64_t bytes;
+    char fact[200];
+    assert_true(phy_bitmap_view(&view, type, NULL, rows, cols));
+    assert_true(phy_bitmap_bytes(&view, (uint64_t)rows * cols, &bytes));
+    uint8_t *out = calloc(bytes, 1), *row = malloc(cols * code);
+    uint32_t first = 0;
+    for (size_t r = 0; r < rows; r++) {
+        draw_row(value, pattern, cols, row);
+        for (size_t c = 0; c < cols; c++) {
+            if (is_pruned(r, c))
+                memset(row + c * code, 0, code);
+        }
+        phy_store_u32(out + 4 * r, first);
+        first += (uint32_t)phy_bitmap_encode_row(value, row, cols, out + view.bits_at + 8 * r * view.words,
+                                                 out + view.values_at + first * code);
+    }
+    phy_store_u32(out + 4 * rows, first);
+    free(row);
+    view.data = out;
+    assert_true(phy_bitmap_bytes(&view, first, &bytes));
+    if (!phy_bitmap_check(&view, bytes, fact, sizeof fact))
+        fail_msg("%s", fact);
+    return out;
+}
+
+static uint8_t *draw_rows(enum phy_weight_type type, enum pattern pattern, size_t rows, size_t cols)
+{
+    size_t row_bytes;
+    if (phy_weight_is_bitmap(type))
+        return draw_bitmap(type, pattern, rows, cols);
+    assert_true(phy_weight_row_bytes(type, cols, &row_bytes));
+    uint8_t *bytes = malloc(rows * row_bytes);
+    for (size_t r = 0; r < rows; r++)
+        draw_row(type, pattern, cols, bytes + r * row_bytes);
+    return bytes;
+}
+
 static void matrix_make(struct matrix *m, enum phy_weight_type type, enum pattern pattern, size_t rows, size_t cols,
                         size_t max_count)
 {
-    size_t row_bytes;
-    assert_true(phy_weight_row_bytes(type, cols, &row_bytes));
-    uint8_t *bytes = malloc(rows * row_bytes);
-    *m = (struct matrix){.w = {.data = bytes, .type = type, .rows = rows, .cols = cols},
+    *m = (struct matrix){.w = {.data = draw_rows(type, pattern, rows, cols), .type = type, .rows = rows, .cols = cols},
                          .pattern = pattern,
                          .max_count = max_count,
                          .seed = parity_seed};
-    for (size_t r = 0; r < rows; r++)
-        draw_row(type, pattern, cols, bytes + r * row_bytes);
     m->x = malloc(max_count * cols * sizeof *m->x);
     m->sum = malloc(max_count * rows * sizeof *m->sum);
     m->absolute = malloc(max_count * rows * sizeof *m->absolute);
@@ -251,7 +313,7 @@ static size_t next_way_of_few(size_t way)
 static bool in_few(enum phy_weight_type type)
 {
     return !reduced || type == PHY_WEIGHT_F16 || type == PHY_WEIGHT_Q4_K || type == PHY_WEIGHT_Q6_K ||
-           type == PHY_WEIGHT_FP8 || type == PHY_WEIGHT_FP4;
+           type == PHY_WEIGHT_FP8 || type == PHY_WEIGHT_FP4 || type == PHY_WEIGHT_BITMAP_F16;
 }
 
 /* ---- the tests ---- */
@@ -296,7 +358,7 @@ static void check_unpacking(struct phy_matmul_backend *device, const struct phy_
 
 static int type_count(void)
 {
-    return is_vulkan ? PHY_WEIGHT_TYPE_COUNT : PHY_WEIGHT_FLOAT_COUNT;
+    return is_vulkan ? PHY_WEIGHT_BITMAP_END : PHY_WEIGHT_FLOAT_COUNT;
 }
 
 static void every_shape_keeps_to_the_contract(void **state)
@@ -350,13 +412,15 @@ static enum phy_status multiply_by(struct phy_matmul_backend *device, enum phy_p
 static void bits_depend_neither_on_the_count_nor_on_the_cuts(void **state)
 {
     (void)state;
-    enum { MATRICES = 5, VALUES = 21 * 70 };
+    enum { MATRICES = 7, VALUES = 21 * 70 };
     struct matrix m[MATRICES];
     matrix_make(&m[0], PHY_WEIGHT_BF16, GAUSSIAN, 70, 1000, 21);
     matrix_make(&m[1], PHY_WEIGHT_F16, GAUSSIAN, 33, 77, 21);
     matrix_make(&m[2], PHY_WEIGHT_Q4_K, GAUSSIAN, 70, 500, 21);
     matrix_make(&m[3], PHY_WEIGHT_Q6_K, GAUSSIAN, 61, 300, 21);
     matrix_make(&m[4], PHY_WEIGHT_FP4, GAUSSIAN, 70, 280, 21);
+    matrix_make(&m[5], PHY_WEIGHT_BITMAP_BF16, GAUSSIAN, 70, 1000, 21);
+    matrix_make(&m[6], PHY_WEIGHT_BITMAP_F32, GAUSSIAN, 33, 77, 21);
     const size_t used = is_vulkan ? MATRICES : 2;
     float few[VALUES], many[VALUES], other[VALUES];
     for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
@@ -391,8 +455,9 @@ static void sums_of_many_random_terms_are_as_close_as_of_few(void **state)
     (void)state;
     if (!is_vulkan)
         skip();
-    enum { ROWS = 100, COLS = 10240, TYPES = 4 };
-    static const enum phy_weight_type types[TYPES] = {PHY_WEIGHT_F16, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K, PHY_WEIGHT_FP8};
+    enum { ROWS = 100, COLS = 10240, TYPES = 5 };
+    static const enum phy_weight_type types[TYPES] = {PHY_WEIGHT_F16, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K, PHY_WEIGHT_FP8,
+                                                      PHY_WEIGHT_BITMAP_F16};
     struct matrix m[TYPES];
     float y[ROWS];
     for (int i = 0; i < TYPES; i++)
@@ -402,6 +467,8 @@ static void sums_of_many_random_terms_are_as_close_as_of_few(void **state)
         for (int i = 0; i < TYPES * 2; i++) {
             const struct matrix *one = &m[i / 2];
             const enum phy_product_kernel kernel = i % 2 ? PHY_KERNEL_DEQUANT : PHY_KERNEL_FUSED;
+            if (!device->ops->offers(device, kernel, one->w.type))
+                continue;
             float *values = widen(&one->w);
             double lost = 0, whole = 0;
             assert_int_equal(multiply_by(device, kernel, one, 1, y), PHY_OK);
@@ -1086,10 +1153,10 @@ static void subgroups_add_what_lanes_add(void **state)
     static const size_t counts[] = {1, 3, 8, 13};
     if (!is_vulkan || !can_open(&options))
         skip();
-    struct matrix m[PHY_WEIGHT_TYPE_COUNT];
+    struct matrix m[PHY_WEIGHT_BITMAP_END];
     struct worst worst = {0};
     size_t matrix_count = 0;
-    for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+    for (int type = 0; type < PHY_WEIGHT_BITMAP_END; type++) {
         if (in_few(type))
             matrix_make(&m[matrix_count++], type, GAUSSIAN, 43, 700, 13);
     }
