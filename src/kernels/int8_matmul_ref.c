@@ -33,8 +33,6 @@ void phy_int8_round_row_ref(const float *x, struct phy_int8_rows *to, size_t n)
     }
 }
 
-/* Rows of w that share what is made of a part of x. */
-enum { ROWS = 16 };
 static_assert((int)PHY_REF_PART == (int)PHY_INT8_GROUP, "a scale of x for each part");
 
 /* Columns k .. k + part - 1 of rows n .. n + count - 1, in their scale; rows that are not there are zeros. */
@@ -49,36 +47,26 @@ static void turn(const struct phy_int8_rows *x, size_t n, size_t count, size_t k
     }
 }
 
-/* Rows r .. r + rows - 1 of w, at most ROWS, times rows n .. n + count - 1 of x, at most PHY_REF_SUMS. */
+/* Rows r .. r + rows - 1 of w, at most PHY_REF_ROWS, times rows n .. n + count - 1 of x, at most PHY_REF_SUMS. */
 static void dot_rows(const struct phy_int8_matmul *product, size_t r, size_t rows, size_t n, size_t count)
 {
     const size_t cols = product->x->cols;
     const struct phy_quant_format *format = phy_weight_format(product->type);
-    const size_t row_blocks = (cols + format->elements - 1) / format->elements;
-    double sum[ROWS][PHY_REF_SUMS] = {{0}};
+    double sum[PHY_REF_ROWS][PHY_REF_SUMS] = {{0}};
     for (size_t k = 0; k < cols; k += PHY_REF_PART) {
         struct phy_ref_columns x;
-        float values[PHY_REF_PART];
         const size_t part = cols - k < PHY_REF_PART ? cols - k : PHY_REF_PART;
-        const size_t first = k / format->elements, blocks = (part + format->elements - 1) / format->elements;
         turn(product->x, n, count, k, part, &x);
-        for (size_t i = 0; i < rows; i++) {
-            const uint8_t *w = (const uint8_t *)product->w + ((r + i) * row_blocks + first) * format->bytes;
-            format->decode(w, blocks, values);
-            phy_ref_add_products(sum[i], values, &x, part);
-        }
+        phy_ref_add_blocks(sum, format, product->w, cols, r, rows, k, part, &x);
     }
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < count; j++)
-            product->y[(n + j) * product->y_stride + r + i] = (float)sum[i][j];
-    }
+    phy_ref_store(sum, rows, count, product->y + n * product->y_stride + r, product->y_stride);
 }
 
 void phy_int8_matvec_ref(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end)
 {
     const size_t count = product->x->count;
-    for (size_t r = row_begin; r < row_end; r += ROWS) {
-        size_t rows = row_end - r < ROWS ? row_end - r : ROWS;
+    for (size_t r = row_begin; r < row_end; r += PHY_REF_ROWS) {
+        size_t rows = row_end - r < PHY_REF_ROWS ? row_end - r : PHY_REF_ROWS;
         for (size_t n = 0; n < count; n += PHY_REF_SUMS)
             dot_rows(product, r, rows, n, count - n < PHY_REF_SUMS ? count - n : PHY_REF_SUMS);
     }

@@ -25,14 +25,12 @@ static void widen(const struct phy_matmul *product, size_t index, size_t count, 
     }
 }
 
-/* Rows of w that share what is made of a part of x. */
-enum { ROWS = 16 };
 static_assert((int)PHY_REF_SUMS == (int)PHY_MATVEC_MAX_COUNT, "rows of x at a time");
 
-/* Rows r .. r + rows - 1 of w, at most ROWS, times rows n .. n + count - 1 of x, at most PHY_REF_SUMS. */
+/* Rows r .. r + rows - 1 of w, at most PHY_REF_ROWS, times rows n .. n + count - 1 of x, at most PHY_REF_SUMS. */
 static void dot_rows(const struct phy_matmul *product, size_t r, size_t rows, size_t n, size_t count)
 {
-    double sum[ROWS][PHY_REF_SUMS] = {{0}};
+    double sum[PHY_REF_ROWS][PHY_REF_SUMS] = {{0}};
     for (size_t k = 0; k < product->cols; k += PHY_REF_PART) {
         struct phy_ref_columns x;
         float values[PHY_REF_PART];
@@ -43,16 +41,13 @@ static void dot_rows(const struct phy_matmul *product, size_t r, size_t rows, si
             phy_ref_add_products(sum[i], values, &x, part);
         }
     }
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < count; j++)
-            product->y[(n + j) * product->y_stride + r + i] = (float)sum[i][j];
-    }
+    phy_ref_store(sum, rows, count, product->y + n * product->y_stride + r, product->y_stride);
 }
 
 void phy_matvec_ref(const struct phy_matmul *product, size_t row_begin, size_t row_end)
 {
-    for (size_t r = row_begin; r < row_end; r += ROWS) {
-        size_t rows = row_end - r < ROWS ? row_end - r : ROWS;
+    for (size_t r = row_begin; r < row_end; r += PHY_REF_ROWS) {
+        size_t rows = row_end - r < PHY_REF_ROWS ? row_end - r : PHY_REF_ROWS;
         for (size_t n = 0; n < product->count; n += PHY_REF_SUMS) {
             size_t left = product->count - n;
             dot_rows(product, r, rows, n, left < PHY_REF_SUMS ? left : PHY_REF_SUMS);
