@@ -245,13 +245,17 @@ void phy_ffn_set_seam(struct phy_ffn *ffn, const struct phy_path_seam *seam)
     path_of(ffn)->seam = seam;
 }
 
-static bool offered(const char *name, const struct phy_model *model, const struct phy_ffn_store *store,
-                    const struct phy_matmul_backend *backend, char *reason, size_t bytes)
+bool phy_path_offered_on(const char *name, struct phy_model *model, const struct phy_ffn_store *store,
+                         const struct phy_path_device *device, char *reason, size_t bytes)
 {
     const struct path_rule *rule = phy_path_rule_named(name);
+    if (!rule) {
+        snprintf(reason, bytes, "path \"%.64s\": there is none of that name", name);
+        return false;
+    }
     for (uint32_t i = 0; i < model->config.layer_count; i++) {
         const struct path_source source = phy_path_source_of(model, store, i);
-        if (!phy_path_offers(rule, &source, backend, reason, bytes))
+        if (!phy_path_offers(rule, &source, device->backend, reason, bytes))
             return false;
         if (store && !phy_path_is_stored(store, i)) {
             snprintf(reason, bytes, "%.200s: layer %u is not stored", phy_ffn_store_label(store), i);
@@ -259,35 +263,4 @@ static bool offered(const char *name, const struct phy_model *model, const struc
         }
     }
     return true;
-}
-
-static bool is_known(const char *name, char *reason, size_t bytes)
-{
-    if (phy_path_rule_named(name))
-        return true;
-    snprintf(reason, bytes, "path \"%.64s\": there is none of that name", name);
-    return false;
-}
-
-bool phy_path_offered_on(const char *name, struct phy_model *model, const struct phy_ffn_store *store,
-                         const struct phy_path_device *device, char *reason, size_t bytes)
-{
-    return is_known(name, reason, bytes) && offered(name, model, store, device->backend, reason, bytes);
-}
-
-bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,
-                      char *reason, size_t bytes)
-{
-    struct phy_held_log held;
-    struct phy_matmul_backend *backend;
-    if (!is_known(name, reason, bytes))
-        return false;
-    phy_held_log_init(&held, NULL, true);
-    if (phy_matmul_backend_open(&backend, device, false, model->pool, &held.host) != PHY_OK) {
-        snprintf(reason, bytes, "%s", held.line);
-        return false;
-    }
-    const bool is_offered = offered(name, model, store, backend, reason, bytes);
-    phy_matmul_backend_destroy(&backend);
-    return is_offered;
 }

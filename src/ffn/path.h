@@ -25,13 +25,10 @@ void phy_path_device_close(struct phy_path_device **device);
 /* phy_ffn_create on it, whatever params->device and params->tune. One path at a time. */
 enum phy_status phy_ffn_create_on(struct phy_ffn **out, struct phy_model *model, const struct phy_ffn_params *params,
                                   struct phy_path_device *device);
+/* Whether phy_ffn_create_on could make this path of that store (or NULL: the model's matrices), without making it.
+ * False: `reason` (of `bytes`) says in a sentence why not. */
 bool phy_path_offered_on(const char *name, struct phy_model *model, const struct phy_ffn_store *store,
                          const struct phy_path_device *device, char *reason, size_t bytes);
-
-/* Whether phy_ffn_create could make this path of that store (or NULL: the model's matrices) on a device, without making
- * it; the device is opened for it. False: `reason` (of `bytes`) says in a sentence why not. */
-bool phy_path_offered(const char *name, struct phy_model *model, const struct phy_ffn_store *store, const char *device,
-                      char *reason, size_t bytes);
 
 /* What one forward call of one layer ran, from the kernels' own reports (phy_kernel_observer), not from what was asked.
  */

@@ -11,6 +11,7 @@
 #include "ffn/path_parts.h"
 #include "physarium/ffn.h"
 #include "support/parity.h"
+#include "support/path_offered.h"
 #include "vk/vk_backend.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -152,7 +153,7 @@ static struct phy_ffn *make(struct phy_model *model, const struct phy_ffn_store 
     char reason[512] = "";
     struct phy_ffn *ffn;
     const struct phy_ffn_params params = {.store = store, .path = path, .device = device};
-    const bool offered = phy_path_offered(path, model, store, device, reason, sizeof reason);
+    const bool offered = path_offered(path, model, store, device, reason, sizeof reason);
     const enum phy_status status = phy_ffn_create(&ffn, model, &params);
     assert_int_equal(status, offered ? PHY_OK : PHY_ERR_UNSUPPORTED);
     if (!offered)

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "ffn/path_parts.h"
 #include "support/parity.h"
+#include "support/path_offered.h"
 
 static struct log_record record;
 
@@ -669,7 +670,7 @@ static void layers_that_a_store_lacks_run_the_models_own(void **state)
     assert_null(ffn);
     assert_int_equal(record.errors, 1);
     assert_string_equal(record.error, "gemma3-q8_0: layer 0 is not stored, and path interleaved_q8_0 asks for it");
-    assert_false(phy_path_offered("interleaved_q8_0", model, store, "cpu", reason, sizeof reason));
+    assert_false(path_offered("interleaved_q8_0", model, store, "cpu", reason, sizeof reason));
     phy_model_close(&model);
     phy_ffn_store_close(&store);
 }
@@ -717,7 +718,7 @@ static void what_a_store_does_not_hold_is_refused_with_its_formats(void **state)
                          offered ? PHY_OK : PHY_ERR_UNSUPPORTED);
         assert_int_equal(record.errors, !offered);
         assert_true(offered || strstr(record.error, "is not made of gate q6_K, up q6_K and down q6_K"));
-        assert_true(phy_path_offered(*name, model, store, "cpu", reason, sizeof reason) == offered);
+        assert_true(path_offered(*name, model, store, "cpu", reason, sizeof reason) == offered);
         phy_ffn_destroy(&ffn);
     }
     phy_model_close(&model);
