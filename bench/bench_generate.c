@@ -4,7 +4,8 @@
  * prints one line: microseconds of the prefill, of one decoded token, read bandwidth in GB/s, and the processor time of
  * the prefill and of a token, all threads together, which a busy machine disturbs less.
  *
- * usage: bench_generate MODEL [THREADS [PREFILL [DECODE [DEVICE]]]]      (0: the processors, 512, 64, cpu) */
+ * usage: bench_generate MODEL [THREADS [PREFILL [DECODE [DEVICE [ACTIVATIONS]]]]]
+ *                             (0: the processors, 512, 64, cpu, f32 or bf16) */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 
 /* ---- what the memory gives: sums over a buffer that no cache holds, read ahead into L2 as the products do ---- */
 
-enum { READ_PIECE = 1 << 20, READ_AHEAD = 4096 };
+enum { READ_PIECE = 1 << 20, READ_AHEAD = 4096, READ_ASKS = 4 };
 static const size_t read_bytes = (size_t)256 << 20;
 
 static void read_piece(void *user, size_t index, unsigned worker)
@@ -27,7 +28,8 @@ static void read_piece(void *user, size_t index, unsigned worker)
     (void)worker;
     __m128i sum[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128()};
     for (size_t at = 0; at < READ_PIECE; at += 64) {
-        __builtin_prefetch((const void *)((uintptr_t)from + at + READ_AHEAD), 0, 2);
+        for (size_t ahead = 1; ahead <= READ_ASKS; ahead++)
+            __builtin_prefetch((const void *)((uintptr_t)from + at + ahead * READ_AHEAD), 0, 2);
         for (size_t i = 0; i < 4; i++)
             sum[i] = _mm_add_epi64(sum[i], _mm_load_si128((const __m128i *)(from + at + i * 16)));
     }
@@ -121,13 +123,16 @@ static size_t number(int argc, char **argv, int index, size_t otherwise)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_generate MODEL [THREADS [PREFILL [DECODE [DEVICE]]]]\n");
+        fprintf(stderr, "usage: bench_generate MODEL [THREADS [PREFILL [DECODE [DEVICE [ACTIVATIONS]]]]]\n");
         return 2;
     }
     const struct phy_host host = {.log = to_stderr};
     uint32_t threads = (uint32_t)number(argc, argv, 2, phy_cpu_count());
     size_t prefill = number(argc, argv, 3, 512), decode = number(argc, argv, 4, 64);
-    const struct phy_model_params params = {.device = argc > 5 ? argv[5] : NULL, .threads = threads, .host = &host};
+    const struct phy_model_params params = {.device = argc > 5 ? argv[5] : NULL,
+                                            .threads = threads,
+                                            .bf16_activations = argc > 6 && strcmp(argv[6], "bf16") == 0,
+                                            .host = &host};
     struct phy_model *model;
     struct phy_session *session = NULL;
     if (phy_model_open(&model, argv[1], &params) != PHY_OK)
@@ -144,7 +149,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < prefill; i++)
         tokens[i] = (uint32_t)((i * 7919 + 13) % info.vocab_size);
 
-    printf("# %s, %u threads, weight_bytes %llu\n", info.device, threads, (unsigned long long)info.weight_bytes);
+    printf("# %s, %s activations, %u threads, weight_bytes %llu\n", info.device, info.activations, threads,
+           (unsigned long long)info.weight_bytes);
     fflush(stdout);
     char line[16];
     while (fgets(line, sizeof line, stdin)) {

@@ -28,6 +28,10 @@ struct phy_model_params {
     /* A path (physarium/ffn.h) will compute the FFN: its matrices are not copied to the device, and a session without
      * such a path is an error. */
     bool ffn_elsewhere;
+    /* Round the rows that bf16 matrices multiply to bf16, as some runners do: twice as fast for many rows on a
+     * processor with AVX512-BF16, and a rounding of 2^-9 of each value. Matrices of other types multiply float32 as
+     * ever. */
+    bool bf16_activations;
     bool fallback_cpu; /* a device that is lost, or multiplies wrongly, hands over to the CPU, with a warning */
     /* Small files, such as config.json, may be links to places outside the directory, as in phy_memory_import_path. */
     bool follow_symlinks;
@@ -44,13 +48,15 @@ struct phy_model_info {
     uint32_t eos_count;
     uint64_t weight_bytes;   /* of the matrices that one decoded token reads, the head among them */
     uint64_t weight_count;   /* their weights */
+    const char *activations; /* that its matrices multiply: "f32", or "bf16" by params->bf16_activations */
     const char *weight_type; /* that most of the bytes are stored in: "bf16", "f16", "f32" */
 };
 
 /* Open the model in `directory`.
  *   errors of phy_checkpoint_open, and
  *   PHY_ERR_FORMAT       config.json breaks a rule, a tensor is missing or of another shape
- *   PHY_ERR_UNSUPPORTED  an architecture or a setting that we do not compute
+ *   PHY_ERR_UNSUPPORTED  an architecture or a setting that we do not compute; bf16_activations of a model without bf16
+ *                        matrices, or on a device that has no such products
  *   PHY_ERR_DEVICE       no such device, or one that multiplies wrongly
  *   PHY_ERR_MEMORY       host or device memory does not hold it
  *   PHY_ERR_USAGE        params->device is none of these

@@ -28,6 +28,7 @@ struct phy_cpu_features phy_cpu_detect(void)
     have.avx512 = have.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     have.avx512_vnni = have.avx512 && __builtin_cpu_supports("avx512vnni");
+    have.avx512_bf16 = have.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
     return have;
 }
@@ -35,7 +36,7 @@ struct phy_cpu_features phy_cpu_detect(void)
 bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs)
 {
     return (!needs->avx2 || have->avx2) && (!needs->avx512 || have->avx512) &&
-           (!needs->avx512_vnni || have->avx512_vnni);
+           (!needs->avx512_vnni || have->avx512_vnni) && (!needs->avx512_bf16 || have->avx512_bf16);
 }
 
 static char model[128] = "unknown";

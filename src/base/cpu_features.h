@@ -9,6 +9,7 @@ struct phy_cpu_features {
     bool avx2;   /* AVX2, FMA and F16C */
     bool avx512; /* AVX-512 F, BW, DQ, VL */
     bool avx512_vnni;
+    bool avx512_bf16;
 };
 
 struct phy_cpu_features phy_cpu_detect(void);

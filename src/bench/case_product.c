@@ -16,8 +16,10 @@
 /* gate, up, down, and for walks down by feature. */
 enum { MATRICES = 4, DENSE_MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_TYPE_COUNT };
 
-static const char *const kernel_names[] = {
-    [PHY_KERNEL_FUSED] = "fused", [PHY_KERNEL_DEQUANT] = "dequant", [PHY_KERNEL_INT8] = "int8"};
+static const char *const kernel_names[] = {[PHY_KERNEL_FUSED] = "fused",
+                                           [PHY_KERNEL_DEQUANT] = "dequant",
+                                           [PHY_KERNEL_INT8] = "int8",
+                                           [PHY_KERNEL_BF16] = "bf16"};
 
 /* The matrices of one type: those of an ffn, or one alone; as many copies as the caches can't hold. */
 struct bank {

@@ -27,6 +27,7 @@ static void print_json(const struct phy_eval_result *r, const struct phy_model_i
     cJSON *root = cJSON_CreateObject();
     cJSON_AddNumberToObject(root, "schema", 1);
     cJSON_AddStringToObject(root, "device", info->device);
+    cJSON_AddStringToObject(root, "activations", info->activations);
     phy_ffn_add_json(root, ffn);
     cJSON_AddNumberToObject(root, "context", r->context);
     cJSON_AddNumberToObject(root, "stride", r->stride);
@@ -57,7 +58,8 @@ static void print_json(const struct phy_eval_result *r, const struct phy_model_i
 static void print_table(const struct phy_eval_result *r, const struct phy_model_info *info, const struct phy_ffn *ffn)
 {
     struct phy_ffn_info path;
-    printf("%zu tokens in %zu windows of %u, on %s\n", r->token_count, r->window_count, r->context, info->device);
+    printf("%zu tokens in %zu windows of %u, on %s%s\n", r->token_count, r->window_count, r->context, info->device,
+           phy_activations_note(info));
     if (ffn) {
         phy_ffn_describe(ffn, &path);
         printf("FFN: path %s, %u of %u layers on %s\n", path.path, path.device_layers, info->layer_count, path.device);

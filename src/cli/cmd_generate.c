@@ -59,6 +59,7 @@ static void print_json(const struct phy_generate_result *r, const char *text, si
         cJSON_AddItemToArray(tokens, cJSON_CreateNumber(r->tokens[i]));
     cJSON_AddStringToObject(root, "end", ends[r->end]);
     cJSON_AddStringToObject(root, "device", info.device);
+    cJSON_AddStringToObject(root, "activations", info.activations);
     cJSON_AddNumberToObject(root, "prompt_tokens", (double)prompt_count);
     cJSON_AddNumberToObject(root, "prefill_seconds", r->prefill_seconds);
     cJSON_AddNumberToObject(root, "decode_seconds", r->decode_seconds);
@@ -73,9 +74,9 @@ static void print_speed(const struct phy_generate_result *r, size_t prompt_count
 {
     struct phy_model_info info;
     phy_model_describe(model->model, &info);
-    fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; %zu tokens, %.1f tokens/s, on %s\n", prompt_count,
+    fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; %zu tokens, %.1f tokens/s, on %s%s\n", prompt_count,
             rate((double)prompt_count, r->prefill_seconds), r->count, rate((double)r->count - 1, r->decode_seconds),
-            info.device);
+            info.device, phy_activations_note(&info));
     if (!model->ffn)
         return;
     struct phy_ffn_info ffn;

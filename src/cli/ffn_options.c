@@ -24,6 +24,9 @@ int phy_ffn_options_check(const char *command, struct phy_ffn_options *o)
     const int code = phy_parse_q6k_order(command, o->q6k_order, &o->order);
     if (code)
         return code;
+    o->bf16_activations = o->activations && strcmp(o->activations, "bf16") == 0;
+    if (o->activations && !o->bf16_activations && strcmp(o->activations, "f32") != 0)
+        return phy_usage_error(command, "--activations takes f32 or bf16, not '%.64s'", o->activations);
     if (o->fallback && strcmp(o->fallback, "cpu") != 0)
         return phy_usage_error(command, "--fallback takes cpu, not '%.64s'", o->fallback);
     if (o->trust && !o->store)
@@ -61,6 +64,7 @@ enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_m
                                                            .threads = threads,
                                                            .ffn_elsewhere = path,
                                                            .tune = !o->no_tune,
+                                                           .bf16_activations = o->bf16_activations,
                                                            .fallback_cpu = o->fallback != NULL,
                                                            .follow_symlinks = source->memory != NULL,
                                                            .host = host});
@@ -86,6 +90,11 @@ void phy_ffn_model_close(struct phy_ffn_model *m)
     phy_ffn_destroy(&m->ffn);
     phy_model_close(&m->model);
     phy_ffn_store_close(&m->store);
+}
+
+const char *phy_activations_note(const struct phy_model_info *info)
+{
+    return strcmp(info->activations, "bf16") == 0 ? ", activations rounded to bf16" : "";
 }
 
 void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn)

@@ -10,9 +10,10 @@
 #include "physarium/ffn.h"
 
 struct phy_ffn_options {
-    const char *store, *path, *fallback, *q6k_order;
+    const char *store, *path, *fallback, *q6k_order, *activations;
     uint64_t features, device_memory;
     bool trust, no_tune;
+    bool bf16_activations;    /* of activations, once it was checked */
     enum phy_q6k_order order; /* of q6k_order, once it was checked */
 };
 
@@ -22,6 +23,7 @@ struct phy_ffn_options {
         {.name = "--path", .kind = PHY_OPTION_TEXT, .target = &(o).path},                                              \
         {.name = "--features", .kind = PHY_OPTION_U64, .target = &(o).features},                                       \
         {.name = "--device-memory", .kind = PHY_OPTION_BYTES, .target = &(o).device_memory},                           \
+        {.name = "--activations", .kind = PHY_OPTION_TEXT, .target = &(o).activations},                                \
         {.name = "--fallback", .kind = PHY_OPTION_TEXT, .target = &(o).fallback},                                      \
         {.name = "--no-tune", .kind = PHY_OPTION_FLAG, .target = &(o).no_tune},                                        \
         {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &(o).q6k_order},                                    \
@@ -31,10 +33,12 @@ struct phy_ffn_options {
 
 #define PHY_FFN_OPTION_HELP                                                                                            \
     "      --ffn STORE       compute the FFN from a store that `physarium quantize` wrote of this model\n"             \
-    "      --path NAME       how: exact, full_mmap, interleaved, sparse, and those of a store's formats, such as\n"    \
-    "                        interleaved_q4k:fused (default: the best that store and device offer)\n"                  \
+    "      --path NAME       how: exact, full_mmap, full_mmap:bf16, interleaved, sparse, and those of a store's\n"     \
+    "                        formats, such as interleaved_q4k:fused (default: the best that store and device offer)\n" \
     "      --features N      sparse paths: visit the N features of largest |act(gate x)| (default: all)\n"             \
     "      --device-memory BYTES  FFN layers beyond it run on the CPU: 8GB, 512MiB\n"                                  \
+    "      --activations TYPE  f32, or bf16: rounded for the model's own bf16 matrices, faster for many tokens at "    \
+    "once\n"                                                                                                           \
     "      --fallback cpu    a device that is lost hands over to the CPU\n"                                            \
     "      --no-tune         take fixed tiles on a Vulkan device, measure none; no bit depends on it\n"                \
     "      --trust           do not check the store's digests, nor that it was made of this model\n"                   \
@@ -57,6 +61,9 @@ enum phy_status phy_ffn_model_open(struct phy_ffn_model *out, const struct phy_m
                                    const struct phy_host *host);
 /* After its sessions. */
 void phy_ffn_model_close(struct phy_ffn_model *model);
+
+/* What to say after the device's name: "", or how activations are rounded. */
+const char *phy_activations_note(const struct phy_model_info *info);
 
 /* An object "ffn" in `to`, if there is a path. */
 void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn);

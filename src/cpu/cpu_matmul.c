@@ -65,6 +65,31 @@ static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input 
     return PHY_OK;
 }
 
+static void round_one_bf16(void *user, size_t index, unsigned worker)
+{
+    const struct round_job *job = user;
+    const size_t cols = job->input->cols;
+    char *to = (char *)job->cpu->codes.data + index * job->cpu->bf16->row_bytes(cols);
+    (void)worker;
+    job->cpu->bf16->round_row(job->input->x + index * cols, cols, to);
+}
+
+static enum phy_status prepare_bf16(struct cpu_matmul *cpu, struct cpu_input *input)
+{
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, cpu->bf16->row_bytes(input->cols));
+    if (status != PHY_OK)
+        return status;
+    struct round_job job = {cpu, input};
+    if (input->few) { /* not worth waking threads */
+        for (size_t n = 0; n < input->count; n++)
+            round_one_bf16(&job, n, 0);
+    } else {
+        phy_pool_run(cpu->pool, input->count, round_one_bf16, &job);
+    }
+    input->rounded_bf16 = cpu->codes.data;
+    return PHY_OK;
+}
+
 /* Rows that each worker decodes at a time; they begin on a line of their own. */
 static enum phy_status reserve_decoded(struct cpu_matmul *cpu, size_t rows, size_t cols)
 {
@@ -80,6 +105,8 @@ enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel 
     *input = (struct cpu_input){.kernel = kernel, .x = x, .count = count, .cols = cols, .few = few};
     if (kernel == PHY_KERNEL_INT8)
         return prepare_rounded(cpu, input);
+    if (kernel == PHY_KERNEL_BF16)
+        return prepare_bf16(cpu, input);
     return kernel == PHY_KERNEL_DEQUANT ? reserve_decoded(cpu, rows, cols) : PHY_OK;
 }
 
@@ -168,6 +195,16 @@ static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8
         cpu->int8->matmul(product, 0, product->rows, worker_panel(cpu, worker));
 }
 
+static void multiply_bf16(const struct cpu_matmul *cpu, const void *w, size_t rows, const struct cpu_input *input,
+                          unsigned worker, float *y, size_t y_stride)
+{
+    const struct phy_bf16_matmul product = {w, rows, input->cols, input->rounded_bf16, input->count, y, y_stride};
+    if (input->few)
+        cpu->bf16->matvec(&product, 0, rows);
+    else
+        cpu->bf16->matmul(&product, 0, rows, worker_panel(cpu, worker));
+}
+
 void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
                            size_t begin, size_t end, unsigned worker, float *y, size_t y_stride)
 {
@@ -181,6 +218,10 @@ void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weight
     if (input->kernel == PHY_KERNEL_INT8) {
         const struct phy_int8_matmul product = {data, w->type, end - begin, &input->rounded, y, y_stride};
         multiply_rounded(cpu, &product, worker);
+        return;
+    }
+    if (input->kernel == PHY_KERNEL_BF16) {
+        multiply_bf16(cpu, data, end - begin, input, worker, y, y_stride);
         return;
     }
     const struct phy_matmul product = {data, w->type, end - begin, w->cols, input->x, input->count, y, y_stride};
@@ -197,6 +238,7 @@ void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weight
 void phy_cpu_ran(const struct cpu_matmul *cpu, enum phy_product_kernel kernel, enum phy_weight_type type)
 {
     const char *form = kernel == PHY_KERNEL_INT8                                      ? cpu->int8->name
+                       : kernel == PHY_KERNEL_BF16                                    ? cpu->bf16->name
                        : kernel == PHY_KERNEL_WALK                                    ? cpu->walk->name
                        : phy_weight_is_bitmap(type)                                   ? cpu->bitmap->name
                        : kernel == PHY_KERNEL_FUSED && type >= PHY_WEIGHT_FLOAT_COUNT ? cpu->block->name
@@ -324,7 +366,8 @@ static bool offers(const struct phy_matmul_backend *backend, enum phy_product_ke
     (void)backend;
     if (phy_weight_is_bitmap(type))
         return kernel == PHY_KERNEL_FUSED;
-    return type < PHY_WEIGHT_TYPE_COUNT && (kernel != PHY_KERNEL_INT8 || phy_int8_offers(type));
+    return type < PHY_WEIGHT_TYPE_COUNT && (kernel != PHY_KERNEL_INT8 || phy_int8_offers(type)) &&
+           (kernel != PHY_KERNEL_BF16 || type == PHY_WEIGHT_BF16);
 }
 
 enum phy_status phy_cpu_check_offer(const struct cpu_matmul *cpu, enum phy_product_kernel kernel,
@@ -387,9 +430,11 @@ static void choose_forms(struct cpu_matmul *cpu, const struct phy_matmul_variant
 {
     struct phy_cpu_features allowed = variant->needs;
     allowed.avx512_vnni = allowed.avx512 && have->avx512_vnni;
+    allowed.avx512_bf16 = allowed.avx512 && have->avx512_bf16;
     cpu->form = variant;
     cpu->block = phy_block_matmul_variant_best(&allowed);
     cpu->int8 = phy_int8_matmul_variant_best(&allowed);
+    cpu->bf16 = phy_bf16_matmul_variant_best(&allowed);
     cpu->walk = phy_walk_variant_best(&allowed);
     cpu->bitmap = phy_bitmap_variant_best(&allowed);
     cpu->activation = phy_activation_variant_named(variant->name);

@@ -6,6 +6,7 @@
 #include "backend/matmul_backend.h"
 #include "base/pool.h"
 #include "kernels/activation.h"
+#include "kernels/bf16_matmul.h"
 #include "kernels/bitmap_matmul.h"
 #include "kernels/block_matmul.h"
 #include "kernels/int8_matmul.h"
@@ -27,6 +28,7 @@ struct cpu_matmul {
     const struct phy_matmul_variant *form;
     const struct phy_block_matmul_variant *block;
     const struct phy_int8_matmul_variant *int8;
+    const struct phy_bf16_matmul_variant *bf16;
     const struct phy_walk_variant *walk;
     const struct phy_bitmap_variant *bitmap;
     const struct phy_activation_variant *activation;
@@ -34,7 +36,7 @@ struct cpu_matmul {
     float *panels;                                /* (threads, PANEL_BYTES) */
     struct cpu_buffer decoded;                    /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
     size_t decoded_stride;                        /* bytes */
-    struct cpu_buffer codes, scales, sums, fours; /* of rounded activations */
+    struct cpu_buffer codes, scales, sums, fours; /* of rounded activations; codes of bf16, too */
     struct cpu_buffer gated,
         pairs;              /* of an ffn: the input of down; (threads, count, ..) gate and up of some features */
     struct cpu_buffer list; /* of a walk: features that count, and their activations */
@@ -50,8 +52,10 @@ struct cpu_input {
     size_t count, cols;
     bool few;                     /* matvec's, not matmul's */
     struct phy_int8_rows rounded; /* INT8 only */
+    const void *rounded_bf16;     /* BF16 only: (count) rows as the form keeps them */
 };
-/* Make room for products of this kernel, and round x if it is INT8. The input is valid until the next is prepared. */
+/* Make room for products of this kernel, and round x if it is INT8 or BF16. The input is valid until the next is
+ * prepared. */
 enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel kernel, const float *x, size_t count,
                                 size_t cols, struct cpu_input *input);
 

@@ -25,6 +25,7 @@ static const struct path_rule rules[] = {
      .widened = true,
      .quality = 13},
     {{"full_mmap", "exact"}, PATH_DENSE, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .mixed = true, .quality = 10},
+    {{"full_mmap:bf16", "quantised"}, PATH_DENSE, PHY_KERNEL_BF16, ALL_OF(BIT(PHY_WEIGHT_BF16)), .quality = 14},
     {{"interleaved", "exact"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .quality = 11},
     {{"sparse", "exact"}, PATH_LISTED, PHY_KERNEL_FUSED, ALL_OF(FLOATS), .mixed = true, .quality = 12},
     {{"interleaved_q8_0", "quantised"}, PATH_PAIRED, PHY_KERNEL_FUSED, ALL_OF(BIT(PHY_WEIGHT_Q8_0)), .quality = 8},
@@ -67,6 +68,7 @@ const char *const *phy_ffn_path_names(void)
     static const char *const names[RULES + 1] = {
         "exact",
         "full_mmap",
+        "full_mmap:bf16",
         "interleaved",
         "sparse",
         "interleaved_q8_0",
@@ -85,7 +87,7 @@ const char *const *phy_ffn_path_names(void)
 
 /* ---- what is offered ---- */
 
-static const char *const kernel_words[PHY_KERNEL_COUNT] = {"fused", "dequant", "int8", "walk"};
+static const char *const kernel_words[PHY_KERNEL_COUNT] = {"fused", "dequant", "int8", "bf16", "walk"};
 
 static bool is_walk(const struct path_rule *rule)
 {

@@ -86,7 +86,7 @@ static bool amounts_to(const struct path_trace *trace, const struct path_rule *r
 
 static void write_kernels(const struct path_trace *trace, char *out, size_t bytes)
 {
-    static const char *const words[PHY_KERNEL_COUNT] = {"fused", "dequant", "int8", "walk"};
+    static const char *const words[PHY_KERNEL_COUNT] = {"fused", "dequant", "int8", "bf16", "walk"};
     size_t used = 0;
     out[0] = 0;
     for (size_t i = 0; i < trace->count && used < bytes; i++) {

@@ -28,8 +28,8 @@ static enum phy_status forward_in_steps(struct dense *dense, uint32_t layer, con
 {
     struct phy_model *model = dense->model;
     const struct phy_layer *l = &model->layers[layer];
-    const struct phy_product inputs[] = {{&l->gate, dense->gate, l->gate_bias, PHY_KERNEL_FUSED},
-                                         {&l->up, dense->up, l->up_bias, PHY_KERNEL_FUSED}};
+    const struct phy_product inputs[] = {{&l->gate, dense->gate, l->gate_bias, phy_model_kernel(model, &l->gate)},
+                                         {&l->up, dense->up, l->up_bias, phy_model_kernel(model, &l->up)}};
     enum phy_status status = phy_model_products(model, inputs, 2, x, count);
     if (status != PHY_OK)
         return status;
@@ -49,13 +49,16 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float 
         .up = &l->up,
         .down = &l->down,
         .activation = model->config.activation,
+        .kernel = phy_model_kernel(model, &l->gate),
         .x = x,
         .count = count,
         .gated = ffn->observer ? dense->gate : NULL,
         .y = y,
     };
     enum phy_status status;
-    if (l->gate_bias || l->up_bias || l->down_bias || !phy_model_ffn_product(model, &product, &status))
+    const bool alike =
+        product.kernel == phy_model_kernel(model, &l->up) && product.kernel == phy_model_kernel(model, &l->down);
+    if (!alike || l->gate_bias || l->up_bias || l->down_bias || !phy_model_ffn_product(model, &product, &status))
         return forward_in_steps(dense, layer, x, count, y);
     if (status == PHY_OK)
         phy_observe(ffn->observer, PHY_INPUT_DOWN, layer, dense->gate, count, model->config.intermediate_size);

@@ -169,4 +169,5 @@ void phy_model_describe(const struct phy_model *model, struct phy_model_info *ou
     for (int t = 0; t < PHY_WEIGHT_FLOAT_COUNT; t++)
         most = bytes_of[t] > bytes_of[most] ? (enum phy_weight_type)t : most;
     out->weight_type = phy_weight_format(most)->name;
+    out->activations = model->bf16_activations ? "bf16" : "f32";
 }

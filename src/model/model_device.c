@@ -16,6 +16,7 @@ enum phy_status phy_model_open_device(struct phy_model *model, const struct phy_
 {
     unsigned threads = params && params->threads ? params->threads : phy_cpu_count();
     model->fallback_cpu = params && params->fallback_cpu;
+    model->bf16_activations = params && params->bf16_activations;
     phy_held_log_init(&model->held, model->host, false);
     model->pool = phy_pool_create(threads);
     if (!model->pool)
@@ -55,9 +56,39 @@ static bool fall_back(struct phy_model *model, enum phy_status *status)
     return *status == PHY_OK;
 }
 
+enum phy_product_kernel phy_model_kernel(const struct phy_model *model, const struct phy_weights *w)
+{
+    const bool bf16 = model->bf16_activations && model->matmul->ops->offers(model->matmul, PHY_KERNEL_BF16, w->type);
+    return bf16 ? PHY_KERNEL_BF16 : PHY_KERNEL_FUSED;
+}
+
+/* Rounded activations of nothing are a misunderstanding. */
+static enum phy_status check_activations(const struct phy_model *model)
+{
+    if (!model->bf16_activations)
+        return PHY_OK;
+    if (!model->matmul->ops->offers(model->matmul, PHY_KERNEL_BF16, PHY_WEIGHT_BF16))
+        return phy_fail(model->host, PHY_ERR_UNSUPPORTED,
+                        "device %s: no products with activations rounded to bf16; the CPU has them",
+                        model->matmul->name);
+    for (uint32_t i = 0; i < model->config.layer_count; i++) {
+        const struct phy_layer *l = &model->layers[i];
+        const struct phy_weights *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        for (size_t w = 0; w < sizeof all / sizeof *all; w++) {
+            if (all[w]->type == PHY_WEIGHT_BF16)
+                return PHY_OK;
+        }
+    }
+    return phy_fail(model->host, PHY_ERR_UNSUPPORTED,
+                    "%s: activations are rounded to bf16 for bf16 matrices, and its layers have none", model->label);
+}
+
 enum phy_status phy_model_load_device(struct phy_model *model)
 {
-    enum phy_status status = phy_model_hand_over(model);
+    enum phy_status status = check_activations(model);
+    if (status != PHY_OK)
+        return status;
+    status = phy_model_hand_over(model);
     fall_back(model, &status);
     return status;
 }
@@ -74,7 +105,7 @@ enum phy_status phy_model_products(struct phy_model *model, const struct phy_pro
 enum phy_status phy_model_multiply(struct phy_model *model, const struct phy_weights *w, const float *x, size_t count,
                                    float *y, const float *bias)
 {
-    const struct phy_product product = {w, y, bias, PHY_KERNEL_FUSED};
+    const struct phy_product product = {w, y, bias, phy_model_kernel(model, w)};
     return phy_model_products(model, &product, 1, x, count);
 }
 

@@ -39,7 +39,7 @@ struct phy_model {
     struct phy_matmul_backend *matmul; /* the device of the products */
     char device_name[32];              /* its name; stays in place when the CPU takes over */
     struct phy_held_log held;          /* its host */
-    bool fallback_cpu;
+    bool fallback_cpu, bf16_activations;
     struct phy_ffn *ffn; /* the path of new sessions; NULL: the dense one */
     bool ffn_elsewhere;  /* the device does not hold the FFN's matrices */
     const struct phy_attention_variant *attention;
@@ -52,6 +52,8 @@ struct phy_model {
 enum phy_status phy_model_open_device(struct phy_model *model, const struct phy_model_params *params);
 /* phy_model_hand_over, or the CPU's turn. */
 enum phy_status phy_model_load_device(struct phy_model *model);
+/* How products with w treat their activations. */
+enum phy_product_kernel phy_model_kernel(const struct phy_model *model, const struct phy_weights *w);
 /* Products of the same x on the model's device. A device that is lost hands over to the CPU, if params allowed it. */
 enum phy_status phy_model_products(struct phy_model *model, const struct phy_product *products, size_t product_count,
                                    const float *x, size_t count);

@@ -182,9 +182,9 @@ static enum phy_status place(struct rows_job *job, size_t count)
     struct phy_model *model = s->model;
     const struct phy_layer *l = job->layer;
     const size_t skip = job->skip, width = (size_t)model->config.head_count * model->config.head_dim;
-    const struct phy_product qkv[] = {{&l->q, s->q + skip * width, l->q_bias, PHY_KERNEL_FUSED},
-                                      {&l->k, s->k, l->k_bias, PHY_KERNEL_FUSED},
-                                      {&l->v, s->v, l->v_bias, PHY_KERNEL_FUSED}};
+    const struct phy_product qkv[] = {{&l->q, s->q + skip * width, l->q_bias, phy_model_kernel(model, &l->q)},
+                                      {&l->k, s->k, l->k_bias, phy_model_kernel(model, &l->k)},
+                                      {&l->v, s->v, l->v_bias, phy_model_kernel(model, &l->v)}};
     enum phy_status status;
     if (skip == 0) {
         status = phy_model_products(model, qkv, 3, s->h, count);

@@ -388,7 +388,7 @@ static bool can(const struct vk_matmul *m, enum phy_product_kernel kernel, enum 
         return type >= PHY_WEIGHT_Q8_0 && type <= PHY_WEIGHT_Q6_K;
     if (phy_weight_is_bitmap(type))
         return kernel == PHY_KERNEL_FUSED;
-    return kernel < PHY_KERNEL_COUNT && type < PHY_WEIGHT_TYPE_COUNT;
+    return kernel < PHY_KERNEL_COUNT && kernel != PHY_KERNEL_BF16 && type < PHY_WEIGHT_TYPE_COUNT;
 }
 
 /* What a product needs beside the arena, before its commands. */

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "cpu/cpu_matmul.h"
+#include "kernels/bf16_matmul.h"
 #include "kernels/int8_matmul.h"
 #include "support/random_blocks.h"
 
@@ -39,8 +40,8 @@ static void check_ran(const struct ran *ran, enum phy_product_kernel kernel, con
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(ran->kernel[i], kernel);
         assert_int_equal(ran->type[i], types[i]);
-        /* "avx512vnni" is a form of "avx512" */
-        if (kernel != PHY_KERNEL_INT8 || strcmp(form, "avx512") != 0)
+        /* "avx512vnni" and "avx512bf16" are forms of "avx512" */
+        if ((kernel != PHY_KERNEL_INT8 && kernel != PHY_KERNEL_BF16) || strcmp(form, "avx512") != 0)
             assert_string_equal(ran->form[i], form);
     }
 }
@@ -97,6 +98,15 @@ static double *kernel_input(enum phy_product_kernel kernel, const float *x, size
     double *out = malloc(count * cols * sizeof *out);
     for (size_t i = 0; i < count * cols; i++)
         out[i] = (double)x[i];
+    if (kernel == PHY_KERNEL_BF16) {
+        float *rounded = malloc(cols * sizeof *rounded);
+        for (size_t n = 0; n < count; n++) {
+            phy_bf16_matmul_variants[0].round_row(x + n * cols, cols, rounded);
+            for (size_t k = 0; k < cols; k++)
+                out[n * cols + k] = (double)rounded[k];
+        }
+        free(rounded);
+    }
     if (kernel != PHY_KERNEL_INT8)
         return out;
     const size_t groups = (cols + 255) / 256;
@@ -281,7 +291,8 @@ static void a_layer_of_every_type_and_kernel_is_right_and_says_what_ran(void **s
             struct layer l = {.hidden = 300, .intermediate = 70, .count = counts[c]};
             layer_make(&l, t, t, down);
             for (int kernel = 0; kernel < PHY_KERNEL_WALK; kernel++) {
-                if (kernel == PHY_KERNEL_INT8 && !phy_int8_offers(t))
+                if ((kernel == PHY_KERNEL_INT8 && !phy_int8_offers(t)) ||
+                    (kernel == PHY_KERNEL_BF16 && t != PHY_WEIGHT_BF16))
                     continue;
                 sum_inputs(&l, (enum phy_product_kernel)kernel);
                 for (size_t form = 0; form < FORMS; form++) {
@@ -469,17 +480,19 @@ static void walks_add_up_the_listed_features_whatever_the_threads(void **state)
 static void each_failed_allocation_is_a_status_and_the_backend_works_on(void **state)
 {
     (void)state;
-    struct layer l = {.hidden = 300, .intermediate = 70, .count = 12};
-    layer_make(&l, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K);
-    float *y = malloc(l.count * l.hidden * sizeof *y);
+    struct layer blocks = {.hidden = 300, .intermediate = 70, .count = 12}, floats = blocks;
+    layer_make(&blocks, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q4_K, PHY_WEIGHT_Q6_K);
+    layer_make(&floats, PHY_WEIGHT_BF16, PHY_WEIGHT_BF16, PHY_WEIGHT_BF16);
+    float *y = malloc(blocks.count * blocks.hidden * sizeof *y);
     for (int kernel = 0; kernel < PHY_KERNEL_WALK; kernel++) {
         struct phy_matmul_backend *cpu = open_form(NULL, 2);
-        const struct phy_ffn_product product = {.gate = &l.gate,
-                                                .up = &l.up,
-                                                .down = &l.down,
+        const struct layer *l = kernel == PHY_KERNEL_BF16 ? &floats : &blocks;
+        const struct phy_ffn_product product = {.gate = &l->gate,
+                                                .up = &l->up,
+                                                .down = &l->down,
                                                 .kernel = (enum phy_product_kernel)kernel,
-                                                .x = l.x,
-                                                .count = l.count,
+                                                .x = l->x,
+                                                .count = l->count,
                                                 .y = y};
         enum phy_status status = PHY_ERR_MEMORY;
         for (uint64_t after = 0; status != PHY_OK; after++) {
@@ -493,7 +506,8 @@ static void each_failed_allocation_is_a_status_and_the_backend_works_on(void **s
         phy_matmul_backend_destroy(&cpu);
     }
     free(y);
-    layer_free(&l);
+    layer_free(&blocks);
+    layer_free(&floats);
 }
 
 int main(void)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every form of the weight products against sums in float64, in buffers with guard pages. PHY_SEED sets another seed.
- */
+/* Every form of the weight products against sums in float64, in buffers with guard pages; and those of activations that
+ * are rounded to bf16, of what was rounded before. PHY_SEED sets another seed. */
 #include "support/test.h"
 
+#include "kernels/bf16_matmul.h"
 #include "kernels/matmul.h"
 #include "quant/small_float.h"
 #include "support/guarded.h"
@@ -22,6 +23,7 @@ struct matrix_case {
     uint64_t seed;
     size_t rows, cols, max_count;
     enum phy_weight_type type;
+    bool rounded; /* x is bf16, for the kernels that round it */
     enum pattern pattern;
     bool at_end;      /* guard pages touch the ends of the buffers, else the beginnings */
     size_t misplaced; /* bytes that the weights lie off their alignment */
@@ -29,6 +31,7 @@ struct matrix_case {
     unsigned char *w;
     float *x;               /* (max_count, cols) */
     double *sum, *absolute; /* (max_count, rows) sums of products, and of their magnitudes */
+    double *flushed;        /* (max_count) what weights counted as zeros may lack */
 };
 
 static float widen(const void *codes, enum phy_weight_type type, size_t index)
@@ -107,6 +110,11 @@ static void sum_exactly(struct matrix_case *c)
             c->absolute[n * c->rows + r] = absolute;
         }
     }
+    for (size_t n = 0; n < c->max_count; n++) {
+        c->flushed[n] = 0;
+        for (size_t k = 0; k < c->cols && c->rounded; k++)
+            c->flushed[n] += 0x1p-126 * fabs((double)c->x[n * c->cols + k]);
+    }
     free(row);
 }
 
@@ -120,12 +128,13 @@ static void case_make(struct matrix_case *c)
     c->x = c->x_map.data;
     c->sum = malloc(c->max_count * c->rows * sizeof *c->sum);
     c->absolute = malloc(c->max_count * c->rows * sizeof *c->absolute);
+    c->flushed = malloc(c->max_count * sizeof *c->flushed);
     for (size_t i = 0; i < codes; i++) {
         uint32_t code = draw_code(c);
         memcpy(c->w + i * width, &code, width);
     }
     for (size_t i = 0; i < c->max_count * c->cols; i++)
-        c->x[i] = draw_x(c->pattern);
+        c->x[i] = c->rounded ? phy_bf16_widen(phy_bf16_round(draw_x(c->pattern))) : draw_x(c->pattern);
     sum_exactly(c);
 }
 
@@ -135,6 +144,7 @@ static void case_free(struct matrix_case *c)
     guarded_destroy(&c->x_map);
     free(c->sum);
     free(c->absolute);
+    free(c->flushed);
 }
 
 /* ---- one product ---- */
@@ -142,29 +152,43 @@ static void case_free(struct matrix_case *c)
 static float *panel;
 static const float untouched = 12345.678f;
 
-static void run_rows(const struct phy_matmul_variant *variant, bool matvec, const struct phy_matmul *product,
+/* A form of either kernel. */
+struct subject {
+    const char *name;
+    const struct phy_matmul_variant *floats;
+    const struct phy_bf16_matmul_variant *bf16; /* or NULL */
+};
+
+static void run_rows(const struct subject *subject, bool matvec, const struct phy_matmul *product, const void *rounded,
                      size_t begin, size_t end)
 {
-    if (matvec)
-        variant->matvec(product, begin, end);
+    const struct phy_bf16_matmul bf16 = {product->w,     product->rows, product->cols,    rounded,
+                                         product->count, product->y,    product->y_stride};
+    if (subject->bf16 && matvec)
+        subject->bf16->matvec(&bf16, begin, end);
+    else if (subject->bf16)
+        subject->bf16->matmul(&bf16, begin, end, panel);
+    else if (matvec)
+        subject->floats->matvec(product, begin, end);
     else
-        variant->matmul(product, begin, end, panel);
+        subject->floats->matmul(product, begin, end, panel);
 }
 
 /* Shares of every length but the handy ones. */
-static void run_in_shares(const struct phy_matmul_variant *variant, bool matvec, const struct phy_matmul *product)
+static void run_in_shares(const struct subject *subject, bool matvec, const struct phy_matmul *product,
+                          const void *rounded)
 {
     for (size_t begin = 0, end; begin < product->rows; begin = end) {
         end = begin + 1 + random_below(product->rows < 40 ? 3 : 77);
         end = end > product->rows ? product->rows : end;
-        run_rows(variant, matvec, product, begin, end);
+        run_rows(subject, matvec, product, rounded, begin, end);
     }
 }
 
 /* The product of the last `count` rows of x, so that x ends at its guard page. `first_bits` (max_count, rows) holds the
  * bits that the family gave before, if `known`. */
-static void check_product(const struct matrix_case *c, const struct phy_matmul_variant *variant, bool matvec,
-                          size_t count, float *first_bits, bool known, struct worst *worst)
+static void check_product(const struct matrix_case *c, const struct subject *subject, bool matvec, size_t count,
+                          float *first_bits, bool known, struct worst *worst)
 {
     char where[160];
     const size_t stride = c->rows + GAP, first = c->max_count - count;
@@ -178,15 +202,21 @@ static void check_product(const struct matrix_case *c, const struct phy_matmul_v
                                  .count = count,
                                  .y = y,
                                  .y_stride = stride};
-    snprintf(where, sizeof where, "%s %s %s %zux%zu by %zu, %s, %zu off", variant->name, matvec ? "matvec" : "matmul",
-             type_names[c->type], c->rows, c->cols, count, pattern_names[c->pattern], c->misplaced);
+    /* Rows begin on 64 bytes, and those of a form that loads whole lines end at a page. */
+    const size_t row_bytes = subject->bf16 ? subject->bf16->row_bytes(c->cols) : 64;
+    struct guarded rounded = guarded_create(count * row_bytes, row_bytes % 64 == 0);
+    for (size_t n = 0; n < count && subject->bf16; n++)
+        subject->bf16->round_row(product.x + n * c->cols, c->cols, (char *)rounded.data + n * row_bytes);
+    snprintf(where, sizeof where, "%s%s %s %s %zux%zu by %zu, %s, %zu off", subject->bf16 ? "rounded " : "",
+             subject->name, matvec ? "matvec" : "matmul", type_names[c->type], c->rows, c->cols, count,
+             pattern_names[c->pattern], c->misplaced);
     for (int shared = 0; shared < 2; shared++) {
         for (size_t i = 0; i < (count - 1) * stride + c->rows; i++)
             y[i] = untouched;
         if (shared)
-            run_in_shares(variant, matvec, &product);
+            run_in_shares(subject, matvec, &product, rounded.data);
         else
-            run_rows(variant, matvec, &product, 0, c->rows);
+            run_rows(subject, matvec, &product, rounded.data, 0, c->rows);
         for (size_t n = 0; n < count; n++) {
             float *bits = first_bits + (first + n) * c->rows;
             if (!known && !shared)
@@ -199,36 +229,46 @@ static void check_product(const struct matrix_case *c, const struct phy_matmul_v
             for (size_t r = 0; r < c->rows; r++) {
                 size_t at = (first + n) * c->rows + r;
                 /* A result that is subnormal is exact to half of its own last place. */
-                compare(worst, (double)y[n * stride + r], c->sum[at], 4e-6 * c->absolute[at] + 0x1p-149, at, c->seed,
-                        where);
+                compare(worst, (double)y[n * stride + r], c->sum[at],
+                        4e-6 * c->absolute[at] + c->flushed[first + n] + 0x1p-149, at, c->seed, where);
             }
         }
     }
     guarded_destroy(&y_map);
+    guarded_destroy(&rounded);
+}
+
+static void check_subject(const struct matrix_case *c, const struct subject *v, const size_t *counts, float *bits,
+                          struct worst *worst)
+{
+    for (int matvec = 0; matvec < 2; matvec++) {
+        const size_t most = matvec ? PHY_MATVEC_MAX_COUNT : c->max_count;
+        bool known = false;
+        /* The most rows first: the others are a part of them. */
+        for (size_t i = 0; counts[i]; i++) {
+            if (counts[i] > most)
+                continue;
+            if (!known && matvec && c->max_count >= PHY_MATVEC_MAX_COUNT && counts[i] != PHY_MATVEC_MAX_COUNT) {
+                check_product(c, v, true, PHY_MATVEC_MAX_COUNT, bits, false, worst);
+                known = true;
+            }
+            check_product(c, v, matvec, counts[i], bits, known, worst);
+            known = true;
+        }
+    }
 }
 
 static void check_case(const struct matrix_case *c, const size_t *counts, struct worst *worst)
 {
     struct phy_cpu_features have = phy_cpu_detect();
     float *bits = malloc(c->max_count * c->rows * sizeof *bits);
-    for (const struct phy_matmul_variant *v = phy_matmul_variants; v->name; v++) {
-        if (!phy_cpu_meets(&have, &v->needs))
-            continue;
-        for (int matvec = 0; matvec < 2; matvec++) {
-            const size_t most = matvec ? PHY_MATVEC_MAX_COUNT : c->max_count;
-            bool known = false;
-            /* The most rows first: the others are a part of them. */
-            for (size_t i = 0; counts[i]; i++) {
-                if (counts[i] > most)
-                    continue;
-                if (!known && matvec && c->max_count >= PHY_MATVEC_MAX_COUNT && counts[i] != PHY_MATVEC_MAX_COUNT) {
-                    check_product(c, v, true, PHY_MATVEC_MAX_COUNT, bits, false, worst);
-                    known = true;
-                }
-                check_product(c, v, matvec, counts[i], bits, known, worst);
-                known = true;
-            }
-        }
+    for (const struct phy_matmul_variant *v = phy_matmul_variants; v->name && !c->rounded; v++) {
+        if (phy_cpu_meets(&have, &v->needs))
+            check_subject(c, &(struct subject){v->name, v, NULL}, counts, bits, worst);
+    }
+    for (const struct phy_bf16_matmul_variant *v = phy_bf16_matmul_variants; v->name && c->rounded; v++) {
+        if (phy_cpu_meets(&have, &v->needs))
+            check_subject(c, &(struct subject){v->name, NULL, v}, counts, bits, worst);
     }
     free(bits);
 }
@@ -238,9 +278,12 @@ static void check_case(const struct matrix_case *c, const size_t *counts, struct
 static void run_case(struct matrix_case c, const size_t *counts, struct worst *worst)
 {
     c.max_count = counts[0];
-    case_make(&c);
-    check_case(&c, counts, worst);
-    case_free(&c);
+    for (int rounded = 0; rounded < (c.type == PHY_WEIGHT_BF16 ? 2 : 1); rounded++) {
+        c.rounded = rounded;
+        case_make(&c);
+        check_case(&c, counts, worst);
+        case_free(&c);
+    }
 }
 
 static const size_t usual_counts[] = {64, 13, 8, 5, 2, 1, 0};
@@ -331,11 +374,51 @@ static void widens_every_code_exactly(void **state)
                                                  .count = 1,
                                                  .y = y,
                                                  .y_stride = rows / cols};
-                    run_rows(v, matvec, &product, 0, product.rows);
+                    run_rows(&(struct subject){v->name, v, NULL}, matvec, &product, NULL, 0, product.rows);
                     for (size_t r = 0; r < product.rows; r++)
                         assert_true(y[r] == widen(codes, types[t], r * cols));
                 }
             }
+        }
+    }
+}
+
+/* Every form keeps the same values of x: those that C rounds to, but for subnormals, which become zeros. */
+static void rounds_x_to_the_nearest_bf16_in_every_form(void **state)
+{
+    enum { MOST = 75 };
+    struct phy_cpu_features have = phy_cpu_detect();
+    float x[MOST];
+    (void)state;
+    for (const struct phy_bf16_matmul_variant *v = phy_bf16_matmul_variants; v->name; v++) {
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        for (size_t turn = 0; turn < 2000; turn++) {
+            const size_t cols = 1 + turn % MOST, bytes = v->row_bytes(cols);
+            const bool halves = v->row_bytes(1024) == 2048;
+            struct guarded x_map = guarded_create(cols * sizeof(float), true);
+            struct guarded map = guarded_create(bytes, bytes % 64 == 0);
+            for (size_t k = 0; k < cols; k++) {
+                /* Any bits; half of them next to a tie. */
+                uint32_t bits = random_bits();
+                bits = turn % 2 ? (bits & 0xFFFF0000u) | (0x8000u + (uint32_t)random_below(3) - 1) : bits;
+                x[k] = phy_float_of_bits(bits);
+            }
+            memcpy(x_map.data, x, cols * sizeof *x);
+            v->round_row(x_map.data, cols, map.data);
+            for (size_t k = 0; k < bytes / (halves ? 2 : 4); k++) {
+                const uint8_t *row = map.data;
+                const uint32_t got = halves ? (uint32_t)phy_load_u16(row + 2 * k) << 16 : phy_load_u32(row + 4 * k);
+                const float from = k < cols ? x[k] : 0;
+                uint32_t want = (uint32_t)phy_bf16_round(from) << 16;
+                if (fabsf(from) < 0x1p-126f)
+                    want &= 0x80000000u;
+                if (isnan(from) ? !isnan(phy_float_of_bits(got)) : got != want)
+                    fail_msg("%s: %a becomes %08x, not %08x; PHY_SEED=%llu", v->name, (double)from, got, want,
+                             (unsigned long long)parity_seed);
+            }
+            guarded_destroy(&x_map);
+            guarded_destroy(&map);
         }
     }
 }
@@ -355,6 +438,15 @@ static void the_table_names_each_form_once_and_the_best_is_the_last_that_runs(vo
     assert_ptr_equal(phy_matmul_variant_best(&have), last);
     assert_ptr_equal(phy_matmul_variant_best(&none), &phy_matmul_variants[0]);
     assert_null(phy_matmul_variant_named("sse9"));
+
+    const struct phy_bf16_matmul_variant *last_bf16 = NULL;
+    assert_string_equal(phy_bf16_matmul_variants[0].name, "ref");
+    for (const struct phy_bf16_matmul_variant *v = phy_bf16_matmul_variants; v->name; v++) {
+        last_bf16 = phy_cpu_meets(&have, &v->needs) ? v : last_bf16;
+        printf("rounded %s%s\n", v->name, phy_cpu_meets(&have, &v->needs) ? "" : ": skipped, not on this processor");
+    }
+    assert_ptr_equal(phy_bf16_matmul_variant_best(&have), last_bf16);
+    assert_ptr_equal(phy_bf16_matmul_variant_best(&none), &phy_bf16_matmul_variants[0]);
 }
 
 int main(void)
@@ -362,6 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_names_each_form_once_and_the_best_is_the_last_that_runs),
         cmocka_unit_test(widens_every_code_exactly),
+        cmocka_unit_test(rounds_x_to_the_nearest_bf16_in_every_form),
         cmocka_unit_test(matches_the_sum_in_float64_for_every_shape),
         cmocka_unit_test(matches_the_sum_in_float64_for_long_matrices),
         cmocka_unit_test(matches_the_sum_in_float64_for_every_pattern_and_place),

@@ -164,6 +164,72 @@ static void weights_of_every_type_and_at_odd_places_give_the_same_bits(void **st
     }
 }
 
+/* ---- activations rounded to bf16 ---- */
+
+static double difference(const float *a, const float *b)
+{
+    double squares = 0, all = 0;
+    for (size_t i = 0; i < TINY_TOKENS * TINY_VOCAB; i++) {
+        squares += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        all += (double)b[i] * b[i];
+    }
+    return sqrt(squares / all);
+}
+
+/* Every form rounds to the same values and adds up in another order; against float32 logits the rounding shows. */
+static void rounded_activations_cost_little_and_the_same_in_every_form(void **state)
+{
+    static const char *const models[] = {"qwen2", "gemma3"}, *const devices[] = {"cpu:ref", "cpu:avx2", "cpu"};
+    static float floats[TINY_TOKENS * TINY_VOCAB];
+    (void)state;
+    for (size_t m = 0; m < 2; m++) {
+        for (size_t d = 0; d < 3; d++) {
+            const struct phy_model_params params = {.device = devices[d], .threads = 2, .bf16_activations = true};
+            struct phy_model *model, *exact;
+            struct phy_model_info info;
+            if (phy_model_open(&model, tiny_path(models[m], NULL), &params) == PHY_ERR_DEVICE)
+                continue; /* not on this processor */
+            phy_model_describe(model, &info);
+            assert_string_equal(info.activations, "bf16");
+            struct phy_session *session = open_session(model, 0);
+            run_in_chunks(session, tiny_tokens, TINY_TOKENS, d ? whole : by_nine, TINY_VOCAB, d ? second : first);
+            phy_session_destroy(&session);
+            phy_model_close(&model);
+            exact = open_model(tiny_path(models[m], NULL), devices[d], 2);
+            phy_model_describe(exact, &info);
+            assert_string_equal(info.activations, "f32");
+            session = open_session(exact, 0);
+            run_in_chunks(session, tiny_tokens, TINY_TOKENS, whole, TINY_VOCAB, floats);
+            phy_session_destroy(&session);
+            phy_model_close(&exact);
+            const double lost = difference(d ? second : first, floats), apart = d ? difference(second, first) : 0;
+            printf("%s on %s: %.3g of the logits, %.3g from cpu:ref\n", models[m], devices[d], lost, apart);
+            /* Up to 2^-9 of each value, in weights drawn at random, whose logits enlarge it; where sums differ, a few
+             * values fall to the other side. */
+            assert_true(lost > 1e-4 && lost < 3e-2);
+            assert_true(apart < 1e-2);
+        }
+    }
+}
+
+static void rounded_activations_of_other_weights_are_refused(void **state)
+{
+    struct phy_model *model = (void *)&record;
+    struct phy_host host = recording_host(&record);
+    size_t bytes;
+    char *config = read_whole(tiny_path("llama3", "config.json"), &bytes);
+    (void)state;
+    tiny_copy("llama3", "halves", config);
+    convert_weights("halves/model.safetensors", "F16");
+    assert_int_equal(
+        phy_model_open(&model, "halves", &(struct phy_model_params){.bf16_activations = true, .host = &host}),
+        PHY_ERR_UNSUPPORTED);
+    assert_string_equal(record.error,
+                        "halves: activations are rounded to bf16 for bf16 matrices, and its layers have none");
+    assert_null(model);
+    free(config);
+}
+
 /* ---- limits ---- */
 
 static void too_many_tokens_are_an_error_that_says_the_limit(void **state)
@@ -525,6 +591,8 @@ int main(void)
         cmocka_unit_test(two_sessions_of_a_model_do_not_disturb_each_other),
         IN_SCRATCH(long_prompts_match_the_same_tokens_in_pieces),
         IN_SCRATCH(weights_of_every_type_and_at_odd_places_give_the_same_bits),
+        cmocka_unit_test(rounded_activations_cost_little_and_the_same_in_every_form),
+        IN_SCRATCH(rounded_activations_of_other_weights_are_refused),
         cmocka_unit_test(too_many_tokens_are_an_error_that_says_the_limit),
         cmocka_unit_test(a_token_beyond_the_vocabulary_is_named),
         cmocka_unit_test(the_sink_sees_the_positions_that_were_asked_for),

@@ -26,7 +26,7 @@ _physarium() {
 
     local common='--json --quiet --help'
     local targets='--include --exclude --layers'
-    local ffn='--ffn --path --features --device-memory --fallback --no-tune --trust --q6k-order'
+    local ffn='--ffn --path --features --device-memory --activations --fallback --no-tune --trust --q6k-order'
     local options=''
     case $command in
     '') options='--help --version inspect import surgery coverage devices tokenize generate eval calibrate logits quantize export audit bench' ;;
@@ -77,7 +77,7 @@ _physarium() {
     --format) mapfile -t COMPREPLY < <(compgen -W 'all bf16 f16 f32 q8_0 q4_0 q4_k q6_k fp8 fp4 mxfp4' -- "$current") && return ;;
     --block) mapfile -t COMPREPLY < <(compgen -W '32 64 128 256' -- "$current") && return ;;
     --path)
-        mapfile -t COMPREPLY < <(compgen -W 'exact full_mmap interleaved sparse interleaved_q8_0 interleaved_q6_K interleaved_q4_0
+        mapfile -t COMPREPLY < <(compgen -W 'exact full_mmap full_mmap:bf16 interleaved sparse interleaved_q8_0 interleaved_q6_K interleaved_q4_0
             interleaved_q4k:dequant interleaved_q4k:fused interleaved_q4k:int8 fp8_storage fp4_storage:sparse mxfp4_storage bitmap' -- "$current")
         if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
             COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
@@ -85,6 +85,7 @@ _physarium() {
         return
         ;;
     --q6k-order) mapfile -t COMPREPLY < <(compgen -W 'pairs ggml' -- "$current") && return ;;
+    --activations) mapfile -t COMPREPLY < <(compgen -W 'f32 bf16' -- "$current") && return ;;
     --fallback) mapfile -t COMPREPLY < <(compgen -W cpu -- "$current") && return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W 'flow magnitude wanda ria' -- "$current") && return ;;
     --scheme) mapfile -t COMPREPLY < <(compgen -W 'f32 f16 bf16 q8_0 q4_0 q4_k q6_k fp8 fp4 fp4_all mxfp4 bitmap' -- "$current") && return ;;
