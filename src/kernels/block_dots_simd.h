@@ -138,10 +138,11 @@ INLINE void dot_part(enum phy_weight_type type, const uint8_t *block, size_t ele
 
 /* `rows` rows of w (at most 4) times `count` rows of x (at most 4), (count, cols) from row to row: out[i * count + j].
  * Both are constants where this is inlined. `ahead`: bytes from a row to the one that is wanted next, which is asked
- * for as this one is read (as in matmul_simd.h); 0 where that is not known. Of formats with little to do for a byte
- * also the row after that, of q4_K that one alone (Zen 4: q6_K 1.2 times, q4_K 1.07 times faster so, mxfp4 slower). */
+ * for as this one is read (as in matmul_simd.h); 0 where they do not follow each other, and `next` has them, or is
+ * NULL. Of formats with little to do for a byte also the row after that, of q4_K that one alone (Zen 4: q6_K 1.2 times,
+ * q4_K 1.07 times faster so, mxfp4 slower). */
 INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, size_t cols,
-                     size_t ahead, const float *x, size_t count, float out[])
+                     size_t ahead, const uint8_t *const next[], const float *x, size_t count, float out[])
 {
     const size_t elements = block_elements(type), bytes = block_bytes(type), whole = cols - cols % elements;
     const bool twice = type == PHY_WEIGHT_Q6_K || type == PHY_WEIGHT_Q8_0;
@@ -161,6 +162,12 @@ INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
         for (size_t i = 0; i < rows * count; i++)
             part[i] = vec_zero();
         for (; k < end; k += elements) {
+            UNROLL
+            for (size_t i = 0; i < rows && next; i++) {
+                UNROLL
+                for (size_t b = 0; b < bytes; b += 64)
+                    __builtin_prefetch(next[i] + (w[i] - rows_of_w[i]) + b, 0, 2);
+            }
             UNROLL
             for (size_t i = 0; i < rows && ahead; i++) {
                 for (size_t times = first_ask; times <= last_ask; times++) {

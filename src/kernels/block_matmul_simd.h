@@ -12,7 +12,7 @@ INLINE void matvec_tile(const struct phy_matmul *product, enum phy_weight_type t
     UNROLL
     for (size_t i = 0; i < rows; i++)
         w[i] = (const uint8_t *)product->w + (r + i) * stride;
-    dot_rows(type, w, rows, product->cols, n ? 0 : 4 * stride, product->x + n * product->cols, count, out);
+    dot_rows(type, w, rows, product->cols, n ? 0 : 4 * stride, NULL, product->x + n * product->cols, count, out);
     UNROLL
     for (size_t i = 0; i < rows; i++) {
         UNROLL

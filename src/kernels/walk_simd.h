@@ -2,9 +2,9 @@
 /* Body of the SIMD forms of walk.h, included after block_unpack_<form>.h. */
 #include "kernels/block_dots_simd.h"
 
-/* The beginning of a row that comes later, into the second-level cache. */
-enum { LINE = 64, BEGINNING = 8 * LINE };
+enum { LINE = 64 };
 
+/* A part of a row that comes later, into the second-level cache. */
 INLINE void ask_for(const uint8_t *from, size_t bytes)
 {
     for (size_t b = 0; b < bytes; b += LINE)
@@ -15,22 +15,23 @@ INLINE void dots_typed(const struct phy_walk_matrix *matrix, enum phy_weight_typ
                        size_t count, const float *x, float *out)
 {
     const size_t stride = row_stride(type, matrix->cols);
-    const uint8_t *first = matrix->w, *w[4];
+    const uint8_t *first = matrix->w, *w[4], *next[4];
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        /* Neighbours ask ahead line by line; of others the processor follows each row once it has begun. */
-        const bool next = i + 8 <= count, near = next && features[i + 7] - features[i] == 7;
+        const bool near = i + 8 <= count && features[i + 7] - features[i] == 7;
         UNROLL
         for (size_t f = 0; f < 4; f++) {
             w[f] = first + features[i + f] * stride;
-            if (next && !near)
-                ask_for(first + features[i + 4 + f] * stride, stride < BEGINNING ? stride : BEGINNING);
+            next[f] = i + 4 + f < count ? first + features[i + 4 + f] * stride : w[f];
         }
-        dot_rows(type, w, 4, matrix->cols, near ? 4 * stride : 0, x, 1, out + i);
+        if (near)
+            dot_rows(type, w, 4, matrix->cols, 4 * stride, NULL, x, 1, out + i);
+        else
+            dot_rows(type, w, 4, matrix->cols, 0, next, x, 1, out + i);
     }
     for (; i < count; i++) {
         w[0] = first + features[i] * stride;
-        dot_rows(type, w, 1, matrix->cols, 0, x, 1, out + i);
+        dot_rows(type, w, 1, matrix->cols, 0, NULL, x, 1, out + i);
     }
 }
 
