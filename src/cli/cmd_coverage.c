@@ -172,7 +172,11 @@ static int run_coverage(int argc, char **argv)
         {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &numbers[1], .seen = &seen[3]},
         {.name = "--block", .kind = PHY_OPTION_U64, .target = &numbers[2], .seen = &seen[4]},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration, .seen = &seen[5]},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &numbers[3], .seen = &seen[6]},
+        {.name = "--threads",
+         .kind = PHY_OPTION_U64,
+         .target = &numbers[3],
+         .seen = &seen[6],
+         .most = PHY_MOST_THREADS},
         {.name = "--follow-symlinks", .kind = PHY_OPTION_FLAG, .target = &params.follow_symlinks},
         {.name = NULL},
     };

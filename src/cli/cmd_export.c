@@ -32,7 +32,7 @@ static int run(int argc, char **argv)
         {.name = "--vindex", .kind = PHY_OPTION_TEXT, .target = &params.vindex},
         {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &params.store},
         {.name = "--scheme", .kind = PHY_OPTION_TEXT, .target = &params.scheme},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &q6k_order},
         {.name = "--trust", .kind = PHY_OPTION_FLAG, .target = &params.trust},
         {.name = "--force", .kind = PHY_OPTION_FLAG, .target = &params.force},
@@ -44,8 +44,6 @@ static int run(int argc, char **argv)
         return phy_usage_error("export", "needs a donor directory, and --gguf FILE or --vindex DIRECTORY");
     if (params.store && params.scheme)
         return phy_usage_error("export", "--ffn and --scheme: give one of them");
-    if (threads > 4096)
-        return phy_usage_error("export", "--threads takes at most 4096");
     params.threads = (uint32_t)threads;
     code = phy_parse_q6k_order("export", q6k_order, &params.q6k_order);
     if (code)

@@ -136,7 +136,7 @@ static int run(int argc, char **argv)
         {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &iterations, .seen = &seen[3]},
         {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4]},
         {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6]},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6], .most = PHY_MOST_THREADS},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
         {.name = "--eval", .kind = PHY_OPTION_TEXT, .target = &params.eval_text},
         {.name = "--include", .kind = PHY_OPTION_LIST, .target = &include},
@@ -149,17 +149,15 @@ static int run(int argc, char **argv)
     };
     if (!phy_parse_options(&cmd_surgery, argc, argv, options, &common, positional, 1, &positional_count, &code))
         goto done;
-    /* 4096 processors, and everything else far smaller: too large to be meant is refused below or by the library. */
+    /* Too large to be meant is refused below or by the library. */
     params.beta = (uint32_t)(beta < 1000000 ? beta : 1000000);
     params.iterations = (uint32_t)(iterations < 1000000 ? iterations : 1000000);
     params.block = (uint32_t)(block < 1000000 ? block : 1000000);
-    params.threads = (uint32_t)(threads < 1000000 ? threads : 1000000);
+    params.threads = (uint32_t)threads;
     if (positional_count == 0)
         code = phy_usage_error("surgery", "no donor; physarium surgery --help tells how");
     else if (!params.output)
         code = phy_usage_error("surgery", "no output: give -o OUT");
-    else if (params.threads > 4096)
-        code = phy_usage_error("surgery", "--threads takes at most 4096");
     else if (layers && !phy_parse_layers(layers, &params.targets))
         code = phy_usage_error("surgery", "--layers takes A-B, such as 0-11, not '%.64s'", layers);
     else

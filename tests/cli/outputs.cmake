@@ -1,0 +1,2 @@
+phy_script_test(cli.outputs_spare_what_is_read bash ${CMAKE_CURRENT_LIST_DIR}/outputs_spare_what_is_read.sh)
+phy_script_test(cli.numbers_out_of_range_are_named bash ${CMAKE_CURRENT_LIST_DIR}/numbers_out_of_range_are_named.sh)
