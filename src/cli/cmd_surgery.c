@@ -132,9 +132,9 @@ static int run(int argc, char **argv)
         {.name = "--pattern", .kind = PHY_OPTION_TEXT, .target = &params.pattern},
         {.name = "--gain", .kind = PHY_OPTION_DOUBLE, .target = &params.gain, .seen = &seen[0]},
         {.name = "--sparsity", .kind = PHY_OPTION_DOUBLE, .target = &params.sparsity, .seen = &seen[1]},
-        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &beta, .seen = &seen[2]},
-        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &iterations, .seen = &seen[3]},
-        {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4]},
+        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &beta, .seen = &seen[2], .most = UINT32_MAX},
+        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &iterations, .seen = &seen[3], .most = UINT32_MAX},
+        {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4], .most = UINT32_MAX},
         {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6], .most = PHY_MOST_THREADS},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
@@ -149,10 +149,9 @@ static int run(int argc, char **argv)
     };
     if (!phy_parse_options(&cmd_surgery, argc, argv, options, &common, positional, 1, &positional_count, &code))
         goto done;
-    /* Too large to be meant is refused below or by the library. */
-    params.beta = (uint32_t)(beta < 1000000 ? beta : 1000000);
-    params.iterations = (uint32_t)(iterations < 1000000 ? iterations : 1000000);
-    params.block = (uint32_t)(block < 1000000 ? block : 1000000);
+    params.beta = (uint32_t)beta;
+    params.iterations = (uint32_t)iterations;
+    params.block = (uint32_t)block;
     params.threads = (uint32_t)threads;
     if (positional_count == 0)
         code = phy_usage_error("surgery", "no donor; physarium surgery --help tells how");

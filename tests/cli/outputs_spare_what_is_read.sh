@@ -26,7 +26,7 @@ fails() {
     [[ $(donor_digest) == "$before" ]] || { echo "$*: the donor was changed"; exit 1; }
 }
 calibrate=("$PHYSARIUM" calibrate donor --ids ids -q -o)
-logits=("$PHYSARIUM" logits donor --ids 1,2,3 -q -o)
+logits=("$PHYSARIUM" logits donor --ids "1,2,3" -q -o)
 eval=("$PHYSARIUM" eval donor --ids ids --ctx 32 -q --html)
 audit=("$PHYSARIUM" audit donor --device cpu:ref --paths full_mmap --no-bounds --no-oracle -q)
 
