@@ -50,17 +50,24 @@ static bool put_path(char *out, size_t bytes, const char *format, const char *a,
     return length > 0 && (size_t)length < bytes;
 }
 
-/* <cache>/<digest>/<scheme>, its folders made. */
-static int cache_path(const struct phy_audit *audit, const char *scheme, char out[4096])
+void phy_audit_cache_folder(const struct phy_audit *audit, char out[4096])
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char root[4096], folder[4096];
+    char root[4096];
     bool fits = audit->params.cache ? put_path(root, sizeof root, "%s%s", audit->params.cache, "")
                 : base && *base     ? put_path(root, sizeof root, "%s/physarium/stores%s", base, "")
                 : home && *home     ? put_path(root, sizeof root, "%s/.cache/physarium/stores%s", home, "")
                                     : put_path(root, sizeof root, "%s%s", ".physarium-stores", "");
-    if (!fits || !put_path(folder, sizeof folder, "%s/%s", root, audit->record.model_digest) ||
-        !put_path(out, 4096, "%s/%s", folder, scheme))
+    if (!fits || !put_path(out, 4096, "%s/%s/", root, audit->record.model_digest))
+        *out = 0;
+}
+
+/* <cache>/<digest>/<scheme>, its folders made. */
+static int cache_path(const struct phy_audit *audit, const char *scheme, char out[4096])
+{
+    char folder[4096];
+    phy_audit_cache_folder(audit, folder);
+    if (!*folder || !put_path(out, 4096, "%s%s", folder, scheme))
         return ENAMETOOLONG;
     for (char *slash = folder + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
         *slash = 0;

@@ -4,4 +4,5 @@ phy_script_test(cli.closed_streams_are_held bash ${CMAKE_CURRENT_LIST_DIR}/close
 find_program(PHY_PYTHON3 python3)
 if(PHY_PYTHON3)
   phy_script_test(cli.broken_weights ${PHY_PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/broken_weights.py)
+  phy_script_test(cli.audits_name_no_directories ${PHY_PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/audits_name_no_directories.py)
 endif()
