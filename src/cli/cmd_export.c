@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "cli.h"
@@ -52,7 +51,6 @@ static int run(int argc, char **argv)
     struct phy_terminal terminal;
     struct phy_export_result result;
     phy_terminal_open(&terminal, common.quiet);
-    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
     params.host = &terminal.host;
     enum phy_status status = phy_export_run(&params, &result);
     phy_terminal_close(&terminal);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <cjson/cJSON.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,7 +171,6 @@ static int run(int argc, char **argv)
     struct phy_terminal terminal;
     struct phy_surgery_result result;
     phy_terminal_open(&terminal, common.quiet);
-    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
     params.host = &terminal.host;
     code = phy_status_exit_code(phy_surgery_run(&params, &result));
     phy_terminal_close(&terminal);
