@@ -97,15 +97,20 @@ enum phy_status phy_audit_open_store(const char *directory, enum phy_q6k_order q
 
 static enum phy_status make_store(struct phy_audit *audit, const char *scheme, const char *directory, char *reason)
 {
+    /* An audit that was killed may have left a part: gone on with, or, if it was of a copy of the donor, made anew. */
+    enum phy_status status = PHY_ERR_USAGE;
     struct phy_held_log held;
-    phy_held_log_init(&held, audit->host, true);
-    struct phy_quantize_params params = {.donor = audit->params.donor,
-                                         .output = directory,
-                                         .scheme = scheme,
-                                         .threads = audit->params.threads,
-                                         .host = &held.host};
-    struct phy_quantize_result result;
-    enum phy_status status = phy_quantize_run(&params, &result);
+    for (int force = 0; force <= 1 && status == PHY_ERR_USAGE; force++) {
+        phy_held_log_init(&held, audit->host, true);
+        struct phy_quantize_params params = {.donor = audit->params.donor,
+                                             .output = directory,
+                                             .scheme = scheme,
+                                             .threads = audit->params.threads,
+                                             .resume = !force,
+                                             .force = force,
+                                             .host = &held.host};
+        status = phy_quantize_run(&params, NULL);
+    }
     if (status != PHY_OK)
         take_reason(reason, &held, status);
     return status;
