@@ -109,6 +109,19 @@ static int measure(struct bench_options *o, bool json, const struct phy_host *ho
     return code;
 }
 
+/* Before the rooflines, which take a while: only some benchmarks have an input, and it must be there. */
+static int check_input(const struct phy_bench_params *params)
+{
+    if (!params->input)
+        return 0;
+    if (strcmp(params->op, "surgery") != 0 && strcmp(params->op, "generate") != 0)
+        return phy_usage_error("bench", "%.64s takes no input: '%.200s'", params->op, params->input);
+    if (access(params->input, R_OK) == 0)
+        return 0;
+    fprintf(stderr, "%s: %s\n", params->input, strerror(errno));
+    return 3;
+}
+
 /* Started by measure, above: not for people, so that no help tells of it. */
 static int serve(const struct phy_host *host)
 {
@@ -132,11 +145,11 @@ static int run(int argc, char **argv)
         {.name = "--cold", .kind = PHY_OPTION_FLAG, .target = &o.params.cold},
         {.name = "--warm", .kind = PHY_OPTION_FLAG, .target = &o.params.warm},
         {.name = "--quick", .kind = PHY_OPTION_FLAG, .target = &o.params.quick},
-        {.name = "--budget", .kind = PHY_OPTION_DOUBLE, .target = &o.params.budget_s},
-        {.name = "--timeout", .kind = PHY_OPTION_DOUBLE, .target = &o.params.timeout_s},
+        {.name = "--budget", .kind = PHY_OPTION_DOUBLE, .target = &o.params.budget_s, .not_nothing = true},
+        {.name = "--timeout", .kind = PHY_OPTION_DOUBLE, .target = &o.params.timeout_s, .not_nothing = true},
         {.name = "--peer", .kind = PHY_OPTION_TEXT, .target = &o.params.peer},
         {.name = "--scratch", .kind = PHY_OPTION_TEXT, .target = &o.params.scratch},
-        {.name = "--threshold", .kind = PHY_OPTION_DOUBLE, .target = &o.threshold},
+        {.name = "--threshold", .kind = PHY_OPTION_DOUBLE, .target = &o.threshold, .not_nothing = true},
         {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &o.output},
         {.name = "--csv", .kind = PHY_OPTION_TEXT, .target = &o.csv},
         {.name = "--markdown", .kind = PHY_OPTION_TEXT, .target = &o.markdown},
@@ -152,6 +165,9 @@ static int run(int argc, char **argv)
         return phy_usage_error("bench", "takes one benchmark, and for some a directory");
     o.params.op = count > 0 ? positional[0] : NULL;
     o.params.input = count > 1 ? positional[1] : NULL;
+    code = compares ? 0 : check_input(&o.params);
+    if (code)
+        return code;
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common.quiet || o.worker);
     if (o.worker)

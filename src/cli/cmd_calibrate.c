@@ -29,14 +29,14 @@ static int run(int argc, char **argv)
     if (positional != 1 || !output || !text == !ids)
         return phy_usage_error("calibrate", "needs a model directory, one of --text and --ids, and -o FILE");
     struct phy_terminal terminal;
-    struct phy_text_ids tokens;
+    struct phy_text_ids tokens = {0};
     struct phy_model *model = NULL;
     phy_terminal_open(&terminal, common.quiet);
-    enum phy_status status = phy_text_ids_read(&tokens, directory, text, ids, &terminal.host);
+    enum phy_status status = phy_model_open(
+        &model, directory,
+        &(struct phy_model_params){.device = device, .threads = (uint32_t)threads, .host = &terminal.host});
     if (status == PHY_OK)
-        status = phy_model_open(
-            &model, directory,
-            &(struct phy_model_params){.device = device, .threads = (uint32_t)threads, .host = &terminal.host});
+        status = phy_text_ids_read(&tokens, directory, text, ids, &terminal.host);
     if (status == PHY_OK)
         status = phy_calibrate_run(&(struct phy_calibrate_params){.directory = directory,
                                                                   .model = model,

@@ -33,6 +33,31 @@ fails "--ctx 0: more than 0" eval "$donor" --text x --ctx 0
 fails "--stride takes at most" eval "$donor" --text x --stride 4294967296
 fails "--alpha 0: more than 0" calibrate "$donor" --text x -o y --alpha 0
 fails "--budget 0: more than 0" audit "$donor" --budget 0
+fails "--threshold 0: more than 0" bench compare a b --threshold 0
+fails "--budget 0: more than 0" bench copy --budget 0
+fails "--timeout 0: more than 0" bench copy --timeout 0
+fails "flow takes no input" bench flow "$donor"
+fails "--paths names no path" audit "$donor" --paths ""
+
+# What is not there is told before anything is measured, with the exit code of an absent file.
+absent() {
+    local code=0
+    "$PHYSARIUM" "$@" >stdout 2>stderr || code=$?
+    [[ $code == 3 && $(cat stderr) == "absent: No such file or directory" && ! -s stdout ]] ||
+        { echo "$*: exit $code, $(cat stderr)"; exit 1; }
+}
+absent bench surgery absent --device cpu:ref -o "$work/report.json"
+absent bench generate absent --device cpu:ref -o "$work/report.json"
+absent audit "$donor" --oracle absent --device cpu:ref
+absent audit show absent
+code=0
+"$PHYSARIUM" audit show "$work" 2>stderr || code=$?
+[[ $code == 3 && $(cat stderr) == "$work: Is a directory" ]]
+printf 'GGUF' >model.gguf
+code=0
+"$PHYSARIUM" calibrate model.gguf --text x -o y 2>stderr || code=$?
+[[ $code != 0 && $(cat stderr) != *UTF-8* ]]
+
 code=0
 "$PHYSARIUM" eval "$donor" --text "$work" >stdout 2>stderr || code=$?
 [[ $code == 3 && $(cat stderr) == "$work: Is a directory" ]]
