@@ -63,6 +63,18 @@ static enum phy_status check_directory(const char *directory, const char *file, 
                                  count, host);
 }
 
+/* A folder that is not there yet may be the one that -o makes. */
+static bool may_be_made(const struct audit_options *o, const char *file)
+{
+    struct stat there;
+    char folder[4096];
+    const char *slash = strrchr(file, '/');
+    if (!o->output || !slash || slash == file)
+        return false;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - file), file);
+    return stat(folder, &there) != 0;
+}
+
 static enum phy_status check_outputs(const struct audit_options *o)
 {
     const char *const inputs[] = {o->params.donor, o->params.against, o->params.store, o->params.prompts};
@@ -73,7 +85,7 @@ static enum phy_status check_outputs(const struct audit_options *o)
     if (status == PHY_OK && o->lock)
         status = check_directory(o->lock, "bounds.json", inputs, count, host);
     for (size_t i = 0; status == PHY_OK && i < 2; i++)
-        status = files[i] ? phy_output_file_check(files[i], inputs, count, host) : PHY_OK;
+        status = files[i] && !may_be_made(o, files[i]) ? phy_output_file_check(files[i], inputs, count, host) : PHY_OK;
     return status;
 }
 

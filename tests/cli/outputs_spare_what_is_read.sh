@@ -72,6 +72,8 @@ cmp target whole
 code=0
 "${logits[@]}" /proc/self/fd/1 >/dev/full 2>stderr || code=$?
 [[ $code == 3 && $(cat stderr) == "/proc/self/fd/1: No space left on device" ]]
+"${audit[@]}" -o made --junit made/junit.xml --html made/page.html
+[[ -s made/junit.xml && -s made/page.html && -s made/audit.json ]]
 "${audit[@]}" -o .
 [[ -s audit.json && $(donor_digest) == "$before" ]]
 if compgen -G '*partial*' >/dev/null; then echo "left over: $(echo ./*partial*)"; exit 1; fi
