@@ -21,7 +21,7 @@ static const char help[] =
     "      --memory BYTES     for all buffers, such as 512M (default 1G, at least 16M)\n"
     "\n"
     "      --method NAME      flow, magnitude, wanda or ria (default flow)\n"
-    "      --sparsity S       kill this share, 0 to 1: of the model, with the gain found for it, or of each row\n"
+    "      --sparsity S       kill this share, below 1: of the model, with the gain found for it, or of each row\n"
     "      --pattern N:M      2:4 or 4:8: each M columns of a row keep N (magnitude, wanda, ria)\n"
     "      --calibration FILE column scales: weights count by what their inputs are worth\n"
     "\n"
