@@ -33,8 +33,10 @@ struct phy_calibrate_params {
  *   scale[j] = rms[j]^alpha / mean over j of rms[j]^alpha
  *
  * as F32 under the weight's name: the calibration that surgery's activation-aware flow reads (docs/tile-flow.md). The
- * incomplete window at the end is used too. PHY_ERR_USAGE  no tokens, alpha outside 0 .. 4 PHY_ERR_IO     the output
- * cannot be written and the errors of phy_targets_choose and phy_session_forward */
+ * incomplete window at the end is used too.
+ *   PHY_ERR_USAGE  no tokens, alpha outside 0 .. 4, an output that lies in the model's directory
+ *   PHY_ERR_IO     the output cannot be written
+ * and the errors of phy_targets_choose and phy_session_forward */
 PHY_API enum phy_status phy_calibrate_run(const struct phy_calibrate_params *params);
 
 #ifdef __cplusplus

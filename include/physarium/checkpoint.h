@@ -85,6 +85,12 @@ PHY_API enum phy_status phy_checkpoint_read(const struct phy_checkpoint *checkpo
  *   PHY_ERR_IO  one of them changed (the log names it) */
 PHY_API enum phy_status phy_checkpoint_unchanged(const struct phy_checkpoint *checkpoint);
 
+/* Before long work: whether a file may be written at `path` by one who reads `inputs` (count; a NULL or "-" is none).
+ * No input may be that file or a directory that it lies in, and its own directory must be there. PHY_ERR_USAGE   it may
+ * not PHY_ERR_MEMORY  host allocation failed */
+PHY_API enum phy_status phy_output_file_check(const char *path, const char *const *inputs, size_t count,
+                                              const struct phy_host *host);
+
 /* Room for a name that phy_quote_name has written. */
 enum { PHY_QUOTED_NAME_BYTES = 128 * 6 + 64 };
 /* Write a name from a file for people to see: in double quotes, control and bidirectional characters and bytes that are

@@ -62,6 +62,7 @@ struct phy_eval_result {
 
 /*   PHY_ERR_USAGE   fewer tokens than one window, a stride of 0 < stride <= piece broken, different vocabularies
  *   PHY_ERR_LIMIT   a context beyond the model's
+ *   PHY_ERR_FORMAT  the weights give logits that are no finite numbers
  *   PHY_ERR_INTERRUPTED, and the errors of phy_session_forward */
 PHY_API enum phy_status phy_eval_run(const struct phy_eval_params *params, struct phy_eval_result *out);
 /* What eval.html shows: figures, KL (or nll) by position in the window, and the tokens where the models differ most, in

@@ -49,6 +49,7 @@ struct phy_generate_result {
 
 /*   PHY_ERR_LIMIT  prompt and max_tokens do not fit in the session; nothing was run
  *   PHY_ERR_USAGE  an empty prompt, sampler values out of range
+ *   PHY_ERR_FORMAT the weights give logits that are no finite numbers
  *   and the errors of phy_session_forward */
 PHY_API enum phy_status phy_generate_run(const struct phy_generate_params *params, struct phy_generate_result *out);
 PHY_API void phy_generate_result_free(struct phy_generate_result *result);

@@ -91,6 +91,12 @@ typedef bool phy_logits_sink(void *user, uint32_t position, const float *logits)
 PHY_API enum phy_status phy_session_forward(struct phy_session *session, const uint32_t *tokens, size_t count,
                                             uint32_t first_scored, phy_logits_sink *sink, void *user);
 
+/* Append the tokens and write the logits that follow each to the file `output`: little-endian float32, (count,
+ * vocab_size). It is whole or not there. PHY_ERR_IO when it cannot be written, and the errors of phy_session_forward.
+ */
+PHY_API enum phy_status phy_logits_write(struct phy_session *session, const uint32_t *tokens, size_t count,
+                                         const char *output, const struct phy_host *host);
+
 #ifdef __cplusplus
 }
 #endif

@@ -133,9 +133,16 @@ enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *sche
                                        char *reason);
 enum phy_status phy_audit_open_store(const char *directory, enum phy_q6k_order q6k_order, struct phy_ffn_store **out,
                                      char *reason);
+/* "<cache>/<digest>/", or "" where that is too long. */
+void phy_audit_cache_folder(const struct phy_audit *audit, char out[4096]);
 /* XXH3-64 of all weight bytes, 16 hex digits. */
 enum phy_status phy_audit_weight_digest(const struct phy_checkpoint *checkpoint, char *digest, size_t bytes,
                                         const struct phy_host *host);
+
+/* ---- places.c ---- */
+
+/* No reason and no cause names a directory by more than its last part. */
+void phy_audit_hide_places(struct phy_audit *audit);
 
 /* ---- oracle.c ---- */
 

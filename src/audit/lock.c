@@ -109,7 +109,7 @@ static struct phy_bound *find(struct phy_bounds *bounds, const struct phy_bound 
 static char *describe(const struct phy_audit_record *r, const struct measured *m, const char *loosened)
 {
     cJSON *root = cJSON_CreateObject();
-    cJSON *worst;
+    cJSON *worst = NULL;
     char digits[32];
     bool done = phy_json_string(root, "date", r->date) && phy_json_string(root, "model", r->model_name) &&
                 phy_json_string(root, "devices", m->devices) && (worst = phy_json_object(root, "worst"));

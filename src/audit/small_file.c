@@ -16,7 +16,9 @@ int phy_read_small_file(const char *path, size_t max_bytes, char **text, size_t 
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int error = fd < 0 || fstat(fd, &found) != 0 ? errno : 0;
     *text = NULL;
-    if (!error && (!S_ISREG(found.st_mode) || (size_t)found.st_size > max_bytes))
+    if (!error && !S_ISREG(found.st_mode))
+        error = S_ISDIR(found.st_mode) ? EISDIR : ESPIPE;
+    else if (!error && (size_t)found.st_size > max_bytes)
         error = EFBIG;
     if (!error) {
         size = (size_t)found.st_size;

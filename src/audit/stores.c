@@ -50,17 +50,24 @@ static bool put_path(char *out, size_t bytes, const char *format, const char *a,
     return length > 0 && (size_t)length < bytes;
 }
 
-/* <cache>/<digest>/<scheme>, its folders made. */
-static int cache_path(const struct phy_audit *audit, const char *scheme, char out[4096])
+void phy_audit_cache_folder(const struct phy_audit *audit, char out[4096])
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char root[4096], folder[4096];
+    char root[4096];
     bool fits = audit->params.cache ? put_path(root, sizeof root, "%s%s", audit->params.cache, "")
                 : base && *base     ? put_path(root, sizeof root, "%s/physarium/stores%s", base, "")
                 : home && *home     ? put_path(root, sizeof root, "%s/.cache/physarium/stores%s", home, "")
                                     : put_path(root, sizeof root, "%s%s", ".physarium-stores", "");
-    if (!fits || !put_path(folder, sizeof folder, "%s/%s", root, audit->record.model_digest) ||
-        !put_path(out, 4096, "%s/%s", folder, scheme))
+    if (!fits || !put_path(out, 4096, "%s/%s/", root, audit->record.model_digest))
+        *out = 0;
+}
+
+/* <cache>/<digest>/<scheme>, its folders made. */
+static int cache_path(const struct phy_audit *audit, const char *scheme, char out[4096])
+{
+    char folder[4096];
+    phy_audit_cache_folder(audit, folder);
+    if (!*folder || !put_path(out, 4096, "%s%s", folder, scheme))
         return ENAMETOOLONG;
     for (char *slash = folder + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
         *slash = 0;
@@ -90,15 +97,20 @@ enum phy_status phy_audit_open_store(const char *directory, enum phy_q6k_order q
 
 static enum phy_status make_store(struct phy_audit *audit, const char *scheme, const char *directory, char *reason)
 {
+    /* An audit that was killed may have left a part: gone on with, or, if it was of a copy of the donor, made anew. */
+    enum phy_status status = PHY_ERR_USAGE;
     struct phy_held_log held;
-    phy_held_log_init(&held, audit->host, true);
-    struct phy_quantize_params params = {.donor = audit->params.donor,
-                                         .output = directory,
-                                         .scheme = scheme,
-                                         .threads = audit->params.threads,
-                                         .host = &held.host};
-    struct phy_quantize_result result;
-    enum phy_status status = phy_quantize_run(&params, &result);
+    for (int force = 0; force <= 1 && status == PHY_ERR_USAGE; force++) {
+        phy_held_log_init(&held, audit->host, true);
+        struct phy_quantize_params params = {.donor = audit->params.donor,
+                                             .output = directory,
+                                             .scheme = scheme,
+                                             .threads = audit->params.threads,
+                                             .resume = !force,
+                                             .force = force,
+                                             .host = &held.host};
+        status = phy_quantize_run(&params, NULL);
+    }
     if (status != PHY_OK)
         take_reason(reason, &held, status);
     return status;

@@ -5,21 +5,62 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/io.h"
 #include "base/log.h"
 
-enum phy_status phy_write_whole_file(const char *path, phy_fill_file *fill, const void *user,
-                                     const struct phy_host *host)
+/* What must not be renamed away: a device, a pipe, a terminal, and the names of open files (/dev/stdout,
+ * /proc/self/fd), whatever they lead to. */
+static bool is_written_through(const char *path)
 {
-    size_t bytes = strlen(path) + 40;
-    char *partial = phy_alloc(bytes, 1);
-    if (!partial)
-        return phy_fail_memory(host, "a path", bytes);
-    snprintf(partial, bytes, "%s.partial-%ld", path, (long)getpid());
+    struct stat there;
+    if (stat(path, &there) != 0 || S_ISDIR(there.st_mode))
+        return false;
+    return !S_ISREG(there.st_mode) || strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+}
+
+static int copy_all(int from, int to)
+{
+    char block[1 << 16];
+    off_t bytes = lseek(from, 0, SEEK_END);
+    if (bytes < 0)
+        return errno;
+    for (uint64_t at = 0; at < (uint64_t)bytes;) {
+        size_t part = (uint64_t)bytes - at < sizeof block ? (size_t)((uint64_t)bytes - at) : sizeof block;
+        int error = phy_pread_all(from, block, part, at);
+        if (!error)
+            error = phy_write_all(to, block, part);
+        if (error)
+            return error;
+        at += part;
+    }
+    return 0;
+}
+
+/* A pipe cannot be written at a position, which `fill` may do: it fills a file in memory. */
+static int write_through(const char *path, phy_fill_file *fill, const void *user)
+{
+    int memory = memfd_create("physarium", MFD_CLOEXEC);
+    int error = memory < 0 ? errno : fill(user, memory);
+    if (!error) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+        error = fd < 0 ? errno : copy_all(memory, fd);
+        int close_error = fd < 0 ? 0 : phy_close(fd);
+        error = error ? error : close_error;
+    }
+    if (memory >= 0)
+        close(memory);
+    return error;
+}
+
+static int write_beside(const char *path, const char *partial, phy_fill_file *fill, const void *user)
+{
     int fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     int error = fd < 0 ? errno : fill(user, fd);
     if (fd >= 0) {
@@ -30,6 +71,25 @@ enum phy_status phy_write_whole_file(const char *path, phy_fill_file *fill, cons
         if (error)
             unlink(partial);
     }
+    return error;
+}
+
+enum phy_status phy_write_whole_file(const char *path, phy_fill_file *fill, const void *user,
+                                     const struct phy_host *host)
+{
+    char *real = realpath(path, NULL); /* a link stays, the file that it leads to is replaced */
+    const char *target = real ? real : path;
+    size_t bytes = strlen(target) + 40;
+    char *partial = phy_alloc(bytes, 1);
+    if (!partial) {
+        free(real);
+        return phy_fail_memory(host, "a path", bytes);
+    }
+    snprintf(partial, bytes, "%s.partial-%ld", target, (long)getpid());
+    int error = is_written_through(path) ? write_through(path, fill, user) : write_beside(target, partial, fill, user);
     phy_free(partial);
+    free(real);
+    if (error < 0)
+        return (enum phy_status) - error;
     return error ? phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error)) : PHY_OK;
 }

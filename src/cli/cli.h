@@ -41,8 +41,12 @@ struct phy_option {
     const char *short_name; /* "-o" or NULL */
     enum phy_option_kind kind;
     void *target;
-    bool *seen; /* set when the option is given; or NULL */
+    bool *seen;       /* set when the option is given; or NULL */
+    uint64_t most;    /* of numbers and sizes; 0: any */
+    bool not_nothing; /* 0 is refused: in `target` it means that the option was not given */
 };
+
+enum { PHY_MOST_THREADS = 4096 };
 
 struct phy_text_list {
     const char **items; /* points into argv; free(items) */

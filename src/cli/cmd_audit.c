@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "ffn_options.h"
 #include "physarium/audit.h"
+#include "physarium/checkpoint.h"
 
 #ifndef PHY_AUDIT_DATA
 #define PHY_AUDIT_DATA "audits"
@@ -51,10 +52,47 @@ static enum phy_status write_outputs(const struct audit_options *o, const struct
     return status;
 }
 
+/* A directory that files are written into: it need not be there, but none of the inputs may hold it. */
+static enum phy_status check_directory(const char *directory, const char *file, const char *const *inputs, size_t count,
+                                       const struct phy_host *host)
+{
+    struct stat there;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    return phy_output_file_check(stat(directory, &there) == 0 && S_ISDIR(there.st_mode) ? path : directory, inputs,
+                                 count, host);
+}
+
+/* A folder that is not there yet may be the one that -o makes. */
+static bool may_be_made(const struct audit_options *o, const char *file)
+{
+    struct stat there;
+    char folder[4096];
+    const char *slash = strrchr(file, '/');
+    if (!o->output || !slash || slash == file)
+        return false;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - file), file);
+    return stat(folder, &there) != 0;
+}
+
+static enum phy_status check_outputs(const struct audit_options *o)
+{
+    const char *const inputs[] = {o->params.donor, o->params.against, o->params.store, o->params.prompts};
+    const size_t count = sizeof inputs / sizeof *inputs;
+    const char *const files[] = {o->html, o->junit};
+    const struct phy_host *host = o->params.host;
+    enum phy_status status = o->output ? check_directory(o->output, "audit.json", inputs, count, host) : PHY_OK;
+    if (status == PHY_OK && o->lock)
+        status = check_directory(o->lock, "bounds.json", inputs, count, host);
+    for (size_t i = 0; status == PHY_OK && i < 2; i++)
+        status = files[i] && !may_be_made(o, files[i]) ? phy_output_file_check(files[i], inputs, count, host) : PHY_OK;
+    return status;
+}
+
 static int audit(struct audit_options *o, const struct phy_common_options *common)
 {
     char bounds[4096], oracle[4096];
-    struct phy_audit *done;
+    struct phy_audit *done = NULL;
     struct phy_terminal terminal;
     if (o->lock && !o->params.bounds) {
         snprintf(bounds, sizeof bounds, "%s/bounds.json", o->lock);
@@ -66,7 +104,9 @@ static int audit(struct audit_options *o, const struct phy_common_options *commo
         o->params.oracle = find_data("oracle", oracle, sizeof oracle);
     phy_terminal_open(&terminal, common->quiet);
     o->params.host = &terminal.host;
-    enum phy_status status = phy_audit_run(&done, &o->params);
+    enum phy_status status = check_outputs(o);
+    if (status == PHY_OK)
+        status = phy_audit_run(&done, &o->params);
     if (status == PHY_OK) {
         bool passed = phy_audit_passed(done);
         status = write_outputs(o, done);
@@ -87,7 +127,9 @@ static int compare(const char *const *files, size_t count, const char *html, con
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common->quiet);
     struct phy_audit_compare_params params = {files, count, html, common->json, &terminal.host};
-    enum phy_status status = phy_audit_compare(&params, put_stdout, NULL);
+    enum phy_status status = html ? phy_output_file_check(html, files, count, &terminal.host) : PHY_OK;
+    if (status == PHY_OK)
+        status = phy_audit_compare(&params, put_stdout, NULL);
     phy_terminal_close(&terminal);
     return phy_finish_stdout(phy_status_exit_code(status));
 }
@@ -101,7 +143,7 @@ static int show(const char *file, uint64_t worst, const struct phy_common_option
     return phy_finish_stdout(phy_status_exit_code(status));
 }
 
-static int check_audit(struct audit_options *o, size_t positional, uint64_t threads)
+static int check_audit(struct audit_options *o, size_t positional)
 {
     const int code = phy_parse_q6k_order("audit", o->q6k_order, &o->params.q6k_order);
     if (code)
@@ -110,10 +152,14 @@ static int check_audit(struct audit_options *o, size_t positional, uint64_t thre
         return phy_usage_error("audit", "--q6k-order is about a vindex: --ffn names one");
     if (positional != 1)
         return phy_usage_error("audit", "needs one model directory");
-    if (threads > 4096)
-        return phy_usage_error("audit", "--threads takes at most 4096");
     if (o->params.against && (o->params.store || o->params.paths || o->params.all || o->lock))
         return phy_usage_error("audit", "--against tells surgery's effect: without --all, --ffn, --paths and --lock");
+    if (o->params.paths && !*o->params.paths)
+        return phy_usage_error("audit", "--paths names no path");
+    if (o->params.oracle && access(o->params.oracle, R_OK) != 0) {
+        fprintf(stderr, "%s: %s\n", o->params.oracle, strerror(errno));
+        return 3;
+    }
     if (o->params.store && o->params.all)
         return phy_usage_error("audit", "--ffn and --all exclude each other");
     if (o->loosen && !o->lock)
@@ -146,14 +192,14 @@ static int run(int argc, char **argv)
         {.name = "--no-oracle", .kind = PHY_OPTION_FLAG, .target = &o.no_oracle},
         {.name = "--bounds", .kind = PHY_OPTION_TEXT, .target = &o.params.bounds},
         {.name = "--no-bounds", .kind = PHY_OPTION_FLAG, .target = &o.no_bounds},
-        {.name = "--budget", .kind = PHY_OPTION_U64, .target = &o.params.budget_seconds},
+        {.name = "--budget", .kind = PHY_OPTION_U64, .target = &o.params.budget_seconds, .not_nothing = true},
         {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &o.output},
         {.name = "--html", .kind = PHY_OPTION_TEXT, .target = &o.html},
         {.name = "--junit", .kind = PHY_OPTION_TEXT, .target = &o.junit},
         {.name = "--lock", .kind = PHY_OPTION_TEXT, .target = &o.lock},
         {.name = "--loosen", .kind = PHY_OPTION_TEXT, .target = &o.loosen},
         {.name = "--worst", .kind = PHY_OPTION_U64, .target = &worst},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_audit, argc, argv, options, &common, positional, MOST_FILES, &count, &code))
@@ -163,7 +209,7 @@ static int run(int argc, char **argv)
                          : compare(positional + 1, count - 1, o.html, &common);
     if (count && strcmp(positional[0], "show") == 0)
         return count != 2 ? phy_usage_error("audit", "show needs one audit.json") : show(positional[1], worst, &common);
-    code = check_audit(&o, count, threads);
+    code = check_audit(&o, count);
     if (code)
         return code;
     o.params.donor = positional[0];

@@ -8,6 +8,7 @@
 
 #include "cli.h"
 #include "physarium/bench.h"
+#include "physarium/checkpoint.h"
 #include "physarium/status.h"
 
 struct bench_options {
@@ -35,28 +36,51 @@ static int compare(const char *const *files, size_t count, const struct bench_op
         &(struct phy_bench_compare_params){
             .before = files[0], .after = files[1], .threshold = o->threshold, .host = host},
         &compared);
-    int code = finish(json ? compared.json : compared.text, status);
     if (json && compared.json)
-        putchar('\n');
+        puts(compared.json);
+    int code = finish(json ? NULL : compared.text, status);
     phy_bench_text_free(compared.text);
     phy_bench_text_free(compared.json);
     return code;
 }
 
+enum { REPORT_FILES = 5 };
+
+struct report_file {
+    const char *path;
+    enum phy_bench_form form;
+};
+
 /* bench.json unless another is named; the others where they are asked for. */
+static void name_files(const struct bench_options *o, struct report_file files[REPORT_FILES])
+{
+    files[0] = (struct report_file){o->output ? o->output : "bench.json", PHY_BENCH_JSON};
+    files[1] = (struct report_file){o->csv, PHY_BENCH_CSV};
+    files[2] = (struct report_file){o->markdown, PHY_BENCH_MARKDOWN};
+    files[3] = (struct report_file){o->html, PHY_BENCH_HTML};
+    files[4] = (struct report_file){o->junit, PHY_BENCH_JUNIT};
+}
+
+static enum phy_status check_files(const struct bench_options *o, const struct phy_host *host)
+{
+    const char *const inputs[] = {o->params.input, o->params.peer};
+    struct report_file files[REPORT_FILES];
+    enum phy_status status = PHY_OK;
+    name_files(o, files);
+    for (size_t i = 0; i < REPORT_FILES && status == PHY_OK; i++) {
+        if (files[i].path)
+            status = phy_output_file_check(files[i].path, inputs, 2, host);
+    }
+    return status;
+}
+
 static enum phy_status write_files(const struct phy_bench_report *report, const struct bench_options *o,
                                    const struct phy_host *host)
 {
-    const struct {
-        const char *path;
-        enum phy_bench_form form;
-    } files[] = {{o->output ? o->output : "bench.json", PHY_BENCH_JSON},
-                 {o->csv, PHY_BENCH_CSV},
-                 {o->markdown, PHY_BENCH_MARKDOWN},
-                 {o->html, PHY_BENCH_HTML},
-                 {o->junit, PHY_BENCH_JUNIT}};
+    struct report_file files[REPORT_FILES];
     enum phy_status status = PHY_OK;
-    for (size_t i = 0; i < sizeof files / sizeof *files && status == PHY_OK; i++) {
+    name_files(o, files);
+    for (size_t i = 0; i < REPORT_FILES && status == PHY_OK; i++) {
         if (files[i].path)
             status = phy_bench_report_write(report, files[i].form, files[i].path, host);
     }
@@ -68,11 +92,13 @@ static int measure(struct bench_options *o, bool json, const struct phy_host *ho
     /* A container may hide /proc; then the name that we were started by has to do. */
     const char *self = access("/proc/self/exe", X_OK) == 0 ? "/proc/self/exe" : program_invocation_name;
     const char *const worker[] = {self, "bench", "--worker", NULL};
-    struct phy_bench_report *report;
+    struct phy_bench_report *report = NULL;
     o->params.worker = worker;
     o->params.threads = (uint32_t)o->threads;
     o->params.host = host;
-    enum phy_status status = phy_bench_run(&o->params, &report);
+    enum phy_status status = check_files(o, host);
+    if (status == PHY_OK)
+        status = phy_bench_run(&o->params, &report);
     if (!report)
         return phy_status_exit_code(status);
     enum phy_status written = write_files(report, o, host);
@@ -81,6 +107,19 @@ static int measure(struct bench_options *o, bool json, const struct phy_host *ho
     phy_bench_text_free(text);
     phy_bench_report_close(&report);
     return code;
+}
+
+/* Before the rooflines, which take a while: only some benchmarks have an input, and it must be there. */
+static int check_input(const struct phy_bench_params *params)
+{
+    if (!params->input)
+        return 0;
+    if (strcmp(params->op, "surgery") != 0 && strcmp(params->op, "generate") != 0)
+        return phy_usage_error("bench", "%.64s takes no input: '%.200s'", params->op, params->input);
+    if (access(params->input, R_OK) == 0)
+        return 0;
+    fprintf(stderr, "%s: %s\n", params->input, strerror(errno));
+    return 3;
 }
 
 /* Started by measure, above: not for people, so that no help tells of it. */
@@ -102,15 +141,15 @@ static int run(int argc, char **argv)
         {.name = "--shape", .kind = PHY_OPTION_TEXT, .target = &o.params.shapes},
         {.name = "--rows", .kind = PHY_OPTION_TEXT, .target = &o.params.rows},
         {.name = "--top-k", .kind = PHY_OPTION_TEXT, .target = &o.params.top_k},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads, .most = PHY_MOST_THREADS},
         {.name = "--cold", .kind = PHY_OPTION_FLAG, .target = &o.params.cold},
         {.name = "--warm", .kind = PHY_OPTION_FLAG, .target = &o.params.warm},
         {.name = "--quick", .kind = PHY_OPTION_FLAG, .target = &o.params.quick},
-        {.name = "--budget", .kind = PHY_OPTION_DOUBLE, .target = &o.params.budget_s},
-        {.name = "--timeout", .kind = PHY_OPTION_DOUBLE, .target = &o.params.timeout_s},
+        {.name = "--budget", .kind = PHY_OPTION_DOUBLE, .target = &o.params.budget_s, .not_nothing = true},
+        {.name = "--timeout", .kind = PHY_OPTION_DOUBLE, .target = &o.params.timeout_s, .not_nothing = true},
         {.name = "--peer", .kind = PHY_OPTION_TEXT, .target = &o.params.peer},
         {.name = "--scratch", .kind = PHY_OPTION_TEXT, .target = &o.params.scratch},
-        {.name = "--threshold", .kind = PHY_OPTION_DOUBLE, .target = &o.threshold},
+        {.name = "--threshold", .kind = PHY_OPTION_DOUBLE, .target = &o.threshold, .not_nothing = true},
         {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &o.output},
         {.name = "--csv", .kind = PHY_OPTION_TEXT, .target = &o.csv},
         {.name = "--markdown", .kind = PHY_OPTION_TEXT, .target = &o.markdown},
@@ -122,10 +161,13 @@ static int run(int argc, char **argv)
     if (!phy_parse_options(&cmd_bench, argc, argv, options, &common, positional, 3, &count, &code))
         return code;
     bool compares = count > 0 && strcmp(positional[0], "compare") == 0;
-    if ((!compares && count > 2) || o.threads > 4096)
-        return phy_usage_error("bench", "takes one benchmark, for some a directory, and at most 4096 threads");
+    if (!compares && count > 2)
+        return phy_usage_error("bench", "takes one benchmark, and for some a directory");
     o.params.op = count > 0 ? positional[0] : NULL;
     o.params.input = count > 1 ? positional[1] : NULL;
+    code = compares ? 0 : check_input(&o.params);
+    if (code)
+        return code;
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common.quiet || o.worker);
     if (o.worker)

@@ -18,25 +18,25 @@ static int run(int argc, char **argv)
         {.name = "--text", .kind = PHY_OPTION_TEXT, .target = &text},
         {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &ids},
         {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &output},
-        {.name = "--alpha", .kind = PHY_OPTION_DOUBLE, .target = &alpha},
-        {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &context},
+        {.name = "--alpha", .kind = PHY_OPTION_DOUBLE, .target = &alpha, .not_nothing = true},
+        {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &context, .most = UINT32_MAX, .not_nothing = true},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &device},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_calibrate, argc, argv, options, &common, &directory, 1, &positional, &code))
         return code;
-    if (positional != 1 || !output || !text == !ids || context > UINT32_MAX || threads > 4096)
+    if (positional != 1 || !output || !text == !ids)
         return phy_usage_error("calibrate", "needs a model directory, one of --text and --ids, and -o FILE");
     struct phy_terminal terminal;
-    struct phy_text_ids tokens;
+    struct phy_text_ids tokens = {0};
     struct phy_model *model = NULL;
     phy_terminal_open(&terminal, common.quiet);
-    enum phy_status status = phy_text_ids_read(&tokens, directory, text, ids, &terminal.host);
+    enum phy_status status = phy_model_open(
+        &model, directory,
+        &(struct phy_model_params){.device = device, .threads = (uint32_t)threads, .host = &terminal.host});
     if (status == PHY_OK)
-        status = phy_model_open(
-            &model, directory,
-            &(struct phy_model_params){.device = device, .threads = (uint32_t)threads, .host = &terminal.host});
+        status = phy_text_ids_read(&tokens, directory, text, ids, &terminal.host);
     if (status == PHY_OK)
         status = phy_calibrate_run(&(struct phy_calibrate_params){.directory = directory,
                                                                   .model = model,

@@ -168,11 +168,15 @@ static int run_coverage(int argc, char **argv)
         {.name = "--sparsity", .kind = PHY_OPTION_DOUBLE, .target = &params.sparsity, .seen = &seen[8]},
         {.name = "--pattern", .kind = PHY_OPTION_TEXT, .target = &params.pattern, .seen = &seen[9]},
         {.name = "--gain", .kind = PHY_OPTION_DOUBLE, .target = &params.gain, .seen = &seen[1]},
-        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &numbers[0], .seen = &seen[2]},
-        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &numbers[1], .seen = &seen[3]},
-        {.name = "--block", .kind = PHY_OPTION_U64, .target = &numbers[2], .seen = &seen[4]},
+        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &numbers[0], .seen = &seen[2], .most = UINT32_MAX},
+        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &numbers[1], .seen = &seen[3], .most = UINT32_MAX},
+        {.name = "--block", .kind = PHY_OPTION_U64, .target = &numbers[2], .seen = &seen[4], .most = UINT32_MAX},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration, .seen = &seen[5]},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &numbers[3], .seen = &seen[6]},
+        {.name = "--threads",
+         .kind = PHY_OPTION_U64,
+         .target = &numbers[3],
+         .seen = &seen[6],
+         .most = PHY_MOST_THREADS},
         {.name = "--follow-symlinks", .kind = PHY_OPTION_FLAG, .target = &params.follow_symlinks},
         {.name = NULL},
     };
@@ -180,8 +184,6 @@ static int run_coverage(int argc, char **argv)
         goto done;
     bool flow_option = false,
          zero = (seen[1] && !(params.gain > 0)) || (seen[6] && numbers[3] == 0) || (seen[8] && !(params.sparsity > 0));
-    for (int i = 0; i < 4; i++)
-        numbers[i] = numbers[i] < 1000000 ? numbers[i] : 1000000; /* too large to be meant: the library refuses it */
     for (int i = 0; i < 3; i++)
         zero = zero || (seen[2 + i] && numbers[i] == 0);
     for (int i = 0; i < 10; i++)

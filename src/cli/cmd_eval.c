@@ -5,6 +5,7 @@
 
 #include "ffn_options.h"
 #include "model_source.h"
+#include "physarium/checkpoint.h"
 #include "physarium/eval.h"
 #include "text_ids.h"
 
@@ -112,8 +113,12 @@ static enum phy_status evaluate(const struct eval_options *o, const struct phy_h
     struct phy_eval_result result = {0};
     struct phy_model_info info;
     struct phy_text_ids tokens = {0};
-    struct phy_model_source source, baseline_source = {0};
-    enum phy_status status = phy_model_source_open(&source, o->model, false, host);
+    struct phy_model_source source = {0}, baseline_source = {0};
+    const char *const inputs[] = {o->model, o->baseline, o->ffn.store, o->text, o->ids};
+    enum phy_status status =
+        o->html ? phy_output_file_check(o->html, inputs, sizeof inputs / sizeof *inputs, host) : PHY_OK;
+    if (status == PHY_OK)
+        status = phy_model_source_open(&source, o->model, false, host);
     if (status == PHY_OK && o->baseline)
         status = phy_model_source_open(&baseline_source, o->baseline, false, host);
     if (status == PHY_OK)
@@ -163,17 +168,17 @@ static int run(int argc, char **argv)
         {.name = "--baseline", .kind = PHY_OPTION_TEXT, .target = &o.baseline},
         {.name = "--text", .kind = PHY_OPTION_TEXT, .target = &o.text},
         {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &o.ids},
-        {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &o.context},
-        {.name = "--stride", .kind = PHY_OPTION_U64, .target = &o.stride},
+        {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &o.context, .most = UINT32_MAX, .not_nothing = true},
+        {.name = "--stride", .kind = PHY_OPTION_U64, .target = &o.stride, .most = UINT32_MAX, .not_nothing = true},
         {.name = "--html", .kind = PHY_OPTION_TEXT, .target = &o.html},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads, .most = PHY_MOST_THREADS},
         PHY_FFN_OPTION_ROWS(o.ffn),
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_eval, argc, argv, options, &common, &o.model, 1, &positional, &code))
         return code;
-    if (positional != 1 || !o.text == !o.ids || o.context > UINT32_MAX || o.stride > UINT32_MAX || o.threads > 4096)
+    if (positional != 1 || !o.text == !o.ids)
         return phy_usage_error("eval", "needs a model directory and one of --text and --ids");
     code = phy_ffn_options_check("eval", &o.ffn);
     if (code)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "cli.h"
@@ -32,7 +31,7 @@ static int run(int argc, char **argv)
         {.name = "--vindex", .kind = PHY_OPTION_TEXT, .target = &params.vindex},
         {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &params.store},
         {.name = "--scheme", .kind = PHY_OPTION_TEXT, .target = &params.scheme},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &q6k_order},
         {.name = "--trust", .kind = PHY_OPTION_FLAG, .target = &params.trust},
         {.name = "--force", .kind = PHY_OPTION_FLAG, .target = &params.force},
@@ -44,8 +43,6 @@ static int run(int argc, char **argv)
         return phy_usage_error("export", "needs a donor directory, and --gguf FILE or --vindex DIRECTORY");
     if (params.store && params.scheme)
         return phy_usage_error("export", "--ffn and --scheme: give one of them");
-    if (threads > 4096)
-        return phy_usage_error("export", "--threads takes at most 4096");
     params.threads = (uint32_t)threads;
     code = phy_parse_q6k_order("export", q6k_order, &params.q6k_order);
     if (code)
@@ -54,7 +51,6 @@ static int run(int argc, char **argv)
     struct phy_terminal terminal;
     struct phy_export_result result;
     phy_terminal_open(&terminal, common.quiet);
-    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
     params.host = &terminal.host;
     enum phy_status status = phy_export_run(&params, &result);
     phy_terminal_close(&terminal);

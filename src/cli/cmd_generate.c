@@ -152,22 +152,27 @@ static int run(int argc, char **argv)
     int code;
     const struct phy_option options[] = {
         {.name = "--prompt", .short_name = "-p", .kind = PHY_OPTION_TEXT, .target = &o.prompt},
-        {.name = "--count", .short_name = "-n", .kind = PHY_OPTION_U64, .target = &o.count},
+        {.name = "--count",
+         .short_name = "-n",
+         .kind = PHY_OPTION_U64,
+         .target = &o.count,
+         .most = INT32_MAX,
+         .not_nothing = true},
         {.name = "--temperature", .kind = PHY_OPTION_DOUBLE, .target = &o.temperature},
-        {.name = "--top-k", .kind = PHY_OPTION_U64, .target = &o.top_k},
-        {.name = "--top-p", .kind = PHY_OPTION_DOUBLE, .target = &o.top_p},
+        {.name = "--top-k", .kind = PHY_OPTION_U64, .target = &o.top_k, .most = UINT32_MAX},
+        {.name = "--top-p", .kind = PHY_OPTION_DOUBLE, .target = &o.top_p, .not_nothing = true},
         {.name = "--seed", .kind = PHY_OPTION_U64, .target = &o.seed},
         {.name = "--no-special", .kind = PHY_OPTION_FLAG, .target = &o.no_special},
         {.name = "--ignore-eos", .kind = PHY_OPTION_FLAG, .target = &o.ignore_eos},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads, .most = PHY_MOST_THREADS},
         PHY_FFN_OPTION_ROWS(o.ffn),
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_generate, argc, argv, options, &common, &o.model, 1, &positional, &code))
         return code;
-    if (positional != 1 || !o.prompt || o.count == 0 || o.count > INT32_MAX || o.top_k > UINT32_MAX || o.threads > 4096)
-        return phy_usage_error("generate", "needs a model directory and -p PROMPT; -n is 1 or more");
+    if (positional != 1 || !o.prompt)
+        return phy_usage_error("generate", "needs a model directory and -p PROMPT");
     code = phy_ffn_options_check("generate", &o.ffn);
     if (code)
         return code;

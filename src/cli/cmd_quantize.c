@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "cli.h"
@@ -48,7 +47,7 @@ static int run(int argc, char **argv)
         {.name = "--scheme", .kind = PHY_OPTION_TEXT, .target = &params.scheme},
         {.name = "--layout", .kind = PHY_OPTION_TEXT, .target = &params.layout},
         {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = "--resume", .kind = PHY_OPTION_FLAG, .target = &params.resume},
         {.name = "--force", .kind = PHY_OPTION_FLAG, .target = &params.force},
         {.name = NULL},
@@ -57,8 +56,6 @@ static int run(int argc, char **argv)
         return code;
     if (given != 1 || !params.output || !params.scheme)
         return phy_usage_error("quantize", "needs a donor directory, -o STORE and --scheme S");
-    if (threads > 4096)
-        return phy_usage_error("quantize", "--threads takes at most 4096");
     if (layers && !phy_parse_layers(layers, &range))
         return phy_usage_error("quantize", "--layers takes A-B, such as 0-11, not '%.64s'", layers);
     params.threads = (uint32_t)threads;
@@ -69,7 +66,6 @@ static int run(int argc, char **argv)
     struct phy_terminal terminal;
     struct phy_quantize_result result;
     phy_terminal_open(&terminal, common.quiet);
-    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
     params.host = &terminal.host;
     enum phy_status status = phy_quantize_run(&params, &result);
     phy_terminal_close(&terminal);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <cjson/cJSON.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,7 @@ static const char help[] =
     "      --memory BYTES     for all buffers, such as 512M (default 1G, at least 16M)\n"
     "\n"
     "      --method NAME      flow, magnitude, wanda or ria (default flow)\n"
-    "      --sparsity S       kill this share, 0 to 1: of the model, with the gain found for it, or of each row\n"
+    "      --sparsity S       kill this share, below 1: of the model, with the gain found for it, or of each row\n"
     "      --pattern N:M      2:4 or 4:8: each M columns of a row keep N (magnitude, wanda, ria)\n"
     "      --calibration FILE column scales: weights count by what their inputs are worth\n"
     "\n"
@@ -132,11 +131,11 @@ static int run(int argc, char **argv)
         {.name = "--pattern", .kind = PHY_OPTION_TEXT, .target = &params.pattern},
         {.name = "--gain", .kind = PHY_OPTION_DOUBLE, .target = &params.gain, .seen = &seen[0]},
         {.name = "--sparsity", .kind = PHY_OPTION_DOUBLE, .target = &params.sparsity, .seen = &seen[1]},
-        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &beta, .seen = &seen[2]},
-        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &iterations, .seen = &seen[3]},
-        {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4]},
+        {.name = "--beta", .kind = PHY_OPTION_U64, .target = &beta, .seen = &seen[2], .most = UINT32_MAX},
+        {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &iterations, .seen = &seen[3], .most = UINT32_MAX},
+        {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4], .most = UINT32_MAX},
         {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
-        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6]},
+        {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6], .most = PHY_MOST_THREADS},
         {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
         {.name = "--eval", .kind = PHY_OPTION_TEXT, .target = &params.eval_text},
         {.name = "--include", .kind = PHY_OPTION_LIST, .target = &include},
@@ -149,17 +148,14 @@ static int run(int argc, char **argv)
     };
     if (!phy_parse_options(&cmd_surgery, argc, argv, options, &common, positional, 1, &positional_count, &code))
         goto done;
-    /* 4096 processors, and everything else far smaller: too large to be meant is refused below or by the library. */
-    params.beta = (uint32_t)(beta < 1000000 ? beta : 1000000);
-    params.iterations = (uint32_t)(iterations < 1000000 ? iterations : 1000000);
-    params.block = (uint32_t)(block < 1000000 ? block : 1000000);
-    params.threads = (uint32_t)(threads < 1000000 ? threads : 1000000);
+    params.beta = (uint32_t)beta;
+    params.iterations = (uint32_t)iterations;
+    params.block = (uint32_t)block;
+    params.threads = (uint32_t)threads;
     if (positional_count == 0)
         code = phy_usage_error("surgery", "no donor; physarium surgery --help tells how");
     else if (!params.output)
         code = phy_usage_error("surgery", "no output: give -o OUT");
-    else if (params.threads > 4096)
-        code = phy_usage_error("surgery", "--threads takes at most 4096");
     else if (layers && !phy_parse_layers(layers, &params.targets))
         code = phy_usage_error("surgery", "--layers takes A-B, such as 0-11, not '%.64s'", layers);
     else
@@ -175,7 +171,6 @@ static int run(int argc, char **argv)
     struct phy_terminal terminal;
     struct phy_surgery_result result;
     phy_terminal_open(&terminal, common.quiet);
-    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
     params.host = &terminal.host;
     code = phy_status_exit_code(phy_surgery_run(&params, &result));
     phy_terminal_close(&terminal);

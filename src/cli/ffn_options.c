@@ -33,8 +33,6 @@ int phy_ffn_options_check(const char *command, struct phy_ffn_options *o)
         return phy_usage_error(command, "--trust is about a store: --ffn names one");
     if (o->order && !o->store)
         return phy_usage_error(command, "--q6k-order is about a vindex: --ffn names one");
-    if (o->features > UINT32_MAX)
-        return phy_usage_error(command, "--features: no layer has %llu", (unsigned long long)o->features);
     if (o->features && !o->store && !o->path)
         return phy_usage_error(command, "--features is for sparse paths: --path sparse, or --ffn with an fp4 store");
     if (!o->path)

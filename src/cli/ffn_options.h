@@ -21,8 +21,12 @@ struct phy_ffn_options {
 #define PHY_FFN_OPTION_ROWS(o)                                                                                         \
     {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &(o).store},                                                  \
         {.name = "--path", .kind = PHY_OPTION_TEXT, .target = &(o).path},                                              \
-        {.name = "--features", .kind = PHY_OPTION_U64, .target = &(o).features},                                       \
-        {.name = "--device-memory", .kind = PHY_OPTION_BYTES, .target = &(o).device_memory},                           \
+        {.name = "--features",                                                                                         \
+         .kind = PHY_OPTION_U64,                                                                                       \
+         .target = &(o).features,                                                                                      \
+         .most = UINT32_MAX,                                                                                           \
+         .not_nothing = true},                                                                                         \
+        {.name = "--device-memory", .kind = PHY_OPTION_BYTES, .target = &(o).device_memory, .not_nothing = true},      \
         {.name = "--activations", .kind = PHY_OPTION_TEXT, .target = &(o).activations},                                \
         {.name = "--fallback", .kind = PHY_OPTION_TEXT, .target = &(o).fallback},                                      \
         {.name = "--no-tune", .kind = PHY_OPTION_FLAG, .target = &(o).no_tune},                                        \

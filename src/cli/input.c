@@ -3,15 +3,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 
 bool phy_read_file(const char *path, char **text, size_t *bytes)
 {
-    FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    struct stat there;
+    FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
     size_t capacity = 1 << 16;
     *bytes = 0;
-    *text = from ? malloc(capacity) : NULL;
+    *text = NULL;
+    if (from && fstat(fileno(from), &there) == 0 && S_ISDIR(there.st_mode))
+        errno = EISDIR;
+    else if (from)
+        *text = malloc(capacity);
     while (*text) {
         *bytes += fread(*text + *bytes, 1, capacity - *bytes, from);
         if (*bytes < capacity)

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "physarium/physarium.h"
@@ -19,8 +23,20 @@ static void print_help(FILE *to)
     fputs("\nphysarium COMMAND --help describes a command; physarium --version prints the version.\n", to);
 }
 
+/* A standard stream that was closed would be the next file that is opened: a progress line would then land in weights.
+ * It gets a descriptor that cannot do what is asked of it, so that errors are what they would have been. */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(3);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_streams();
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then EFBIG from write, which has its sentence */
     if (argc < 2) {
         print_help(stderr);
         return 2;

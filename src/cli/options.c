@@ -71,6 +71,18 @@ static bool parse_double(const char *text, double *out)
     return end != text && *end == 0 && errno == 0 && *out == *out && *out < 1e300 && *out > -1e300;
 }
 
+static bool in_range(const char *command, const struct phy_option *option, uint64_t value)
+{
+    if (option->most && value > option->most)
+        phy_usage_error(command, "%s takes at most %llu, not %llu", option->name, (unsigned long long)option->most,
+                        (unsigned long long)value);
+    else if (option->not_nothing && value == 0)
+        phy_usage_error(command, "%s 0: more than 0 is needed", option->name);
+    else
+        return true;
+    return false;
+}
+
 static bool store_value(const char *command, const struct phy_option *option, const char *value)
 {
     switch (option->kind) {
@@ -88,17 +100,17 @@ static bool store_value(const char *command, const struct phy_option *option, co
     }
     case PHY_OPTION_U64:
         if (parse_u64(value, option->target))
-            return true;
+            return in_range(command, option, *(const uint64_t *)option->target);
         phy_usage_error(command, "%s takes a whole number, not '%.64s'", option->name, value);
         return false;
     case PHY_OPTION_BYTES:
         if (parse_bytes(value, option->target))
-            return true;
+            return in_range(command, option, *(const uint64_t *)option->target);
         phy_usage_error(command, "%s takes a size such as 512M or 1GiB, not '%.64s'", option->name, value);
         return false;
     case PHY_OPTION_DOUBLE:
         if (parse_double(value, option->target))
-            return true;
+            return in_range(command, option, *(const double *)option->target != 0);
         phy_usage_error(command, "%s takes a number, not '%.64s'", option->name, value);
         return false;
     default:

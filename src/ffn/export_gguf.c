@@ -137,6 +137,36 @@ static void place(struct writer *w, struct out_tensor *t)
     w->count++;
 }
 
+/* Whether config.json says that the model has this tensor: what it says nothing of would change results elsewhere. */
+static bool is_in_model(const struct phy_model_config *c, const struct import_rule *rule)
+{
+    switch (rule->group) {
+    case GROUP_HEAD:
+        return !c->tied_head;
+    case GROUP_ATTENTION_BIAS:
+        return strcmp(rule->hf, "self_attn.o_proj.bias") == 0 ? c->output_bias : c->attention_bias;
+    case GROUP_MLP_BIAS:
+        return c->mlp_bias;
+    default:
+        return true;
+    }
+}
+
+/* Biases that the model has and the architecture's GGUF files have not. */
+static enum phy_status check_biases(const struct writer *w)
+{
+    const struct phy_model_config *c = &w->run->donor.config;
+    bool attention = !c->attention_bias, mlp = !c->mlp_bias;
+    for (const struct import_rule *rule = w->run->architecture->layer_rules; rule->gguf; rule++) {
+        attention = attention || strcmp(rule->hf, "self_attn.q_proj.bias") == 0;
+        mlp = mlp || rule->group == GROUP_MLP_BIAS;
+    }
+    if (attention && mlp)
+        return PHY_OK;
+    return phy_fail(w->run->host, PHY_ERR_UNSUPPORTED, "%s: it has biases of its %s: GGUF's %s has none",
+                    w->run->donor.label, attention ? "FFN" : "attention", w->run->architecture->name);
+}
+
 static enum phy_status plan_one(struct writer *w, const struct import_rule *rule, uint32_t layer, bool in_layer)
 {
     const struct phy_donor *donor = &w->run->donor;
@@ -147,9 +177,13 @@ static enum phy_status plan_one(struct writer *w, const struct import_rule *rule
         snprintf(name, sizeof name, "%s%s", donor->prefix, rule->hf + 6);
     else
         snprintf(name, sizeof name, "%s", rule->hf);
-    if (rule->group == GROUP_HEAD ? donor->config.tied_head
-                                  : rule->group != GROUP_REQUIRED && !phy_donor_has(donor, name))
-        return PHY_OK;
+    if (!is_in_model(&donor->config, rule)) {
+        if (rule->group == GROUP_HEAD || !phy_donor_has(donor, name))
+            return PHY_OK;
+        return phy_fail(w->run->host, PHY_ERR_UNSUPPORTED,
+                        "%s: tensor \"%s\": the architecture in config.json has none, and it would change the result",
+                        donor->label, name);
+    }
     struct out_tensor *t = &w->tensors[w->count];
     *t = (struct out_tensor){.transform = rule->transform, .vector = rule->columns == SIZE_NONE};
     if (in_layer)
@@ -206,7 +240,9 @@ static enum phy_status plan(struct writer *w)
     if (!w->tensors)
         return phy_fail_memory(w->run->host, "the table of tensors", w->capacity * sizeof *w->tensors);
     const struct import_rule *outer = a->model_rules;
-    enum phy_status status = plan_one(w, outer++, 0, false);
+    enum phy_status status = check_biases(w);
+    if (status == PHY_OK)
+        status = plan_one(w, outer++, 0, false);
     if (status == PHY_OK)
         status = plan_divisors(w);
     for (uint32_t layer = 0; layer < layers && status == PHY_OK; layer++) {

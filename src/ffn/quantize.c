@@ -271,8 +271,11 @@ static enum phy_status write_store(struct phy_quantize *run)
         left += run->jobs[i].done ? 0 : run->jobs[i].bytes;
     if (status == PHY_OK)
         status = phy_output_check_space(&run->output, left);
-    if (status == PHY_OK)
+    if (status == PHY_OK) {
         status = run_jobs(run);
+        if (status == PHY_ERR_FORMAT) /* a weight that no run can store */
+            phy_output_discard(&run->output);
+    }
     if (status == PHY_OK)
         status = phy_checkpoint_unchanged(run->donor.checkpoint);
     if (status == PHY_OK)

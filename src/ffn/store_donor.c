@@ -97,10 +97,14 @@ enum phy_status phy_donor_find(const struct phy_donor *donor, const char *name, 
     phy_checkpoint_tensor(donor->checkpoint, found->value, &tensor);
     bool right = rows ? tensor.dim_count == 2 && tensor.shape[0] == rows && tensor.shape[1] == cols
                       : tensor.dim_count == 1 && tensor.shape[0] == cols;
-    if (!right)
+    if (!right) {
+        char first[24] = "";
+        if (rows)
+            snprintf(first, sizeof first, "%llu, ", (unsigned long long)rows);
         return phy_fail(donor->host, PHY_ERR_FORMAT,
-                        "%s: tensor %s: its shape is not the (%llu, %llu) that config.json makes it", donor->label,
-                        quoted, (unsigned long long)rows, (unsigned long long)cols);
+                        "%s: tensor %s: its shape is not the [%s%llu] that config.json makes it", donor->label, quoted,
+                        first, (unsigned long long)cols);
+    }
     *out = (struct phy_donor_tensor){.name = tensor.name,
                                      .shard = tensor.shard,
                                      .at = tensor.at,

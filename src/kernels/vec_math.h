@@ -16,10 +16,10 @@
 
 /* e^x: 2^n e^f with n = round(x log2 e), |f| <= ln2 / 2, and there 1 + f + the polynomial of degree 6 whose largest
  * relative error is least (4e-9; Taylor's is 2e-7). ln2 is in two parts, the first with trailing zeros, so that x - n
- * ln2 loses nothing. x is held between -87 and 88. high is e^x to 6e-8, high + low to 2e-8. */
+ * ln2 loses nothing. x is held between -87 and 88, a NaN stays one. high is e^x to 6e-8, high + low to 2e-8. */
 INLINE void vec_exp_pair(vec x, vec *high, vec *low)
 {
-    x = vec_min(vec_max(x, vec_set1(-87.0f)), vec_set1(88.0f));
+    x = vec_min(vec_set1(88.0f), vec_max(vec_set1(-87.0f), x)); /* of a NaN both give their second argument */
     vec n = vec_round(vec_mul(x, vec_set1(1.44269504f)));
     vec f = vec_fma(n, vec_set1(-0.693359375f), x);
     f = vec_fma(n, vec_set1(2.12194440e-4f), f);

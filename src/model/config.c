@@ -149,10 +149,15 @@ static void parse_rope(struct parser *p, const cJSON *object, const double *thet
     const char *kind = want_text(p, object, "rope_type", want_text(p, object, "type", "default"));
     if (strcmp(kind, "default") == 0)
         return;
+    const bool linear = strcmp(kind, "linear") == 0;
+    if (!linear && strcmp(kind, "llama3") != 0) {
+        unsupported_text(p, "rope_type", kind); /* before its other members: kinds differ in what they have */
+        return;
+    }
     rope->factor = to_double(p, object, "factor", 1e-3, 1e6, NULL);
-    if (strcmp(kind, "linear") == 0) {
+    if (linear) {
         rope->kind = PHY_ROPE_LINEAR;
-    } else if (strcmp(kind, "llama3") == 0) {
+    } else {
         rope->kind = PHY_ROPE_LLAMA3;
         rope->low_freq_factor = to_double(p, object, "low_freq_factor", 1e-6, 1e6, NULL);
         rope->high_freq_factor = to_double(p, object, "high_freq_factor", 1e-6, 1e6, NULL);
@@ -163,8 +168,6 @@ static void parse_rope(struct parser *p, const cJSON *object, const double *thet
             fail(p, PHY_ERR_FORMAT, "original_max_position_embeddings", "missing");
         if (p->status == PHY_OK && rope->high_freq_factor <= rope->low_freq_factor)
             fail(p, PHY_ERR_FORMAT, "high_freq_factor", "not above low_freq_factor");
-    } else {
-        unsupported_text(p, "rope_type", kind);
     }
 }
 

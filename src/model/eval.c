@@ -104,6 +104,12 @@ static enum phy_status run_window(struct evaluation *e, size_t begin, size_t fre
             struct phy_eval_token *token = &e->out->tokens[e->scored++];
             token->index = begin + first + i + 1 - bos;
             token->position = first + (uint32_t)i + 1;
+            if (isnan(token->nll) || isnan(token->baseline_nll))
+                return phy_fail(
+                    p->host, PHY_ERR_FORMAT,
+                    "token %zu: the %s's logits before it are no finite numbers: its weights hold some that "
+                    "are not, or make them",
+                    token->index, isnan(token->nll) ? "model" : "baseline");
             e->out->window_nll[e->window_index] += token->nll;
             e->out->baseline_window_nll[e->window_index] += token->baseline_nll;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "physarium/generate.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -106,6 +107,7 @@ struct chooser {
     struct phy_sampler sampler;
     size_t vocab;
     uint32_t chosen;
+    bool no_number; /* what it chose from was none */
 };
 
 static bool choose(void *user, uint32_t position, const float *logits)
@@ -113,7 +115,21 @@ static bool choose(void *user, uint32_t position, const float *logits)
     struct chooser *c = user;
     (void)position;
     c->chosen = phy_sampler_choose(&c->sampler, logits, c->vocab);
+    c->no_number = !isfinite(logits[c->chosen]);
     return true;
+}
+
+/* Append tokens and choose the one that follows. */
+static enum phy_status forward(const struct phy_generate_params *p, const uint32_t *tokens, size_t count,
+                               struct chooser *c)
+{
+    enum phy_status status = phy_session_forward(p->session, tokens, count, UINT32_MAX, choose, c);
+    if (status != PHY_OK || !c->no_number)
+        return status;
+    return phy_fail(p->host, PHY_ERR_FORMAT,
+                    "position %u: the logits are no finite numbers: the weights hold some that are "
+                    "not, or make them",
+                    phy_session_length(p->session) - 1);
 }
 
 static bool is_eos(const struct phy_model_config *config, uint32_t id)
@@ -129,7 +145,7 @@ static enum phy_status loop(struct stream *s, struct chooser *c, struct phy_gene
 {
     const struct phy_generate_params *p = s->params;
     double started = phy_seconds_now();
-    enum phy_status status = phy_session_forward(p->session, p->prompt, p->prompt_count, UINT32_MAX, choose, c);
+    enum phy_status status = forward(p, p->prompt, p->prompt_count, c);
     double prefilled = phy_seconds_now();
     out->prefill_seconds = prefilled - started;
     while (status == PHY_OK && out->count < p->max_tokens) {
@@ -145,7 +161,7 @@ static enum phy_status loop(struct stream *s, struct chooser *c, struct phy_gene
             out->end = PHY_END_STOPPED;
         if (status != PHY_OK || s->stopped || out->count == p->max_tokens)
             break;
-        status = phy_session_forward(p->session, &id, 1, UINT32_MAX, choose, c);
+        status = forward(p, &id, 1, c);
     }
     out->decode_seconds = phy_seconds_now() - prefilled;
     return status == PHY_OK ? flush_text(s, true) : status;

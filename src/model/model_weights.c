@@ -177,6 +177,16 @@ static void load_layer(struct finder *finder, uint32_t index)
     }
 }
 
+static void tell_of_more_layers(const struct finder *finder)
+{
+    const uint32_t count = finder->model->config.layer_count;
+    struct phy_tensor_info tensor;
+    struct layer_name name;
+    if (find(finder, layer_name(&name, finder, count, "input_layernorm.weight"), &tensor))
+        phy_warn(finder->model->host, "%s: tensor \"%s\": config.json makes %u layers, those from %u on are not run",
+                 finder->model->label, name.text, count, count);
+}
+
 /* ---- the whole ---- */
 
 static enum phy_status map_shards(struct phy_model *model)
@@ -263,6 +273,8 @@ enum phy_status phy_model_load_weights(struct phy_model *model)
     }
     for (uint32_t i = 0; finder.status == PHY_OK && i < c->layer_count; i++)
         load_layer(&finder, i);
+    if (finder.status == PHY_OK)
+        tell_of_more_layers(&finder);
     phy_free(finder.entries);
     return finder.status == PHY_OK ? phy_model_load_device(model) : finder.status;
 }

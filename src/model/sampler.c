@@ -13,7 +13,7 @@ enum phy_status phy_sampler_open(struct phy_sampler *out, const struct phy_sampl
 {
     *out = (struct phy_sampler){.params = *params, .state = params->seed};
     if (!(params->temperature >= 0.0 && params->temperature <= 1e6))
-        return phy_fail(host, PHY_ERR_USAGE, "a temperature of %g: 0 or more is needed", params->temperature);
+        return phy_fail(host, PHY_ERR_USAGE, "a temperature of %g: 0 to 1000000 is needed", params->temperature);
     if (out->params.top_p == 0.0)
         out->params.top_p = 1.0;
     if (!(out->params.top_p > 0.0 && out->params.top_p <= 1.0))

@@ -209,10 +209,12 @@ static enum phy_status check(struct calibration_run *run)
         run->context = c->max_positions;
     if (run->context < 2)
         return phy_fail(p->host, PHY_ERR_USAGE, "a context of %u: at least 2 is needed", run->context);
+    enum phy_status status = phy_output_file_check(p->output, &p->directory, 1, p->host);
+    if (status != PHY_OK)
+        return status;
     snprintf(run->text_digest, sizeof run->text_digest, "%016llx",
              (unsigned long long)XXH3_64bits(p->tokens, p->token_count * sizeof *p->tokens));
-    enum phy_status status =
-        phy_targets_choose(&run->targets, run->checkpoint, &(struct phy_target_params){0}, p->host);
+    status = phy_targets_choose(&run->targets, run->checkpoint, &(struct phy_target_params){0}, p->host);
     if (status == PHY_OK)
         status = phy_donor_digest(run->checkpoint, run->model_digest, NULL, p->host);
     for (size_t i = 0; status == PHY_OK && i < run->targets.count; i++) {

@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/path_name.h"
+#include "physarium/checkpoint.h"
 #include "surgery/remove_tree.h"
 
 enum { OPEN_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
@@ -125,8 +126,7 @@ static enum phy_status take_names(struct phy_output *out)
     if (*out->name == 0 || strcmp(out->name, ".") == 0 || strcmp(out->name, "..") == 0)
         return phy_fail(params->host, PHY_ERR_USAGE, "output \"%s\": give the name of something new", params->path);
     if (params->single_file && params->path[bytes] == '/')
-        return phy_fail(params->host, PHY_ERR_USAGE,
-                        "%s: the output is one file, as what is read is; no slash after it", params->path);
+        return phy_fail(params->host, PHY_ERR_USAGE, "%s: the output is one file; no slash after it", params->path);
     char *folder = slash ? phy_strndup(out->path, (size_t)(slash - out->path) + 1) : phy_strndup("", 0);
     out->partial_name = join(".", out->name, ".physarium-partial");
     out->reports_name = join("", out->name, ".physarium");
@@ -150,13 +150,31 @@ enum phy_status phy_output_check(struct phy_output *out, const struct phy_output
         (struct phy_output){.params = *params, .parent_fd = -1, .partial_fd = -1, .reports_fd = -1, .journal_fd = -1};
     enum phy_status status = take_names(out);
     for (size_t i = 0; status == PHY_OK && i < params->protect_count; i++)
-        status = check_source(out, params->protect[i]);
+        status = params->protect[i] ? check_source(out, params->protect[i]) : PHY_OK;
     if (status == PHY_OK) {
         struct stat there;
         out->exists = fstatat(out->parent_fd, out->name, &there, AT_SYMLINK_NOFOLLOW) == 0;
     } else {
         phy_output_close(out);
     }
+    return status;
+}
+
+enum phy_status phy_output_file_check(const char *path, const char *const *inputs, size_t count,
+                                      const struct phy_host *host)
+{
+    struct phy_output out;
+    struct stat there;
+    enum phy_status status = phy_output_check(&out, &(struct phy_output_params){
+                                                        .path = path,
+                                                        .single_file = true,
+                                                        .protect = inputs,
+                                                        .protect_count = count,
+                                                        .host = host,
+                                                    });
+    if (status == PHY_OK && fstatat(out.parent_fd, out.name, &there, 0) == 0 && S_ISDIR(there.st_mode))
+        status = phy_fail(host, PHY_ERR_USAGE, "%s: a directory, where a file is to be written", path);
+    phy_output_close(&out);
     return status;
 }
 

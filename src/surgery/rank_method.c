@@ -32,7 +32,7 @@ enum phy_status phy_rank_method_choose(struct phy_rank_method *out, const char *
     if (pattern && sparsity != 0)
         return phy_fail(host, PHY_ERR_USAGE, "a pattern and a sparsity: give one");
     if (!pattern && !(sparsity > 0 && sparsity < 1))
-        return phy_fail(host, PHY_ERR_USAGE, "method %s needs a sparsity between 0 and 1, or a pattern", out->name);
+        return phy_fail(host, PHY_ERR_USAGE, "method %s needs a sparsity above 0 and below 1, or a pattern", out->name);
     if (out->score == PHY_RANK_WANDA && !calibrated)
         return phy_fail(host, PHY_ERR_USAGE, "method wanda needs a calibration");
     if (out->score == PHY_RANK_MAGNITUDE && calibrated)

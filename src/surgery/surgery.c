@@ -87,7 +87,7 @@ static enum phy_status check_params(struct phy_run *run)
     if (!p->donor || !p->output)
         return phy_fail(host, PHY_ERR_USAGE, "a donor and an output are needed");
     if (p->sparsity != 0 && !(p->sparsity > 0 && p->sparsity < 1))
-        return phy_fail(host, PHY_ERR_USAGE, "sparsity %g: between 0 and 1 is allowed", p->sparsity);
+        return phy_fail(host, PHY_ERR_USAGE, "sparsity %g: above 0 and below 1 is allowed", p->sparsity);
     if (p->sparsity != 0 && p->gain != 0)
         return phy_fail(host, PHY_ERR_USAGE, "a gain and a sparsity: give one, the other follows");
     p->gain = p->gain != 0 ? (double)(float)p->gain : 5;

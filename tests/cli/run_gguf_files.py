@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A GGUF file in place of a model's directory: the same bytes as from the directory that import makes, and nothing left."""
+import json
 import os
 import pathlib
 import subprocess
@@ -67,8 +68,31 @@ def what_cannot_be_run_is_refused_and_leaves_nothing():
     assert done.returncode == 2 and b"token 40" in done.stderr, done
 
 
+def export_writes_the_biases_that_the_config_says():
+    _, directory = both("llama-biased")
+    config = directory / "config.json"
+    biased = json.loads(config.read_text())
+    assert biased["attention_bias"] and biased["mlp_bias"]
+    out = WORK / "exported.gguf"
+    assert run("export", directory, "--gguf", out, "-q").returncode == 0
+    for key, tensor in (("attention_bias", b"self_attn.q_proj.bias"), ("mlp_bias", b"mlp.gate_proj.bias")):
+        config.write_text(json.dumps(biased | {key: False}))
+        done = run("export", directory, "--gguf", out, "--force", "-q")
+        assert done.returncode == 5 and tensor in done.stderr and b"would change the result" in done.stderr, done
+    _, plain = both("llama")
+    config = plain / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"mlp_bias": True}))
+    done = run("export", plain, "--gguf", out, "--force", "-q")
+    assert done.returncode == 4 and b"mlp.gate_proj.bias\": missing" in done.stderr, done
+    _, qwen = both("qwen3")
+    config = qwen / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_bias": True}))
+    done = run("export", qwen, "--gguf", out, "--force", "-q")
+    assert done.returncode == 5 and b"biases of its attention: GGUF's qwen3 has none" in done.stderr, done
+
+
 TESTS = [every_architecture_runs_from_its_file, eval_takes_a_file_on_either_side,
-         what_cannot_be_run_is_refused_and_leaves_nothing]
+         what_cannot_be_run_is_refused_and_leaves_nothing, export_writes_the_biases_that_the_config_says]
 for test in TESTS:
     with tempfile.TemporaryDirectory() as temporary:
         WORK = pathlib.Path(temporary)

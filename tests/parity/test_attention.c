@@ -257,6 +257,85 @@ static void rows_match_float64_and_do_not_depend_on_their_neighbours(void **stat
     assert_true(report_worst(&worst, "rows"));
 }
 
+/* Rows see the spoilt key from `spoilt` on: those are not finite in any element, the others are in all. */
+static void check_spoilt(const struct rows_case *c, size_t spoilt, float value, bool in_query)
+{
+    struct phy_cpu_features have = phy_cpu_detect();
+    const size_t width = c->heads * c->dim, positions = c->first + c->rows;
+    struct guarded q, k, values, out, scratch;
+    float *queries = fill(&q, c->rows * width, true, 1.0f), *keys = fill(&k, positions * c->dim, true, 1.0f);
+    fill(&values, positions * c->dim, true, 3.0f);
+    fill(&out, c->rows * width, true, 1e9f);
+    fill(&scratch, phy_attention_scratch(c->dim, positions), true, 1e9f);
+    if (in_query)
+        queries[(spoilt - c->first) * width + 1] = value;
+    else
+        keys[spoilt * c->dim + 1] = value;
+    for (const struct phy_attention_variant *v = phy_attention_variants; v->name; v++) {
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        run_rows(v, c, queries, keys, values.data, &scratch, out.data);
+        for (size_t i = 0; i < c->rows * width; i++) {
+            const size_t row = i / width, head = i % width / c->dim;
+            const bool wrong = in_query ? row + c->first == spoilt && head == 0 : row + c->first >= spoilt;
+            /* An infinite product may be -infinity, which only takes that key's weight. */
+            const bool may_be_finite = isinf(value) && !in_query;
+            if (isfinite(((float *)out.data)[i]) == wrong && !(wrong && may_be_finite))
+                fail_msg("%s, head of %zu, %zu rows from %zu: element %zu of a %s that holds %g at %zu is %g", v->name,
+                         c->dim, c->rows, c->first, i, in_query ? "query" : "key", (double)value, spoilt,
+                         (double)((float *)out.data)[i]);
+        }
+    }
+    guarded_destroy(&q);
+    guarded_destroy(&k);
+    guarded_destroy(&values);
+    guarded_destroy(&out);
+    guarded_destroy(&scratch);
+}
+
+static void what_is_no_number_is_never_weighed_away(void **state)
+{
+    static const struct rows_case cases[] = {{64, 3, 21, 0, SIZE_MAX, 1},
+                                             {64, 1, 1, 70, SIZE_MAX, 1},
+                                             {15, 7, 9, 190, SIZE_MAX, 1},
+                                             {16, 2, 30, 120, SIZE_MAX, 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t first = cases[i].first, last = first + cases[i].rows - 1;
+        const size_t places[] = {0, first, (first + last) / 2, last};
+        for (size_t p = 0; p < 4; p++) {
+            check_spoilt(&cases[i], places[p], NAN, false);
+            check_spoilt(&cases[i], places[p], INFINITY, false);
+            if (places[p] >= first)
+                check_spoilt(&cases[i], places[p], NAN, true);
+        }
+    }
+    /* One query at a time, as a decoded token is. */
+    struct phy_cpu_features have = phy_cpu_detect();
+    for (const struct phy_attention_variant *v = phy_attention_variants; v->name; v++) {
+        if (!phy_cpu_meets(&have, &v->needs))
+            continue;
+        for (size_t positions = 1; positions < 40; positions++) {
+            for (size_t at = 0; at < positions; at++) {
+                struct attention_case c = {.dim = 24, .positions = positions, .at_end = true};
+                case_make(&c);
+                ((float *)c.k.data)[at * c.dim + 2] = NAN;
+                v->run(&(struct phy_attention){.q = c.q.data,
+                                               .k = c.k.data,
+                                               .v = c.v.data,
+                                               .head_dim = c.dim,
+                                               .positions = positions,
+                                               .scale = 0.2f,
+                                               .out = c.out.data,
+                                               .scores = c.scores.data});
+                for (size_t d = 0; d < c.dim; d++)
+                    assert_true(isnan(((float *)c.out.data)[d]));
+                case_free(&c);
+            }
+        }
+    }
+}
+
 static void the_table_names_each_form_once(void **state)
 {
     (void)state;
@@ -274,6 +353,7 @@ int main(void)
         cmocka_unit_test(matches_float64_for_every_pattern),
         cmocka_unit_test(matches_float64_over_a_long_context),
         cmocka_unit_test(rows_match_float64_and_do_not_depend_on_their_neighbours),
+        cmocka_unit_test(what_is_no_number_is_never_weighed_away),
     };
     parity_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);

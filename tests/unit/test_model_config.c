@@ -319,6 +319,9 @@ static void names_what_is_wrong_with_rope(void **state)
             "\"rope_type\" is \"yarn\"");
     refused(LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}", PHY_ERR_UNSUPPORTED,
             "\"rope_type\" is \"dynamic\"");
+    /* Kinds that have no factor are named, too. */
+    refused(LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"long_factor\":[1]}}", PHY_ERR_UNSUPPORTED,
+            "\"rope_type\" is \"longrope\"");
     refused(LLAMA ",\"rope_scaling\":{\"rope_type\":\"linear\"}}", PHY_ERR_FORMAT, "\"factor\": missing");
     refused(LLAMA ",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0}}", PHY_ERR_FORMAT,
             "\"factor\": not a number in its range");

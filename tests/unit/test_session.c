@@ -485,6 +485,18 @@ static void tensors_that_are_missing_or_of_another_shape_are_named(void **state)
     refused("vector", NULL, PHY_ERR_FORMAT, "its shape is not the [64]");
 }
 
+static void layers_that_the_config_leaves_out_are_told(void **state)
+{
+    struct phy_model *model;
+    struct phy_host host;
+    (void)state;
+    tiny_copy_changed("llama3", "shallow", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
+    model = recorded_model("shallow", &host);
+    assert_int_equal(record.warnings, 1);
+    assert_non_null(strstr(record.warning, "model.layers.1.input_layernorm.weight\": config.json makes 1 layers"));
+    phy_model_close(&model);
+}
+
 static void weights_of_a_type_that_is_not_computed_are_named(void **state)
 {
     (void)state;
@@ -603,6 +615,7 @@ int main(void)
         IN_SCRATCH(the_shard_that_was_cut_is_named),
         IN_SCRATCH(a_lost_page_reads_as_zeros_and_is_remembered),
         IN_SCRATCH(tensors_that_are_missing_or_of_another_shape_are_named),
+        IN_SCRATCH(layers_that_the_config_leaves_out_are_told),
         IN_SCRATCH(weights_of_a_type_that_is_not_computed_are_named),
         IN_SCRATCH(tensors_that_the_architecture_has_no_place_for_are_named),
         IN_SCRATCH(devices_and_directories_that_are_none_are_named),

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A limit on the size of files is an error with a sentence for every command that writes, and leaves no half file.
+set -euo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
+cp "$PHY_SOURCE"/tests/golden/tokenizer/tiny-llama3/* donor/
+python3 -c 'import struct, sys
+sys.stdout.buffer.write(b"".join(struct.pack("<I", i * i * 31 % 512) for i in range(120)))' >ids
+"$PHYSARIUM" export donor --gguf donor.gguf -q
+limited() {
+    local output=$1 code=0
+    shift
+    (ulimit -f 4 && exec "$PHYSARIUM" "$@" -q) >stdout 2>stderr || code=$?
+    if [[ $code != 3 || $(wc -l <stderr) != 1 ]] || ! grep -q "File too large" stderr || [[ -e $output ]]; then
+        echo "$*: exit $code, and:"
+        cat stderr
+        exit 1
+    fi
+}
+limited imported import donor.gguf -o imported
+limited pruned surgery donor -o pruned
+limited store quantize donor -o store --scheme f32
+limited out.gguf export donor --gguf out.gguf
+limited vindex export donor --vindex vindex
+limited scales calibrate donor --ids ids -o scales
+limited logits logits donor --ids "1,2,3,4,5" -o logits
+limited page.html eval donor --ids ids --ctx 32 --html page.html
+limited page.html audit donor --device cpu:ref --paths full_mmap --no-bounds --no-oracle --html page.html
+if compgen -G '*partial-*' >/dev/null; then echo "left over: $(echo ./*partial-*)"; exit 1; fi

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# No file that a command writes lands in what it reads, whatever its name; devices, pipes and links stay what they are;
+# and an output that cannot be written is refused before the work, not after it.
+set -euo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
+cp "$PHY_SOURCE"/tests/golden/tokenizer/tiny-llama3/* donor/
+cp -r donor kept
+python3 -c 'import struct, sys
+sys.stdout.buffer.write(b"".join(struct.pack("<I", i * i * 31 % 512) for i in range(120)))' >ids
+donor_digest() { (cd donor && find . -type f -printf '%p %s\n' | sort && find . -type f -exec sha256sum {} + | sort); }
+before=$(donor_digest)
+fails() {
+    local wanted=$1 text=$2 code=0
+    shift 2
+    "$@" >stdout 2>stderr || code=$?
+    if [[ $code != "$wanted" || $(wc -l <stderr) != 1 ]] || ! grep -q -- "$text" stderr; then
+        echo "$*: wanted exit $wanted and \"$text\", got exit $code and:"
+        cat stderr
+        exit 1
+    fi
+    [[ $(donor_digest) == "$before" ]] || { echo "$*: the donor was changed"; exit 1; }
+}
+calibrate=("$PHYSARIUM" calibrate donor --ids ids -q -o)
+logits=("$PHYSARIUM" logits donor --ids "1,2,3" -q -o)
+eval=("$PHYSARIUM" eval donor --ids ids --ctx 32 -q --html)
+audit=("$PHYSARIUM" audit donor --device cpu:ref --paths full_mmap --no-bounds --no-oracle -q)
+
+for output in donor/model.safetensors donor/new ./donor/../donor/config.json donor/physarium/../x; do
+    [[ $output != donor/physarium/* ]] || mkdir -p donor/physarium
+    fails 2 "lies inside donor" "${calibrate[@]}" "$output"
+    fails 2 "lies inside donor" "${logits[@]}" "$output"
+    fails 2 "lies inside donor" "${eval[@]}" "$output"
+    fails 2 "lies inside donor" "${audit[@]}" --html "$output"
+    fails 2 "lies inside donor" "${audit[@]}" --junit "$output"
+done
+ln -s donor linked
+fails 2 "lies inside donor" "${calibrate[@]}" linked/new
+fails 2 "lies inside donor" "${audit[@]}" -o donor
+fails 2 "lies inside donor" "${audit[@]}" -o donor/audit
+fails 2 "lies inside donor" "${audit[@]}" --lock donor
+fails 2 "is what is read" "${eval[@]}" ids
+fails 2 "lies inside donor" "$PHYSARIUM" bench generate donor -o donor/bench.json -q
+
+# Before the work: nothing has been measured when these are refused.
+fails 2 "is missing" "${calibrate[@]}" absent/x
+fails 2 "a directory" "${logits[@]}" kept
+fails 2 "is missing" "$PHYSARIUM" bench copy -q -o absent/bench.json
+fails 2 "is missing" "${audit[@]}" --html absent/x
+fails 2 "no slash" "${eval[@]}" x/
+
+# A pipe gets all of it, a link stays one, and so does a directory of results that is there already.
+"${logits[@]}" whole
+"${logits[@]}" /proc/self/fd/1 | cmp - whole
+"${calibrate[@]}" scales
+"${calibrate[@]}" /proc/self/fd/1 | cmp - scales
+mkfifo pipe
+cat pipe >through &
+"${calibrate[@]}" pipe
+wait
+[[ -p pipe ]]
+cmp through scales
+echo old >target
+ln -s target link
+"${logits[@]}" link
+[[ -L link ]]
+cmp target whole
+code=0
+"${logits[@]}" /proc/self/fd/1 >/dev/full 2>stderr || code=$?
+[[ $code == 3 && $(cat stderr) == "/proc/self/fd/1: No space left on device" ]]
+"${audit[@]}" -o made --junit made/junit.xml --html made/page.html
+[[ -s made/junit.xml && -s made/page.html && -s made/audit.json ]]
+"${audit[@]}" -o .
+[[ -s audit.json && $(donor_digest) == "$before" ]]
+if compgen -G '*partial*' >/dev/null; then echo "left over: $(echo ./*partial*)"; exit 1; fi
