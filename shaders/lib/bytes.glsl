@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte j of each of four words.
+// Byte j of each of four words, signed.
 #ifndef PHY_LIB_BYTES_GLSL
 #define PHY_LIB_BYTES_GLSL
-
-uvec4 bytes(uvec4 words, uint j)
-{
-    return words >> 8u * j & 0xFFu;
-}
 
 ivec4 signed_bytes(uvec4 words, uint j)
 {
