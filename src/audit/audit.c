@@ -198,11 +198,11 @@ static enum phy_status add_storage(struct phy_audit *audit, struct phy_audit_sto
     s->cases = phy_audit_cases(audit, scheme);
     while (s->cases && s->cases[cases].path)
         cases++;
-    s->outcomes = phy_zalloc(cases * audit->record.device_count + 1, sizeof *s->outcomes);
+    s->outcome_count = cases * audit->record.device_count + 1;
+    s->outcomes = phy_zalloc(s->outcome_count, sizeof *s->outcomes);
     *count += 1;
-    if (!s->cases || !s->outcomes)
-        return phy_fail_memory(audit->host, "a list", cases * sizeof *s->outcomes);
-    return phy_audit_reserve(audit, cases * audit->record.device_count + 1);
+    return s->cases && s->outcomes ? PHY_OK
+                                   : phy_fail_memory(audit->host, "a list", s->outcome_count * sizeof *s->outcomes);
 }
 
 /* Every path of a storage that cannot be had fails with the reason, on every device; of a store that does not open
@@ -223,25 +223,19 @@ static enum phy_status fail_cases(struct phy_audit *audit, const struct phy_audi
 }
 
 /* What happened, in the order of the plan, whether or not all did. */
-static enum phy_status take_outcomes(struct phy_audit *audit, struct phy_audit_storage *storage)
-{
-    const size_t devices = audit->record.device_count;
-    enum phy_status status = *storage->reason ? fail_cases(audit, storage) : PHY_OK;
-    size_t i = 0;
-    for (; storage->cases[i].path; i++) {
-        for (size_t d = 0; d < devices; d++)
-            phy_audit_take_outcome(audit, &storage->outcomes[i * devices + d]);
-    }
-    phy_audit_take_outcome(audit, &storage->outcomes[i * devices]);
-    return status;
-}
-
 static enum phy_status run_storages(struct phy_audit *audit, struct phy_audit_storage *storages, size_t count)
 {
-    enum phy_status status = phy_audit_run_lanes(audit, storages, count);
+    size_t outcomes = 0;
+    for (size_t i = 0; i < count; i++)
+        outcomes += storages[i].outcome_count;
+    enum phy_status status = phy_audit_reserve(audit, outcomes);
+    if (status == PHY_OK)
+        status = phy_audit_run_lanes(audit, storages, count);
     for (size_t i = 0; i < count; i++) {
-        const enum phy_status taken = take_outcomes(audit, &storages[i]);
-        status = status == PHY_OK ? taken : status;
+        if (*storages[i].reason && status == PHY_OK)
+            status = fail_cases(audit, &storages[i]);
+        for (size_t k = 0; k < storages[i].outcome_count; k++)
+            phy_audit_take_outcome(audit, &storages[i].outcomes[k]);
     }
     return status;
 }

@@ -165,8 +165,9 @@ struct phy_audit_run *phy_audit_new_run(struct phy_audit *audit);
 struct phy_audit_storage {
     char scheme[16];
     struct phy_audit_case *cases;       /* ends with path NULL */
-    struct phy_audit_outcome *outcomes; /* (cases, devices) */
-    struct phy_ffn_store *store;        /* NULL: the model's own, or to be found in the cache */
+    struct phy_audit_outcome *outcomes; /* (cases, devices), and one for a store of which nobody knows the paths */
+    size_t outcome_count;
+    struct phy_ffn_store *store; /* NULL: the model's own, or to be found in the cache */
     struct phy_recording decoded;
     struct phy_audited_store audited;
     char reason[PHY_AUDIT_SENTENCE]; /* "": it can be had */
