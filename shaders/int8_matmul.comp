@@ -6,8 +6,8 @@
 // The reference and contract are src/kernels/int8_matmul.h; x was rounded by round_x.comp.
 //
 // matmul_blocks.comp with integers: codes times codes are exact, and each unit's sum is scaled once. With PHY_MATMUL_DOT
-// four products of bytes are one instruction (VK_KHR_shader_integer_dot_product); without, they are products of floats, of
-// which a CPU makes more at a time than of integers. The sums are the same integers.
+// four products of bytes are one instruction (VK_KHR_shader_integer_dot_product); with PHY_WITHOUT_SHIFTS they are products
+// of floats. The sums are the same integers.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #include "shared/matmul.h"
@@ -37,11 +37,18 @@ const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_
 
 #include "sum_lanes.glsl"
 
-#ifdef PHY_MATMUL_DOT
+#ifndef PHY_WITHOUT_SHIFTS
 // The sum over four words of the products of their bytes.
 int dot_words(uvec4 a, uvec4 b)
 {
+#ifdef PHY_MATMUL_DOT
     return dot_bytes(a.x, b.x, 0) + dot_bytes(a.y, b.y, 0) + dot_bytes(a.z, b.z, 0) + dot_bytes(a.w, b.w, 0);
+#else
+    ivec4 sum = ivec4(0);
+    [[unroll]] for (uint j = 0; j < 4; j++)
+        sum += (ivec4(a << 24 - 8 * j) >> 24) * (ivec4(b << 24 - 8 * j) >> 24);
+    return sum.x + sum.y + sum.z + sum.w;
+#endif
 }
 
 // Of unit u: s[side * SUMS + i], the sums of products of codes, side 0 and side 1 (or with one scale both in the former);

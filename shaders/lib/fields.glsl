@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bits of words as numbers. A GPU shifts a vector in one instruction; SwiftShader shifts each component of each lane by
-// itself, some 17 instructions, but multiplies them at once. So modules made for CPUs (PHY_WITHOUT_SHIFTS, set by the
-// build for tiles of eight rows) multiply by powers of two: integers upward, floats downward. The values are the same.
+// Bits of words as numbers. Most devices shift a vector in one instruction; SwiftShader shifts each component of each
+// lane by itself, some 17 instructions, but multiplies them at once. So its modules (PHY_WITHOUT_SHIFTS) multiply by powers
+// of two: integers upward, floats downward. The values are the same.
 #ifndef PHY_LIB_FIELDS_GLSL
 #define PHY_LIB_FIELDS_GLSL
 
