@@ -6,10 +6,10 @@
 // The reference and contract are src/kernels/int8_matmul.h; x was rounded by round_x.comp.
 //
 // matmul_blocks.comp with integers: codes times codes are exact, and each unit's sum is scaled once. With PHY_MATMUL_DOT
-// four products of bytes are one instruction (VK_KHR_shader_integer_dot_product); the sums are the same integers.
+// four products of bytes are one instruction (VK_KHR_shader_integer_dot_product); with PHY_WITHOUT_SHIFTS they are products
+// of floats. The sums are the same integers.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
-#include "lib/bytes.glsl"
 #include "shared/matmul.h"
 #include "weight_rows.glsl"
 #include "lib/sums.glsl"
@@ -37,6 +37,7 @@ const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_
 
 #include "sum_lanes.glsl"
 
+#ifndef PHY_WITHOUT_SHIFTS
 // The sum over four words of the products of their bytes.
 int dot_words(uvec4 a, uvec4 b)
 {
@@ -45,10 +46,70 @@ int dot_words(uvec4 a, uvec4 b)
 #else
     ivec4 sum = ivec4(0);
     [[unroll]] for (uint j = 0; j < 4; j++)
-        sum += signed_bytes(a, j) * signed_bytes(b, j);
+        sum += (ivec4(a << 24 - 8 * j) >> 24) * (ivec4(b << 24 - 8 * j) >> 24);
     return sum.x + sum.y + sum.z + sum.w;
 #endif
 }
+
+// Of unit u: s[side * SUMS + i], the sums of products of codes, side 0 and side 1 (or with one scale both in the former);
+// of x alone to x_sum.
+void unit_sums(uint w_at[ROWS], uint x_at[COUNT], uint units, uint u, out float s[SCALES * SUMS], out float x_sum[COUNT])
+{
+    uvec4 codes[2 * ROWS];
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        Unit unit = load_unit(w_at[r], units, u);
+        codes[2 * r] = unit_bytes(unit, 0);
+        codes[2 * r + 1] = unit_bytes(unit, 1);
+    }
+    [[unroll]] for (uint m = 0; m < COUNT; m++) {
+        uvec4 x0 = x[x_at[m] + u * 2], x1 = x[x_at[m] + u * 2 + 1];
+        x_sum[m] = HAS_MINIMUM ? float(dot_words(x0, uvec4(0x01010101u)) + dot_words(x1, uvec4(0x01010101u))) : 0.0;
+        [[unroll]] for (uint r = 0; r < ROWS; r++) {
+            int s0 = dot_words(codes[2 * r], x0), s1 = dot_words(codes[2 * r + 1], x1);
+            s[r * COUNT + m] = float(SCALES == 2 ? s0 : s0 + s1);
+            if (SCALES == 2)
+                s[SUMS + r * COUNT + m] = float(s1);
+        }
+    }
+}
+#else
+// The same in floats: a sum of 32 products of signed bytes is below 2^24, so all of it is exact.
+void unit_sums(uint w_at[ROWS], uint x_at[COUNT], uint units, uint u, out float s[SCALES * SUMS], out float x_sum[COUNT])
+{
+    Unit unit[ROWS];
+    uvec4 words[2 * COUNT];
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        unit[r] = load_unit(w_at[r], units, u);
+    [[unroll]] for (uint m = 0; m < COUNT; m++) {
+        words[2 * m] = x[x_at[m] + u * 2];
+        words[2 * m + 1] = x[x_at[m] + u * 2 + 1];
+        x_sum[m] = 0;
+    }
+    [[unroll]] for (uint i = 0; i < SCALES * SUMS; i++)
+        s[i] = 0;
+    uint lift = byte_lift(0);
+    [[dont_unroll]] for (uint j = 0; j < 4; j++) {
+        [[unroll]] for (uint side = 0; side < 2; side++) {
+            vec4 w[ROWS];
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                w[r] = unit_values(unit[r], side, lift);
+            [[unroll]] for (uint m = 0; m < COUNT; m++) {
+                vec4 x4 = signed_top_byte(byte_to_top(words[2 * m + side], lift));
+                if (HAS_MINIMUM)
+                    x_sum[m] += x4.x + x4.y + x4.z + x4.w;
+                [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                    uint i = (SCALES == 2 ? side * SUMS : 0) + r * COUNT + m;
+                    s[i] = fma(w[r].x, x4.x, s[i]);
+                    s[i] = fma(w[r].y, x4.y, s[i]);
+                    s[i] = fma(w[r].z, x4.z, s[i]);
+                    s[i] = fma(w[r].w, x4.w, s[i]);
+                }
+            }
+        }
+        lift = next_byte_lift(lift);
+    }
+}
+#endif
 
 void main()
 {
@@ -76,30 +137,18 @@ void main()
         uint end = min(PHY_SUPER_UNITS, units - super * PHY_SUPER_UNITS);
         for (uint n = lane % UNIT_LANES; n < end; n += UNIT_LANES) {
             uint u = super * PHY_SUPER_UNITS + n;
-            uvec4 codes[2 * ROWS];
-            vec2 scale[ROWS];
-            float minimum[ROWS];
+            float s[SCALES * SUMS], x_sum[COUNT];
+            unit_sums(w_at, x_at, units, u, s, x_sum);
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                Unit unit = load_unit(w_at[r], units, u);
-                codes[2 * r] = unit_bytes(unit, 0);
-                codes[2 * r + 1] = unit_bytes(unit, 1);
-                scale[r] = unit_scales(head[r].words, head[r].scale, n);
-                minimum[r] = unit_minimum(head[r].words, n);
-            }
-            [[unroll]] for (uint m = 0; m < COUNT; m++) {
-                uvec4 x0 = x[x_at[m] + u * 2], x1 = x[x_at[m] + u * 2 + 1];
-                int x_sum = HAS_MINIMUM ? dot_words(x0, uvec4(0x01010101u)) + dot_words(x1, uvec4(0x01010101u)) : 0;
-                [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                    int s0 = dot_words(codes[2 * r], x0), s1 = dot_words(codes[2 * r + 1], x1);
+                vec2 scale = unit_scales(head[r].words, head[r].scale, n);
+                float minimum = unit_minimum(head[r].words, n);
+                [[unroll]] for (uint m = 0; m < COUNT; m++) {
                     uint i = r * COUNT + m;
-                    if (TWO_SCALES) {
-                        part[i] = fma(float(s0), scale[r].x, part[i]);
-                        part[i] = fma(float(s1), scale[r].y, part[i]);
-                    } else {
-                        part[i] = fma(float(s0 + s1), scale[r].x, part[i]);
-                    }
+                    part[i] = fma(s[i], scale.x, part[i]);
+                    if (SCALES == 2)
+                        part[i] = fma(s[SUMS + i], scale.y, part[i]);
                     if (HAS_MINIMUM)
-                        part[i] = fma(-float(x_sum), minimum[r], part[i]);
+                        part[i] = fma(-x_sum[m], minimum, part[i]);
                 }
             }
         }

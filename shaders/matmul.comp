@@ -48,13 +48,11 @@ void widen(uvec4 block, out vec4 low, out vec4 high)
         low = uintBitsToFloat(block);
         high = vec4(0);
     } else if (TYPE == F16) {
-        low = vec4(f16_value(block.x & 0xFFFFu), f16_value(block.x >> 16), f16_value(block.y & 0xFFFFu),
-                   f16_value(block.y >> 16));
-        high = vec4(f16_value(block.z & 0xFFFFu), f16_value(block.z >> 16), f16_value(block.w & 0xFFFFu),
-                    f16_value(block.w >> 16));
+        low = vec4(f16_values(block.x), f16_values(block.y));
+        high = vec4(f16_values(block.z), f16_values(block.w));
     } else {
-        low = uintBitsToFloat(uvec4(block.x << 16, block.x & 0xFFFF0000u, block.y << 16, block.y & 0xFFFF0000u));
-        high = uintBitsToFloat(uvec4(block.z << 16, block.z & 0xFFFF0000u, block.w << 16, block.w & 0xFFFF0000u));
+        low = vec4(bf16_values(block.x), bf16_values(block.y));
+        high = vec4(bf16_values(block.z), bf16_values(block.w));
     }
 }
 

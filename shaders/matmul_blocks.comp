@@ -72,12 +72,13 @@ void main()
             precise float s[SCALES * SUMS];
             [[unroll]] for (uint i = 0; i < SCALES * SUMS; i++)
                 s[i] = 0;
+            uint lift = byte_lift(0);
             [[dont_unroll]] for (uint j = 0; j < 4; j++) {
                 precise float part[SUMS];
                 [[unroll]] for (uint side = 0; side < 2; side++) {
                     precise vec4 w[ROWS];
                     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                        w[r] = unit_values(unit[r], side, 0); // next_group puts each there
+                        w[r] = unit_values(unit[r], side, lift);
                         if (HAS_MINIMUM)
                             w[r] = fma(w[r], vec4(scale[r].x), vec4(-minimum[r]));
                     }
@@ -98,8 +99,7 @@ void main()
                         }
                     }
                 }
-                [[unroll]] for (uint r = 0; r < ROWS; r++)
-                    next_group(unit[r]);
+                lift = next_byte_lift(lift);
             }
             [[unroll]] for (uint i = 0; i < SUMS; i++) {
                 precise float term = s[i];

@@ -23,6 +23,7 @@ Head load_head(uint row, uint units, uint super)
         head.words.xy = w2[(row + PHY_LAYOUT_HEADS_AT(TYPE, units)) * 2 + super];
     if (PHY_LAYOUT_SCALES(TYPE) == 1)
         head.scale = uintBitsToFloat(w1[(row + PHY_LAYOUT_SCALES_AT(TYPE, units, supers)) * 4 + super]);
+    open_head(head.words, head.scale);
     return head;
 }
 

@@ -8,14 +8,13 @@ vec2 unit_scales(uvec4 head, float scale, uint n)
     return vec2(1);
 }
 
-vec4 unit_values(Unit unit, uint side, uint j)
+// Column 16 side + 4j + c, as of blocks; what brings group j to the top tells which it is.
+vec4 unit_group(Unit unit, uint side, uint j)
 {
     if (TYPE == PHY_LAYOUT_F32)
         return uintBitsToFloat(unit.codes[4u * side + j]);
     uvec4 words = unit.codes[2u * side + (j >> 1)];
     uvec2 two = (j & 1u) == 0u ? words.xy : words.zw;
-    if (TYPE == PHY_LAYOUT_F16)
-        return vec4(f16_value(two.x & 0xFFFFu), f16_value(two.x >> 16), f16_value(two.y & 0xFFFFu),
-                    f16_value(two.y >> 16));
-    return uintBitsToFloat(uvec4(two.x << 16, two.x & 0xFFFF0000u, two.y << 16, two.y & 0xFFFF0000u));
+    return TYPE == PHY_LAYOUT_F16 ? vec4(f16_values(two.x), f16_values(two.y))
+                                  : vec4(bf16_values(two.x), bf16_values(two.y));
 }

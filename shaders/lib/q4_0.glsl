@@ -4,12 +4,12 @@
 
 vec2 unit_scales(uvec4 head, float scale, uint n)
 {
-    return vec2(f16_value(head[n >> 1] >> (n & 1u) * 16u & 0xFFFFu));
+    return vec2(f16_upper(half_on_top(head, n)));
 }
 
-ivec4 unit_integers(Unit unit, uint side, uint j)
+vec4 unit_values(Unit unit, uint side, uint lift)
 {
-    return ivec4(unit.codes[0] >> 8u * j + 4u * side & 15u) - 8;
+    return field_less_half(byte_to_top(unit.codes[0], lift), 4u * side, 4);
 }
 
 // Less 8 in each byte: the bit above keeps a borrow from the next.

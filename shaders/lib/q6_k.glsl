@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // q6_K: six bits less 32 times d * s, s a signed byte for each 16. lib/unit.glsl says what a format defines.
+#include "lib/fields.glsl"
 
 // Exact: 11 and 7 significant bits. d is mostly an f16 subnormal; it was widened when the matrix was laid out.
 vec2 unit_scales(uvec4 head, float scale, uint n)
 {
-    int two = int(head[n >> 1] << (1u - (n & 1u)) * 16u);
-    return scale * vec2(ivec2(two << 8, two) >> 24);
+    uint two = lifted(head[n >> 1], (1u - (n & 1u)) * 16u);
+    return scale * signed_top_byte(uvec4(lifted(two, 8), two, 0, 0)).xy;
 }
 
-ivec4 unit_integers(Unit unit, uint side, uint j)
+vec4 unit_values(Unit unit, uint side, uint lift)
 {
-    uvec4 high = unit.high.xxyy >> uvec4(0, 4, 0, 4) + (8u * j + 2u * side) & 3u;
-    return ivec4(unit.codes[0] >> 8u * j + 4u * side & 15u | high << 4) - 32;
+    uvec4 code = byte_to_top(unit.codes[0], lift), high = lifted(byte_to_top(unit.high.xxyy, lift), uvec4(4, 0, 4, 0));
+    return field_less_half(high, 4u + 2u * side, 2) * 16.0 + field(code, 4u * side, 4);
 }
 
 // Less 32 in each byte: the bit above keeps a borrow from the next.

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // q8_0: a signed byte times an f16 scale for each 32. lib/unit.glsl says what a format defines.
-#include "lib/bytes.glsl"
 #include "lib/codes.glsl"
 
 vec2 unit_scales(uvec4 head, float scale, uint n)
 {
-    return vec2(f16_value(head[n >> 1] >> (n & 1u) * 16u & 0xFFFFu));
+    return vec2(f16_upper(half_on_top(head, n)));
 }
 
-ivec4 unit_integers(Unit unit, uint side, uint j)
+vec4 unit_values(Unit unit, uint side, uint lift)
 {
-    return signed_bytes(unit.codes[side], j);
+    return signed_top_byte(byte_to_top(unit.codes[side], lift));
 }
 
 uvec4 unit_bytes(Unit unit, uint side)

@@ -2,15 +2,15 @@
 // Unpacking of the format PHY_MATMUL_TYPE, as the device layout of shared/weight_layout.h holds it. A format's file
 // defines, for 32 columns of a row, of which 16 side + 4j + c is component c of group j = 0..3 of side 0 or 1:
 //
-//   ivec4 unit_integers(Unit, side, j)    codes as integers, or
-//   vec4 unit_values(Unit, side, j)       as exact floats
+//   vec4 unit_values(Unit, side, lift)    codes as exact floats, group j by byte_lift(j) of lib/fields.glsl
 //   vec2 unit_scales(head, scale, n)      of the two sides of unit n of its 8
 //   float unit_minimum(head, n)           q4_K: what is taken off
+//   void open_head(head, scale)           q4_K: what its 8 units share, done once
 //   uvec4 unit_bytes(Unit, side)          q8_0, q4_0, q4_K, q6_K: the integers of a side, as four signed bytes in a
 //                                         word: byte j of word c
 //
-// A weight is unit_values * scale, less the minimum: as docs/quant.md decodes it, bit for bit where the device keeps
-// subnormals.
+// Floats define unit_group(Unit, side, j). A weight is unit_values * scale, less the minimum: as docs/quant.md decodes it,
+// bit for bit where the device keeps subnormals.
 #ifndef PHY_LIB_UNIT_GLSL
 #define PHY_LIB_UNIT_GLSL
 #include "shared/weight_layout.h"
@@ -42,36 +42,30 @@ struct Unit {
 #include "lib/mxfp4.glsl"
 #endif
 
-#if PHY_MATMUL_TYPE > PHY_LAYOUT_F32 && PHY_MATMUL_TYPE < PHY_LAYOUT_FP8
-vec4 unit_values(Unit unit, uint side, uint j)
-{
-    return vec4(unit_integers(unit, side, j));
-}
-#endif
 #if PHY_MATMUL_TYPE != PHY_LAYOUT_Q4_K
 float unit_minimum(uvec4 head, uint n)
 {
     return 0.0;
+}
+
+void open_head(inout uvec4 head, inout float scale)
+{
 }
 #endif
 
 // The weights themselves, by unit_scales and unit_minimum.
 vec4 unit_weights(Unit unit, vec2 scales, float minimum, uint side, uint j)
 {
-    precise vec4 w = unit_values(unit, side, j);
+#if PHY_MATMUL_TYPE <= PHY_LAYOUT_F32
+    precise vec4 w = unit_group(unit, side, j);
+#else
+    precise vec4 w = unit_values(unit, side, byte_lift(j));
+#endif
     if (HAS_SCALE)
         w *= scales[side];
     if (HAS_MINIMUM)
         w -= minimum;
     return w;
-}
-
-// Of blocks: group j + 1 to where group j was. A shift by the j of a loop is one that a CPU does lane by lane.
-void next_group(inout Unit unit)
-{
-    [[unroll]] for (uint i = 0; i < CODES; i++)
-        unit.codes[i] >>= 8;
-    unit.high >>= 8;
 }
 
 #endif

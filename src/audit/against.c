@@ -66,7 +66,7 @@ static enum phy_status measure(struct phy_audit *audit, struct phy_model *pruned
     snprintf(run->device, sizeof run->device, "reference");
     snprintf(run->bucket, sizeof run->bucket, "surgery");
     snprintf(run->scheme, sizeof run->scheme, "against");
-    enum phy_status status = phy_audit_reference_on(audit, pruned_layer, pruned, &outputs);
+    enum phy_status status = phy_audit_reference_on(audit, audit->model, pruned_layer, pruned, &outputs);
     if (status == PHY_OK)
         status = phy_measuring_begin(&measuring, audit, run, NULL);
     for (size_t i = 0; i < r->prompt_count && status == PHY_OK; i++) {

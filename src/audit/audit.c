@@ -64,11 +64,14 @@ static void look_for_zeros(struct phy_audit *audit)
 
 static enum phy_status skip_bitmap(struct phy_audit *audit)
 {
-    enum phy_status status = PHY_OK;
     char reason[PHY_AUDIT_SENTENCE];
     snprintf(reason, sizeof reason, "not pruned: %.3g%% of the FFN's weights are zero", 100 * audit->zeros);
-    for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++)
-        status = phy_audit_skip_path(audit, "bitmap", "bitmap", audit->record.devices[d].name, reason);
+    enum phy_status status = phy_audit_reserve(audit, audit->record.device_count);
+    for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++) {
+        struct phy_audit_outcome outcome = {0};
+        phy_audit_skip_path("bitmap", "bitmap", audit->record.devices[d].name, reason, &outcome);
+        phy_audit_take_outcome(audit, &outcome);
+    }
     return status;
 }
 
@@ -95,45 +98,7 @@ static enum phy_status run_reference(struct phy_audit *audit)
     return status;
 }
 
-/* ---- storage by storage ---- */
-
-static void add_work(struct phy_audit *audit, const char *device)
-{
-    audit->work_done += (uint64_t)(phy_audit_cost(audit, device) * 1e9);
-    phy_report_progress(audit->host, "audit", "MAC", audit->work_done, audit->work_total);
-}
-
-static enum phy_status run_cases(struct phy_audit *audit, const struct phy_audited_store *store)
-{
-    struct phy_audit_case *cases = phy_audit_cases(audit, store->scheme);
-    enum phy_status status = cases ? PHY_OK : phy_fail_memory(audit->host, "a list", sizeof *cases);
-    for (size_t i = 0; cases && cases[i].path && status == PHY_OK; i++) {
-        for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++) {
-            status = phy_cancelled(audit->host)
-                         ? phy_fail(audit->host, PHY_ERR_INTERRUPTED, "interrupted")
-                         : phy_audit_path(audit, store, cases[i].path, &audit->record.devices[d]);
-            add_work(audit, audit->record.devices[d].name);
-        }
-    }
-    phy_free(cases);
-    return status;
-}
-
-/* Every path of a storage that cannot be had fails with the reason, on every device. */
-static enum phy_status fail_cases(struct phy_audit *audit, const char *scheme, const char *reason)
-{
-    struct phy_audit_case *cases = phy_audit_cases(audit, scheme);
-    enum phy_status status = cases ? PHY_OK : phy_fail_memory(audit->host, "a list", sizeof *cases);
-    for (size_t i = 0; cases && cases[i].path && status == PHY_OK; i++) {
-        for (size_t d = 0; d < audit->record.device_count && status == PHY_OK; d++)
-            status = phy_audit_failed_path(audit, scheme, cases[i].path, audit->record.devices[d].name, reason);
-    }
-    /* Of a store that does not open nobody knows the paths. */
-    if (status == PHY_OK && !cases[0].path)
-        status = phy_audit_failed_path(audit, scheme, "any", "any", reason);
-    phy_free(cases);
-    return status;
-}
+/* ---- a storage ---- */
 
 static bool stored_layer(const void *user, uint32_t index, struct phy_reference_layer *out)
 {
@@ -189,59 +154,139 @@ static void find_fault(const struct phy_audit *audit, const struct phy_audited_s
     }
 }
 
-static enum phy_status run_store(struct phy_audit *audit, const char *scheme, struct phy_ffn_store *opened)
+enum phy_status phy_audit_open_storage(struct phy_audit_lane *lane, struct phy_audit_storage *storage)
 {
-    struct phy_audited_store store = {.scheme = scheme, .store = opened};
-    struct phy_recording decoded = {0};
-    char reason[PHY_AUDIT_SENTENCE];
-    phy_ffn_store_describe(opened, &store.info);
-    find_fault(audit, &store, reason);
-    if (*reason)
-        return fail_cases(audit, scheme, reason);
-    struct with_biases from = {&store, audit->model};
-    enum phy_status status = phy_audit_reference_on(audit, stored_layer_with_biases, &from, &decoded);
-    if (status == PHY_ERR_FORMAT)
-        return fail_cases(audit, scheme, "the store lacks a matrix, or holds one in another shape");
-    store.decoded = &decoded;
+    struct phy_audit *audit = lane->audit;
+    enum phy_status status = PHY_OK;
+    storage->audited = (struct phy_audited_store){.scheme = storage->scheme};
+    if (strcmp(storage->scheme, "donor") == 0)
+        return PHY_OK;
+    if (!storage->store)
+        status = phy_audit_cached_store(audit, storage->scheme, &storage->store, storage->reason);
+    if (status != PHY_OK || *storage->reason)
+        return status;
+    storage->audited.store = storage->store;
+    phy_ffn_store_describe(storage->store, &storage->audited.info);
+    find_fault(audit, &storage->audited, storage->reason);
+    if (*storage->reason)
+        return PHY_OK;
+    const struct with_biases from = {&storage->audited, lane->model};
+    status = phy_audit_reference_on(audit, lane->model, stored_layer_with_biases, &from, &storage->decoded);
+    if (status == PHY_ERR_FORMAT) {
+        snprintf(storage->reason, sizeof storage->reason, "the store lacks a matrix, or holds one in another shape");
+        return PHY_OK;
+    }
+    storage->audited.decoded = &storage->decoded;
+    return status;
+}
+
+void phy_audit_close_storage(struct phy_audit_storage *storage)
+{
+    phy_ffn_store_close(&storage->store);
+    phy_recording_free(&storage->decoded);
+}
+
+/* ---- storage by storage ---- */
+
+static enum phy_status add_storage(struct phy_audit *audit, struct phy_audit_storage *storages, size_t *count,
+                                   const char *scheme)
+{
+    struct phy_audit_storage *s = &storages[*count];
+    size_t cases = 0;
+    snprintf(s->scheme, sizeof s->scheme, "%s", scheme);
+    pthread_mutex_init(&s->lock, NULL);
+    s->cases = phy_audit_cases(audit, scheme);
+    while (s->cases && s->cases[cases].path)
+        cases++;
+    s->outcome_count = cases * audit->record.device_count + 1;
+    s->outcomes = phy_zalloc(s->outcome_count, sizeof *s->outcomes);
+    *count += 1;
+    return s->cases && s->outcomes ? PHY_OK
+                                   : phy_fail_memory(audit->host, "a list", s->outcome_count * sizeof *s->outcomes);
+}
+
+/* Every path of a storage that cannot be had fails with the reason, on every device; of a store that does not open
+ * nobody knows the paths. */
+static enum phy_status fail_cases(struct phy_audit *audit, const struct phy_audit_storage *storage)
+{
+    const size_t devices = audit->record.device_count;
+    enum phy_status status = PHY_OK;
+    for (size_t i = 0; storage->cases[i].path && status == PHY_OK; i++) {
+        for (size_t d = 0; d < devices && status == PHY_OK; d++)
+            status =
+                phy_audit_failed_path(audit, storage->scheme, storage->cases[i].path, audit->record.devices[d].name,
+                                      storage->reason, &storage->outcomes[i * devices + d]);
+    }
+    if (!storage->cases[0].path)
+        status = phy_audit_failed_path(audit, storage->scheme, "any", "any", storage->reason, storage->outcomes);
+    return status;
+}
+
+/* What happened, in the order of the plan, whether or not all did. */
+static enum phy_status run_storages(struct phy_audit *audit, struct phy_audit_storage *storages, size_t count)
+{
+    size_t outcomes = 0;
+    for (size_t i = 0; i < count; i++)
+        outcomes += storages[i].outcome_count;
+    enum phy_status status = phy_audit_reserve(audit, outcomes);
     if (status == PHY_OK)
-        status = run_cases(audit, &store);
-    phy_recording_free(&decoded);
+        status = phy_audit_run_lanes(audit, storages, count);
+    for (size_t i = 0; i < count; i++) {
+        if (*storages[i].reason && status == PHY_OK)
+            status = fail_cases(audit, &storages[i]);
+        for (size_t k = 0; k < storages[i].outcome_count; k++)
+            phy_audit_take_outcome(audit, &storages[i].outcomes[k]);
+    }
+    return status;
+}
+
+/* The store that params name is opened here: its scheme says which paths there are. */
+static enum phy_status add_named_store(struct phy_audit *audit, struct phy_audit_storage *storages, size_t *count)
+{
+    char reason[PHY_AUDIT_SENTENCE];
+    struct phy_ffn_store *store = NULL;
+    struct phy_ffn_store_info info = {.scheme = "store"};
+    enum phy_status status = phy_audit_open_store(audit->params.store, audit->params.q6k_order, &store, reason);
+    if (status != PHY_OK && status != PHY_ERR_FORMAT)
+        return phy_fail(audit->host, status, "%s", reason);
+    const bool opened = status == PHY_OK;
+    if (opened)
+        phy_ffn_store_describe(store, &info);
+    status = add_storage(audit, storages, count, info.scheme);
+    storages[*count - 1].store = store;
+    if (!opened)
+        snprintf(storages[*count - 1].reason, sizeof reason, "%s", reason);
     return status;
 }
 
 static enum phy_status run_paths(struct phy_audit *audit)
 {
-    char reason[PHY_AUDIT_SENTENCE];
-    struct phy_ffn_store *store = NULL;
-    enum phy_status status = PHY_OK;
-    if (audit->params.store) {
-        status = phy_audit_open_store(audit->params.store, audit->params.q6k_order, &store, reason);
-        if (status != PHY_OK && status != PHY_ERR_FORMAT)
-            return phy_fail(audit->host, status, "%s", reason);
-        if (status != PHY_OK)
-            return fail_cases(audit, "store", reason);
-        struct phy_ffn_store_info info;
-        char scheme[16];
-        phy_ffn_store_describe(store, &info);
-        snprintf(scheme, sizeof scheme, "%s", info.scheme);
-        status = run_store(audit, scheme, store);
-        phy_ffn_store_close(&store);
-        return status;
-    }
-    status = run_cases(audit, &(struct phy_audited_store){.scheme = "donor"});
-    for (size_t i = 0; audit->params.all && phy_audit_schemes[i] && status == PHY_OK; i++) {
+    struct phy_audit_storage *storages = NULL;
+    size_t count = 0, most = 1;
+    while (phy_audit_schemes[most - 1])
+        most++;
+    storages = phy_zalloc(most, sizeof *storages);
+    if (!storages)
+        return phy_fail_memory(audit->host, "the storages", most * sizeof *storages);
+    enum phy_status status =
+        audit->params.store ? add_named_store(audit, storages, &count) : add_storage(audit, storages, &count, "donor");
+    for (size_t i = 0; !audit->params.store && audit->params.all && phy_audit_schemes[i] && status == PHY_OK; i++) {
         struct phy_audit_case *cases = phy_audit_cases(audit, phy_audit_schemes[i]);
-        bool wanted = cases && cases[0].path;
+        const bool wanted = cases && cases[0].path;
         phy_free(cases);
-        if (!wanted)
-            continue;
-        status = phy_audit_cached_store(audit, phy_audit_schemes[i], &store, reason);
-        if (status == PHY_OK)
-            status =
-                store ? run_store(audit, phy_audit_schemes[i], store) : fail_cases(audit, phy_audit_schemes[i], reason);
-        phy_ffn_store_close(&store);
+        if (wanted)
+            status = add_storage(audit, storages, &count, phy_audit_schemes[i]);
     }
-    return status == PHY_OK && audit->dense ? skip_bitmap(audit) : status;
+    if (status == PHY_OK)
+        status = run_storages(audit, storages, count);
+    for (size_t i = 0; i < count; i++) {
+        phy_audit_close_storage(&storages[i]);
+        pthread_mutex_destroy(&storages[i].lock);
+        phy_free(storages[i].cases);
+        phy_free(storages[i].outcomes);
+    }
+    phy_free(storages);
+    return status == PHY_OK && !audit->params.store && audit->dense ? skip_bitmap(audit) : status;
 }
 
 /* ---- the run ---- */
@@ -304,7 +349,7 @@ enum phy_status phy_audit_run_with(struct phy_audit **out, const struct phy_audi
     if (!audit)
         return phy_fail_memory(params->host, "an audit", sizeof *audit);
     audit->params = *params;
-    audit->host = params->host;
+    phy_audit_share_host(audit);
     audit->seam = seam;
     enum phy_status status = run(audit);
     /* What only the run needs; the record stays. */
@@ -336,6 +381,8 @@ void phy_audit_free(struct phy_audit **audit)
         return;
     phy_audit_record_free(&(*audit)->record);
     phy_bounds_free(&(*audit)->bounds);
+    pthread_mutex_destroy(&(*audit)->progress);
+    pthread_mutex_destroy(&(*audit)->opening);
     phy_free(*audit);
     *audit = NULL;
 }

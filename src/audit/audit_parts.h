@@ -3,6 +3,9 @@
 #ifndef PHY_AUDIT_AUDIT_PARTS_H
 #define PHY_AUDIT_AUDIT_PARTS_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "audit/bounds.h"
 #include "audit/metrics.h"
 #include "audit/reference.h"
@@ -19,9 +22,15 @@ struct phy_recording {
     size_t prompt_count;
 };
 
+struct phy_audit_storage;
+
 struct phy_audit {
     struct phy_audit_params params; /* valid while phy_audit_run runs */
-    const struct phy_host *host;
+    const struct phy_host *host;    /* `shared` */
+    struct phy_host shared;         /* the caller's, from several lanes */
+    pthread_mutex_t progress;       /* of work_done, and of who reports it */
+    pthread_mutex_t opening;        /* devices are opened and closed one at a time */
+    atomic_bool stop;               /* a lane failed: the others end, too */
     struct phy_audit_record record;
     struct phy_bounds bounds;
     struct phy_model *model; /* its rest runs on the best form of the CPU: of the driven passes */
@@ -68,11 +77,11 @@ struct phy_reference phy_audit_reference(const struct phy_audit *audit, const st
  * layer's FFN. */
 enum phy_status phy_audit_reference_pass(struct phy_audit *audit, struct phy_model *model, struct phy_recording *record,
                                          float *logits);
-/* The reference on other weights at the recorded inputs: the same shape as recording.y. The layers are given by
- * `layer_of`. */
+/* The reference on other weights at the recorded inputs, by the threads of `model`: the same shape as recording.y. The
+ * layers are given by `layer_of`. */
 typedef bool phy_layer_source(const void *user, uint32_t layer, struct phy_reference_layer *out);
-enum phy_status phy_audit_reference_on(struct phy_audit *audit, phy_layer_source *layer_of, const void *user,
-                                       struct phy_recording *out);
+enum phy_status phy_audit_reference_on(struct phy_audit *audit, const struct phy_model *model,
+                                       phy_layer_source *layer_of, const void *user, struct phy_recording *out);
 enum phy_status phy_recording_alloc(struct phy_recording *recording, const struct phy_audit *audit, bool inputs);
 void phy_recording_free(struct phy_recording *recording);
 
@@ -103,6 +112,22 @@ void phy_measuring_free(struct phy_measuring *m);
 /* Last logits with `ffn` driving, or the model's own for NULL; and the run's figures of them. */
 void phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct phy_model *model, struct phy_ffn *ffn);
 
+/* ---- lanes.c ---- */
+
+/* Devices whose runs follow one another, while those of other lanes run beside them. */
+struct phy_audit_lane {
+    struct phy_audit *audit; /* only read, but for its devices, of which each lane has its own, and `progress` */
+    struct phy_model *model; /* the audit's, or another one of the same files: paths drive it */
+};
+/* Every case of every storage on every device; runs and skips in the order of the plan, whoever was first. */
+enum phy_status phy_audit_run_lanes(struct phy_audit *audit, struct phy_audit_storage *storages, size_t count);
+
+/* audit->host: the caller's, whose progress is reported by one lane at a time, and which is cancelled for all lanes
+ * once one has failed. */
+void phy_audit_share_host(struct phy_audit *audit);
+/* Multiplications of the cost model that are done. */
+void phy_audit_add_work(struct phy_audit *audit, uint64_t work);
+
 /* ---- run_path.c ---- */
 
 /* A store with the reference's outputs in its weights. */
@@ -112,18 +137,47 @@ struct phy_audited_store {
     struct phy_ffn_store_info info;
     const struct phy_recording *decoded; /* NULL: the same as the original's */
 };
+/* What became of a path on a device: nothing yet, a run, or a skip. */
+struct phy_audit_outcome {
+    bool ran, skipped;
+    struct phy_audit_run run;
+    struct phy_audit_skip skip;
+};
 /* One path on one device; a failure is the run's result.
  * PHY_ERR_INTERRUPTED, PHY_ERR_MEMORY */
-enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited_store *store, const char *path,
-                               const struct phy_device_info *device);
+enum phy_status phy_audit_path(struct phy_audit_lane *lane, const struct phy_audited_store *store, const char *path,
+                               const struct phy_device_info *device, struct phy_audit_outcome *out);
 void phy_audit_close_devices(struct phy_audit *audit);
 /* A run that could not begin: the store is damaged, or does not open. */
-enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
-                                      const char *cause);
-enum phy_status phy_audit_skip_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
-                                    const char *reason);
+enum phy_status phy_audit_failed_path(const struct phy_audit *audit, const char *scheme, const char *path,
+                                      const char *device, const char *cause, struct phy_audit_outcome *out);
+void phy_audit_skip_path(const char *scheme, const char *path, const char *device, const char *reason,
+                         struct phy_audit_outcome *out);
+/* Room in the record for so many more runs, and as many skips; then outcomes move there. */
+enum phy_status phy_audit_reserve(struct phy_audit *audit, size_t count);
+void phy_audit_take_outcome(struct phy_audit *audit, struct phy_audit_outcome *outcome);
 /* A new run at the end of the record; NULL without memory. */
 struct phy_audit_run *phy_audit_new_run(struct phy_audit *audit);
+
+/* ---- audit.c ---- */
+
+/* A storage and what becomes of its cases. Made ready by the lane that comes first, and given up by the last. */
+struct phy_audit_storage {
+    char scheme[16];
+    struct phy_audit_case *cases;       /* ends with path NULL */
+    struct phy_audit_outcome *outcomes; /* (cases, devices), and one for a store of which nobody knows the paths */
+    size_t outcome_count;
+    struct phy_ffn_store *store; /* NULL: the model's own, or to be found in the cache */
+    struct phy_recording decoded;
+    struct phy_audited_store audited;
+    char reason[PHY_AUDIT_SENTENCE]; /* "": it can be had */
+    pthread_mutex_t lock;
+    bool ready;
+    size_t lanes; /* that are not done with it */
+};
+/* Open, look over, and compute the reference on its weights; or say why not. */
+enum phy_status phy_audit_open_storage(struct phy_audit_lane *lane, struct phy_audit_storage *storage);
+void phy_audit_close_storage(struct phy_audit_storage *storage);
 
 /* ---- stores.c ---- */
 

@@ -111,8 +111,7 @@ static enum phy_status forward(struct phy_ffn *ffn, uint32_t layer, const float 
     enum phy_status status = phy_reference_forward(&reference, &weights, x, count, y);
     if (status == PHY_OK && d->recording)
         keep(d, layer, x, count, y);
-    d->audit->work_done += 3 * count * d->audit->record.hidden_size * d->audit->record.intermediate_size;
-    phy_report_progress(d->audit->host, "audit", "MAC", d->audit->work_done, d->audit->work_total);
+    phy_audit_add_work(d->audit, 3 * count * d->audit->record.hidden_size * d->audit->record.intermediate_size);
     return status;
 }
 
@@ -154,11 +153,11 @@ enum phy_status phy_audit_reference_pass(struct phy_audit *audit, struct phy_mod
 
 /* ---- on recorded inputs ---- */
 
-enum phy_status phy_audit_reference_on(struct phy_audit *audit, phy_layer_source *layer_of, const void *user,
-                                       struct phy_recording *out)
+enum phy_status phy_audit_reference_on(struct phy_audit *audit, const struct phy_model *model,
+                                       phy_layer_source *layer_of, const void *user, struct phy_recording *out)
 {
     const struct phy_audit_record *r = &audit->record;
-    const struct phy_reference reference = phy_audit_reference(audit, audit->model);
+    const struct phy_reference reference = phy_audit_reference(audit, model);
     enum phy_status status = phy_recording_alloc(out, audit, false);
     for (size_t l = 0; l < r->layer_count && status == PHY_OK; l++) {
         struct phy_reference_layer layer;
@@ -168,9 +167,8 @@ enum phy_status phy_audit_reference_on(struct phy_audit *audit, phy_layer_source
         for (size_t i = 0; i < r->prompt_count && status == PHY_OK; i++) {
             const size_t count = r->prompts[i].position_count, at = l * count * r->hidden_size;
             status = phy_reference_forward(&reference, &layer, audit->recording.x[i] + at, count, out->y[i] + at);
-            audit->work_done += 3 * count * r->hidden_size * r->intermediate_size;
+            phy_audit_add_work(audit, 3 * count * r->hidden_size * r->intermediate_size);
         }
-        phy_report_progress(audit->host, "audit", "MAC", audit->work_done, audit->work_total);
     }
     if (status != PHY_OK)
         phy_recording_free(out);

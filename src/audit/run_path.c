@@ -9,29 +9,49 @@
 #include "base/log.h"
 #include "device/held_log.h"
 
+static bool init_run(const struct phy_audit *audit, struct phy_audit_run *run)
+{
+    *run = (struct phy_audit_run){.bounded = true};
+    run->drives = phy_zalloc(audit->record.prompt_count, sizeof *run->drives);
+    return run->drives != NULL;
+}
+
+enum phy_status phy_audit_reserve(struct phy_audit *audit, size_t count)
+{
+    struct phy_audit_record *r = &audit->record;
+    struct phy_audit_run *runs = phy_realloc(r->runs, r->run_count + count, sizeof *runs);
+    r->runs = runs ? runs : r->runs;
+    struct phy_audit_skip *skips = phy_realloc(r->skips, r->skip_count + count, sizeof *skips);
+    r->skips = skips ? skips : r->skips;
+    return runs && skips ? PHY_OK : phy_fail_memory(audit->host, "the runs", count * sizeof *runs);
+}
+
+void phy_audit_take_outcome(struct phy_audit *audit, struct phy_audit_outcome *outcome)
+{
+    struct phy_audit_record *r = &audit->record;
+    if (outcome->ran)
+        r->runs[r->run_count++] = outcome->run;
+    if (outcome->skipped)
+        r->skips[r->skip_count++] = outcome->skip;
+    outcome->ran = outcome->skipped = false;
+}
+
 struct phy_audit_run *phy_audit_new_run(struct phy_audit *audit)
 {
     struct phy_audit_record *r = &audit->record;
-    struct phy_audit_run *grown = phy_realloc(r->runs, r->run_count + 1, sizeof *grown);
-    if (!grown)
+    if (phy_audit_reserve(audit, 1) != PHY_OK || !init_run(audit, &r->runs[r->run_count]))
         return NULL;
-    r->runs = grown;
-    struct phy_audit_run *run = &grown[r->run_count];
-    *run = (struct phy_audit_run){.bounded = true};
-    run->drives = phy_zalloc(r->prompt_count, sizeof *run->drives);
-    if (!run->drives)
-        return NULL;
-    r->run_count++;
-    return run;
+    return &r->runs[r->run_count++];
 }
 
-static struct phy_audit_run *begin_run(struct phy_audit *audit, const char *scheme, const char *path,
-                                       const char *device)
+static struct phy_audit_run *begin_run(const struct phy_audit *audit, const char *scheme, const char *path,
+                                       const char *device, struct phy_audit_outcome *out)
 {
-    struct phy_audit_run *run = phy_audit_new_run(audit);
+    struct phy_audit_run *run = &out->run;
     const struct phy_path_kind *kind = phy_path_kind_named(path);
-    if (!run)
+    if (!init_run(audit, run))
         return NULL;
+    out->ran = true;
     snprintf(run->path, sizeof run->path, "%s", path);
     snprintf(run->device, sizeof run->device, "%s", device);
     snprintf(run->scheme, sizeof run->scheme, "%s", scheme);
@@ -41,10 +61,10 @@ static struct phy_audit_run *begin_run(struct phy_audit *audit, const char *sche
     return run;
 }
 
-enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
-                                      const char *cause)
+enum phy_status phy_audit_failed_path(const struct phy_audit *audit, const char *scheme, const char *path,
+                                      const char *device, const char *cause, struct phy_audit_outcome *out)
 {
-    struct phy_audit_run *run = begin_run(audit, scheme, path, device);
+    struct phy_audit_run *run = begin_run(audit, scheme, path, device, out);
     if (!run)
         return phy_fail_memory(audit->host, "a run", sizeof *run);
     run->broken = true;
@@ -52,20 +72,15 @@ enum phy_status phy_audit_failed_path(struct phy_audit *audit, const char *schem
     return PHY_OK;
 }
 
-enum phy_status phy_audit_skip_path(struct phy_audit *audit, const char *scheme, const char *path, const char *device,
-                                    const char *reason)
+void phy_audit_skip_path(const char *scheme, const char *path, const char *device, const char *reason,
+                         struct phy_audit_outcome *out)
 {
-    struct phy_audit_record *r = &audit->record;
-    struct phy_audit_skip *grown = phy_realloc(r->skips, r->skip_count + 1, sizeof *grown);
-    if (!grown)
-        return phy_fail_memory(audit->host, "a list", sizeof *grown);
-    r->skips = grown;
-    struct phy_audit_skip *skip = &grown[r->skip_count++];
+    struct phy_audit_skip *skip = &out->skip;
+    out->skipped = true;
     snprintf(skip->path, sizeof skip->path, "%s", path);
     snprintf(skip->device, sizeof skip->device, "%s", device);
     snprintf(skip->scheme, sizeof skip->scheme, "%s", scheme);
     snprintf(skip->reason, sizeof skip->reason, "%s", reason);
-    return PHY_OK;
 }
 
 /* ---- the trace ---- */
@@ -158,11 +173,11 @@ static enum phy_status dual_pass(struct phy_measuring *m, struct phy_ffn *ffn, s
 
 /* ---- the run ---- */
 
-static void driven_pass(struct phy_audit *audit, struct phy_audit_run *run, struct phy_ffn *ffn, struct trace *t)
+static void driven_pass(struct phy_audit_lane *lane, struct phy_audit_run *run, struct phy_ffn *ffn, struct trace *t)
 {
     t->driving = true;
     t->prompt = "a prompt";
-    phy_audit_drive(audit, run, audit->model, ffn);
+    phy_audit_drive(lane->audit, run, lane->model, ffn);
 }
 
 /* The path's own complaints become causes, not the audit's errors. */
@@ -173,15 +188,16 @@ static void take_line(struct phy_audit_run *run, const struct phy_held_log *held
                         held->line);
 }
 
-static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *run,
+static enum phy_status measure(struct phy_audit_lane *lane, struct phy_audit_run *run,
                                const struct phy_audited_store *store, struct phy_path_device *device,
                                struct phy_held_log *held)
 {
+    struct phy_audit *audit = lane->audit;
     struct phy_ffn *ffn;
     struct phy_ffn_params params = {.store = store->store, .path = run->path};
     struct trace trace = {.run = run, .record = &audit->record};
     struct phy_measuring measuring = {0};
-    enum phy_status status = phy_ffn_create_on(&ffn, audit->model, &params, device);
+    enum phy_status status = phy_ffn_create_on(&ffn, lane->model, &params, device);
     if (status != PHY_OK) {
         run->broken = true;
         take_line(run, held, "the path could not be made", status);
@@ -195,7 +211,7 @@ static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *ru
         if (status != PHY_OK && status != PHY_ERR_INTERRUPTED && *held->line)
             phy_audit_add_cause(&run->causes, "%s", held->line);
         if (status == PHY_OK)
-            driven_pass(audit, run, ffn, &trace);
+            driven_pass(lane, run, ffn, &trace);
         phy_measuring_end(&measuring);
         if (status == PHY_OK && trace.wrong)
             phy_audit_add_cause(&run->causes, "dispatch: %llu of %llu calls ran what they should",
@@ -209,19 +225,18 @@ static enum phy_status measure(struct phy_audit *audit, struct phy_audit_run *ru
 
 /* ---- devices ---- */
 
-/* Where the device is kept; NULL there, with the reason, if it does not open. NULL without memory. */
-static struct phy_path_device **keep_device(struct phy_audit *audit, const struct phy_device_info *device, char *reason)
+/* Where the device is kept; NULL there, with the reason, if it does not open. */
+static struct phy_path_device **keep_device(struct phy_audit_lane *lane, const struct phy_device_info *device,
+                                            char *reason)
 {
-    struct phy_audit_record *r = &audit->record;
-    if (!audit->devices)
-        audit->devices = phy_zalloc(r->device_count, sizeof *audit->devices);
-    if (!audit->devices)
-        return NULL;
-    struct phy_path_device **kept = &audit->devices[device - r->devices];
+    struct phy_audit *audit = lane->audit;
+    struct phy_path_device **kept = &audit->devices[device - audit->record.devices];
     struct phy_held_log held;
     phy_held_log_init(&held, NULL, true);
-    if (!*kept && phy_path_device_open(kept, device->name, audit->model, &held.host) != PHY_OK)
+    pthread_mutex_lock(&audit->opening);
+    if (!*kept && phy_path_device_open(kept, device->name, lane->model, &held.host) != PHY_OK)
         snprintf(reason, PHY_AUDIT_SENTENCE, "%.500s", held.line);
+    pthread_mutex_unlock(&audit->opening);
     return kept;
 }
 
@@ -233,17 +248,19 @@ void phy_audit_close_devices(struct phy_audit *audit)
     audit->devices = NULL;
 }
 
-enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited_store *store, const char *path,
-                               const struct phy_device_info *device)
+enum phy_status phy_audit_path(struct phy_audit_lane *lane, const struct phy_audited_store *store, const char *path,
+                               const struct phy_device_info *device, struct phy_audit_outcome *out)
 {
+    struct phy_audit *audit = lane->audit;
+    struct phy_model *model = lane->model;
     char reason[PHY_AUDIT_SENTENCE];
     double began = phy_seconds_now();
-    struct phy_path_device **kept = keep_device(audit, device, reason);
-    if (!kept)
-        return phy_fail_memory(audit->host, "the devices", audit->record.device_count * sizeof *kept);
-    if (!*kept || !phy_path_offered_on(path, audit->model, store->store, *kept, reason, sizeof reason))
-        return phy_audit_skip_path(audit, store->scheme, path, device->name, reason);
-    struct phy_audit_run *run = begin_run(audit, store->scheme, path, device->name);
+    struct phy_path_device **kept = keep_device(lane, device, reason);
+    if (!*kept || !phy_path_offered_on(path, model, store->store, *kept, reason, sizeof reason)) {
+        phy_audit_skip_path(store->scheme, path, device->name, reason, out);
+        return PHY_OK;
+    }
+    struct phy_audit_run *run = begin_run(audit, store->scheme, path, device->name, out);
     if (!run)
         return phy_fail_memory(audit->host, "a run", sizeof *run);
     if (store->store) {
@@ -251,18 +268,21 @@ enum phy_status phy_audit_path(struct phy_audit *audit, const struct phy_audited
         snprintf(run->store_digest, sizeof run->store_digest, "%s", store->info.digest);
     }
     /* Between gate and up the model's activation is at work: that of the device under audit, for these calls. */
-    const struct phy_activation_variant *activation = audit->model->activation;
-    const struct phy_host *host = audit->model->host;
+    const struct phy_activation_variant *activation = model->activation;
+    const struct phy_host *host = model->host;
     struct phy_held_log held;
     phy_held_log_init(&held, host, true);
-    audit->model->activation = phy_audit_activation(device->name);
-    audit->model->host = &held.host;
-    enum phy_status status = measure(audit, run, store, *kept, &held);
-    audit->model->host = host;
-    audit->model->activation = activation;
+    model->activation = phy_audit_activation(device->name);
+    model->host = &held.host;
+    enum phy_status status = measure(lane, run, store, *kept, &held);
+    model->host = host;
+    model->activation = activation;
     run->seconds = phy_seconds_now() - began;
     /* One that failed may be lost: the next path gets a fresh one. */
-    if (run->causes.count)
+    if (run->causes.count) {
+        pthread_mutex_lock(&audit->opening);
         phy_path_device_close(kept);
+        pthread_mutex_unlock(&audit->opening);
+    }
     return status;
 }

@@ -114,6 +114,7 @@ struct vk_backend {
     uint64_t max_input_bytes;           /* of one piece */
     bool integer_dot, fast_integer_dot; /* VK_KHR_shader_integer_dot_product, of four signed bytes in a word */
     uint32_t subgroup_size;             /* that can be asked for, full, and that add; or 0 */
+    bool narrow;                        /* a CPU whose subgroups are four: SwiftShader's vectors */
     double tick_ns;                     /* 0: the queue has no clock */
     uint64_t clock_mask;                /* its valid bits: a difference is right through one wrap */
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */

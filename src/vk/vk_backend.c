@@ -101,6 +101,15 @@ static void find_integer_dot(struct vk_backend *b)
     b->fast_integer_dot = b->integer_dot && property.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+static void find_narrow(struct vk_backend *b)
+{
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                              .pNext = &subgroup};
+    vkGetPhysicalDeviceProperties2(b->physical, &properties);
+    b->narrow = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && subgroup.subgroupSize == 4;
+}
+
 /* The same of subgroups: of the device's own size, if it can promise that they are full. */
 static void find_subgroups(struct vk_backend *b)
 {
@@ -138,6 +147,7 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .pQueuePriorities = &priority};
     find_integer_dot(b);
     find_subgroups(b);
+    find_narrow(b);
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .shaderIntegerDotProduct = VK_TRUE};

@@ -55,6 +55,16 @@ static bool has_type(enum vk_program program)
     return program <= VK_PROGRAM_WALK_DOWNS;
 }
 
+/* As CMakeLists.txt makes them: where an unpacked weight serves several rows of x. */
+static bool has_shiftless(enum vk_program program, enum phy_weight_type type, const struct vk_tile *tile)
+{
+    if (type >= PHY_WEIGHT_TYPE_COUNT)
+        return false;
+    if (program == VK_PROGRAM_DECODE || program == VK_PROGRAM_WALK_DOWNS)
+        return true;
+    return has_tiles(program) && program != VK_PROGRAM_INT8_DOT && tile->rows == 8 && tile->count >= 4;
+}
+
 static int named(const char *const *names, const char *name)
 {
     int i = 0;
@@ -83,6 +93,7 @@ enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
     m->tiles_name = phy_vk_matmul_tile_names[tiles];
     m->subgroups = tiles == SUBGROUP;
     m->tiles = m->subgroups ? subgroup_tiles(m->b.subgroup_size) : tile_sets[tiles];
+    m->shiftless = tiles == 0 && m->b.narrow;
     if (m->subgroups && !m->b.subgroup_size)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no full subgroups that add",
                              m->b.base.name, m->b.base.description);
@@ -211,11 +222,12 @@ enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program prog
     VkPipeline *made = &m->pipelines[program][has_type(program) ? type : 0][index];
     char name[48];
     const bool subgroup = m->subgroups && program == VK_PROGRAM_MATMUL;
+    const char *shiftless = m->shiftless && has_shiftless(program, type, tile) ? "_shiftless" : "";
     if (has_tiles(program))
         snprintf(name, sizeof name, "%s_%d_%ux%u%s", module_names[program], (int)type, tile->rows, tile->count,
-                 subgroup ? "_subgroup" : "");
+                 subgroup ? "_subgroup" : shiftless);
     else if (has_type(program))
-        snprintf(name, sizeof name, "%s_%d", module_names[program], (int)type);
+        snprintf(name, sizeof name, "%s_%d%s", module_names[program], (int)type, shiftless);
     else
         snprintf(name, sizeof name, "%s", module_names[program]);
     if (!*made) {
