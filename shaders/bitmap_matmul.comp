@@ -35,51 +35,20 @@ const uint UNIT_LANES = LANES < WORD_UNITS ? LANES : WORD_UNITS, WORD_LANES = LA
 
 #include "sum_lanes.glsl"
 
-// Where an invocation reads values. 16-bit ones: `at` is the word after `word`, whose upper half is next if `odd`.
-struct Values {
-    uint at, word, next, odd;
-};
-
-Values values_at(uint value)
-{
-    if (TYPE == PHY_LAYOUT_F32)
-        return Values(value, 0, 0, 0);
-    uint at = value / 2;
-    return Values(at + 1, w1[at], w1[at + 1], value & 1);
-}
+#include "lib/bitmap.glsl"
 
 float widened(uint code)
 {
+    if (TYPE == PHY_LAYOUT_F32)
+        return uintBitsToFloat(code);
     if (TYPE == PHY_LAYOUT_F16)
         return f16_value(code);
     return uintBitsToFloat(code << 16);
 }
 
-// `yes` where a bit, 0 or 1, is 1. Not ?:, which glslc makes branches of: SwiftShader compiles a hundred of those for
-// minutes.
-uint chosen(uint bit, uint yes, uint no)
+vec2 widened(uvec2 codes)
 {
-    return no ^ ((no ^ yes) & -bit);
-}
-
-// The weights of the lowest two bits.
-vec2 next_two(inout Values v, uint bits)
-{
-    uint first = bits & 1, second = bits >> 1 & 1;
-    if (TYPE == PHY_LAYOUT_F32) {
-        uvec2 two = uvec2(w1[v.at], w1[v.at + first]) & uvec2(-first, -second);
-        v.at += first + second;
-        return uintBitsToFloat(two);
-    }
-    uint two = chosen(v.odd, v.word >> 16 | v.next << 16, v.word);
-    uint low = two & 0xFFFFu & -first, high = chosen(first, two >> 16, two & 0xFFFFu) & -second;
-    v.odd += first + second;
-    uint step = v.odd >> 1;
-    v.word = chosen(step, v.next, v.word);
-    v.odd &= 1;
-    v.at += step;
-    v.next = w1[v.at];
-    return vec2(widened(low), widened(high));
+    return vec2(widened(codes.x), widened(codes.y));
 }
 
 void main()
@@ -122,8 +91,8 @@ void main()
                 precise vec4 w[2 * ROWS];
                 [[unroll]] for (uint r = 0; r < ROWS; r++) {
                     [[unroll]] for (uint side = 0; side < 2; side++) {
-                        w[2 * r + side].xy = next_two(values[r], bits[r]);
-                        w[2 * r + side].zw = next_two(values[r], bits[r] >> 2);
+                        w[2 * r + side].xy = widened(next_two(values[r], bits[r]));
+                        w[2 * r + side].zw = widened(next_two(values[r], bits[r] >> 2));
                         bits[r] >>= 4;
                     }
                 }

@@ -15,17 +15,18 @@ extern "C" {
 
 /* Zero is "the default" in every member. Lists are texts with commas. */
 struct phy_bench_params {
-    const char *op;      /* "flow" "ffn" "matmul" "copy" "surgery" "generate" "scaling"; NULL: a quick look */
-    const char *device;  /* "all", or names as --device takes them; NULL: "all" */
-    const char *formats; /* "bf16,q4_k" or "all" */
-    const char *shapes;  /* "3584x18944": hidden x intermediate of an ffn, rows x columns else */
-    const char *rows;    /* "1,8,512": rows of x */
-    const char *top_k;   /* "25%,512": of an ffn its sparse path, too, with so many features */
-    const char *input;   /* surgery: checkpoint directory; generate: model directory */
-    const char *scratch; /* directory for files that are measured; NULL: the current one */
-    const char *peer;    /* table of another program's times, to be joined (docs/bench.md) */
-    uint32_t threads;    /* 0: all processors */
-    bool cold, warm;     /* neither: both */
+    const char *op;       /* "flow" "ffn" "matmul" "copy" "surgery" "generate" "scaling"; NULL: a quick look */
+    const char *device;   /* "all", or names as --device takes them; NULL: "all" */
+    const char *formats;  /* "bf16,q4_k" or "all" */
+    const char *shapes;   /* "3584x18944": hidden x intermediate of an ffn, rows x columns else */
+    const char *rows;     /* "1,8,512": rows of x */
+    const char *top_k;    /* "25%,512": of an ffn its sparse path, too, with so many features */
+    const char *sparsity; /* "0.5": share of zeros of the formats "bitmap"; NULL: that */
+    const char *input;    /* surgery: checkpoint directory; generate: model directory */
+    const char *scratch;  /* directory for files that are measured; NULL: the current one */
+    const char *peer;     /* table of another program's times, to be joined (docs/bench.md) */
+    uint32_t threads;     /* 0: all processors */
+    bool cold, warm;      /* neither: both */
     bool quick;
     double budget_s;  /* 0: 110, or 12 with quick */
     double timeout_s; /* a device from which nothing is heard for so long is given up; 0: 60 */

@@ -25,7 +25,8 @@
 #define PHY_MATMUL_BINDING_W 0 /* rows of words of 16 bytes, padded with zeros; blocks: weight_layout.h */
 #define PHY_MATMUL_BINDING_X 1 /* rows of whole blocks of PHY_MATMUL_X_UNIT floats, padded with zeros */
 #define PHY_MATMUL_BINDING_Y 2
-#define PHY_MATMUL_BINDING_SCRATCH 3 /* decode.comp: rows of whole units of float32, which are W of a product then */
+#define PHY_MATMUL_BINDING_SCRATCH                                                                                     \
+    3 /* decode.comp: rows of whole units of float32, bitmap_decode.comp: of its values; W of a product then */
 #define PHY_MATMUL_BINDINGS 4
 
 /* Columns that rows of x are padded to: a unit of weight_layout.h. */
@@ -61,13 +62,14 @@
     PHY_UINT out_at;     /* floats */                                                                                  \
     PHY_UINT activation; /* enum phy_activation: 0 SiLU, 1 tanh-GELU */
 
-/* Push constants of decode.comp: rows row_begin .. row_end - 1 of the bound slice to the scratch, from its beginning.
- */
+/* Push constants of decode.comp and bitmap_decode.comp: rows row_begin .. row_end - 1 of the bound slice to the
+ * scratch, from its beginning. */
 #define PHY_DECODE_INVOCATIONS 64
 #define PHY_DECODE_PUSH_MEMBERS                                                                                        \
     PHY_UINT row_begin;                                                                                                \
     PHY_UINT row_end;                                                                                                  \
-    PHY_UINT units;
+    PHY_UINT units;                                                                                                    \
+    PHY_UINT firsts_at; /* bitmaps: words */
 
 /* Push constants of round_x.comp: `count` rows of `units` units, each to codes and scales:
  *
@@ -121,7 +123,7 @@ struct phy_walk_push {
 struct phy_walk_sum_push {
     PHY_WALK_SUM_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_decode_push) == 12 && sizeof(struct phy_round_push) == 16 &&
+static_assert(sizeof(struct phy_decode_push) == 16 && sizeof(struct phy_round_push) == 16 &&
                   sizeof(struct phy_walk_push) == 40 && sizeof(struct phy_walk_sum_push) == 20,
               "the shaders' blocks have no padding");
 struct phy_matmul_push {

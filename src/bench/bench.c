@@ -57,6 +57,14 @@ static void add_failure(cJSON *root, const char *device, const char *reason)
     phy_json_string(failed, "reason", reason);
 }
 
+/* It was checked. */
+static double sparsity_of(const struct phy_bench_params *p)
+{
+    double sparsity;
+    phy_bench_parse_sparsity(p->sparsity, &sparsity, p->host);
+    return sparsity;
+}
+
 static bool begin_document(cJSON *root, const struct phy_bench_params *p, uint32_t threads)
 {
     cJSON *program, *settings;
@@ -69,9 +77,9 @@ static bool begin_document(cJSON *root, const struct phy_bench_params *p, uint32
            phy_json_string(settings, "pinning",
                            "each device's process is confined to as many processors as it has threads; the system "
                            "places the threads among them") &&
-           phy_json_bool(settings, "quick", p->quick) && phy_json_array(root, "devices") &&
-           phy_json_array(root, "results") && phy_json_array(root, "measurements") && phy_json_array(root, "skipped") &&
-           phy_json_array(root, "failed");
+           phy_json_bool(settings, "quick", p->quick) && phy_json_double(settings, "sparsity", sparsity_of(p)) &&
+           phy_json_array(root, "devices") && phy_json_array(root, "results") && phy_json_array(root, "measurements") &&
+           phy_json_array(root, "skipped") && phy_json_array(root, "failed");
 }
 
 static bool end_document(cJSON *root, const struct phy_machine_moment *before, const struct phy_machine_moment *after)
@@ -187,6 +195,9 @@ static enum phy_status check(const struct phy_bench_params *p)
         return phy_fail(p->host, PHY_ERR_USAGE, "--top-k is of bench ffn: the features of its sparse path");
     if (status == PHY_OK && p->top_k)
         status = phy_bench_parse_top_k(p->top_k, top_k, &count, p->host);
+    double sparsity;
+    if (status == PHY_OK)
+        status = phy_bench_parse_sparsity(p->sparsity, &sparsity, p->host);
     if (status == PHY_OK && (p->budget_s < 0 || p->timeout_s < 0))
         status = phy_fail(p->host, PHY_ERR_USAGE, "seconds are more than 0");
     return status;
@@ -207,6 +218,7 @@ static struct phy_bench_job job_of(const struct phy_bench_params *p, uint32_t th
         .cold = p->cold || !p->warm,
         .warm = p->warm || !p->cold,
         .quick = p->quick,
+        .sparsity = sparsity_of(p),
     };
 }
 

@@ -14,7 +14,7 @@
 #include "ffn/path_parts.h"
 
 /* gate, up, down, and for walks down by feature. */
-enum { MATRICES = 4, DENSE_MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_TYPE_COUNT };
+enum { MATRICES = 4, DENSE_MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_BITMAP_END };
 
 static const char *const kernel_names[] = {[PHY_KERNEL_FUSED] = "fused",
                                            [PHY_KERNEL_DEQUANT] = "dequant",
@@ -24,6 +24,7 @@ static const char *const kernel_names[] = {[PHY_KERNEL_FUSED] = "fused",
 /* The matrices of one type: those of an ffn, or one alone; as many copies as the caches can't hold. */
 struct bank {
     enum phy_weight_type type;
+    char name[32]; /* in the report */
     uint8_t *data;
     size_t set_bytes, copies;
     struct phy_weights *weights;   /* (copies, MATRICES) */
@@ -38,11 +39,12 @@ struct run {
     size_t bank_count;
     struct phy_bench_shape shape;
     bool ffn, walks;
+    double sparsity; /* of bitmaps */
     float *x, *gate, *up, *y;
-    float *score;                             /* (2, intermediate): of walks */
-    uint32_t *features;                       /* (intermediate) */
-    char form[64];                            /* of the kernel that ran since this was cleared */
-    char deferred[PHY_WEIGHT_TYPE_COUNT * 8]; /* formats that did not fit beside the others, with commas */
+    float *score;                              /* (2, intermediate): of walks */
+    uint32_t *features;                        /* (intermediate) */
+    char form[64];                             /* of the kernel that ran since this was cleared */
+    char deferred[PHY_WEIGHT_BITMAP_END * 12]; /* formats that did not fit beside the others, with commas */
 };
 
 struct product_case {
@@ -63,7 +65,7 @@ enum { SLOTS = KERNELS + 2 * PHY_BENCH_MAX_TOP_K, MAX_CASES = MAX_FORMATS * SLOT
 
 /* What runs took: seconds for each weight of a matrix, by type, kernel and entry of the list of rows; 0: not known. */
 struct paces {
-    double seconds[PHY_WEIGHT_TYPE_COUNT][SLOTS][PHY_BENCH_MAX_LIST];
+    double seconds[PHY_WEIGHT_BITMAP_END][SLOTS][PHY_BENCH_MAX_LIST];
 };
 
 /* One shape's measuring. */
@@ -110,16 +112,24 @@ static void bank_free(struct bank *bank)
     *bank = (struct bank){0};
 }
 
+/* Of another share of zeros a bitmap is another format: reports are joined by its name. */
+static void name_format(enum phy_weight_type type, double sparsity, char name[32])
+{
+    if (phy_weight_is_bitmap(type))
+        snprintf(name, 32, "%s %.4g%%", phy_bench_type_name(type), sparsity * 100);
+    else
+        snprintf(name, 32, "%s", phy_bench_type_name(type));
+}
+
 /* False when memory does not suffice. */
-static bool bank_make(struct run *r, struct bank *bank, enum phy_weight_type type, uint64_t beyond_bytes)
+static bool bank_make(const struct run *r, struct bank *bank, enum phy_weight_type type, uint64_t beyond_bytes)
 {
     size_t bytes[MATRICES] = {0}, at = 0;
     *bank = (struct bank){.type = type};
+    name_format(type, r->sparsity, bank->name);
     for (int i = 0; i < matrix_count(r); i++) {
-        size_t row_bytes;
-        if (!phy_weight_row_bytes(type, matrix_cols(r, i), &row_bytes))
+        if (!phy_bench_matrix_bytes(type, matrix_rows(r, i), matrix_cols(r, i), r->sparsity, &bytes[i]))
             return false;
-        bytes[i] = row_bytes * matrix_rows(r, i);
         bank->set_bytes += (bytes[i] + 63) / 64 * 64;
     }
     bank->copies = beyond_bytes ? (size_t)(beyond_bytes / bank->set_bytes) + 2 : 1;
@@ -136,10 +146,12 @@ static bool bank_make(struct run *r, struct bank *bank, enum phy_weight_type typ
             *w = (struct phy_weights){
                 .data = bank->data + at, .type = type, .rows = matrix_rows(r, i), .cols = matrix_cols(r, i)};
             bank->pointers[copy * (size_t)matrix_count(r) + (size_t)i] = w;
-            if (copy)
+            if (copy) {
                 memcpy(bank->data + at, bank->data + at - copy * bank->set_bytes, bytes[i]);
-            else
-                phy_bench_fill(type, bank->data + at, bytes[i], (uint64_t)i + 1);
+            } else if (!phy_bench_fill_matrix(type, bank->data + at, w->rows, w->cols, r->sparsity, (uint64_t)i + 1)) {
+                bank_free(bank);
+                return false;
+            }
         }
     }
     return true;
@@ -303,17 +315,17 @@ static void row_of(void *user, size_t index, struct phy_bench_row *out)
     double weights = 0, set = 0;
     name_kernel(p, w->device);
     for (int i = 0; i < matrix_count(r); i++) {
-        size_t row_bytes = 0;
+        size_t bytes = 0;
         const double share = share_read(p, i);
-        phy_weight_row_bytes(p->bank->type, matrix_cols(r, i), &row_bytes);
-        set += share * (double)row_bytes * (double)matrix_rows(r, i);
+        phy_bench_matrix_bytes(p->bank->type, matrix_rows(r, i), matrix_cols(r, i), r->sparsity, &bytes);
+        set += share * (double)bytes;
         weights += share * r->shape.rows * r->shape.cols;
     }
     /* Activations are read and written once: x and y; an ffn's in between stay in the caches or the device. */
     double activations = (double)p->count * 4 * ((double)r->shape.rows + (r->ffn ? r->shape.rows : r->shape.cols));
     *out = (struct phy_bench_row){
         .op = t->q->op,
-        .format = phy_bench_type_name(p->bank->type),
+        .format = p->bank->name,
         .kernel = p->kernel,
         .x_rows = p->count,
         .cold = p->cold,
@@ -525,9 +537,9 @@ static enum phy_status load_bank(struct phy_bench_worker *w, const struct phy_be
 static uint64_t bank_bytes(const struct phy_bench_worker *w, const struct phy_bench_products *q, const struct run *r,
                            enum phy_weight_type type)
 {
-    size_t row_bytes = 0;
-    phy_weight_row_bytes(type, r->shape.cols, &row_bytes);
-    const uint64_t bytes = (uint64_t)row_bytes * r->shape.rows * (uint64_t)matrix_count(r);
+    size_t matrix = 0;
+    phy_bench_matrix_bytes(type, r->shape.rows, r->shape.cols, r->sparsity, &matrix);
+    const uint64_t bytes = (uint64_t)matrix * (uint64_t)matrix_count(r);
     return bytes + (q->cold ? 2 * w->cache_bytes + bytes : 0);
 }
 
@@ -545,7 +557,9 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
         enum phy_weight_type type;
         if (!phy_bench_type_named(name, &type))
             return phy_fail(w->host, PHY_ERR_USAGE,
-                            "format '%.32s': not one of bf16 f16 f32 q8_0 q4_0 q4_k q6_k fp8 fp4 mxfp4, all", name);
+                            "format '%.32s': not one of bf16 f16 f32 q8_0 q4_0 q4_k q6_k fp8 fp4 mxfp4 "
+                            "bitmap[_bf16|_f16|_f32], all",
+                            name);
         if (!offers_any(r->backend, type)) {
             phy_bench_skip(w, q->op, name, shape, "the device has no kernel for the format");
             continue;
@@ -606,7 +620,8 @@ static enum phy_status open_run(struct phy_bench_worker *w, const struct phy_ben
 static enum phy_status run_shape(struct turn *t, struct phy_bench_shape shape, double budget_s, char *deferred)
 {
     const struct phy_bench_products *q = t->q;
-    struct run r = {.shape = shape, .ffn = q->ffn, .walks = q->top_k_count > 0, .pool = t->w->pool};
+    struct run r = {
+        .shape = shape, .ffn = q->ffn, .walks = q->top_k_count > 0, .sparsity = t->w->job.sparsity, .pool = t->w->pool};
     const double end = phy_seconds_now() + budget_s;
     *deferred = 0;
     if (phy_bench_spent(t->w)) {
@@ -665,7 +680,7 @@ enum phy_status phy_bench_products_run(struct phy_bench_worker *w, const struct 
 
 enum phy_status phy_bench_run_products(struct phy_bench_worker *w, bool ffn)
 {
-    static const char all[] = "bf16,f16,f32,q8_0,q4_0,q4_k,q6_k,fp8,fp4,mxfp4";
+    static const char all[] = "bf16,f16,f32,q8_0,q4_0,q4_k,q6_k,fp8,fp4,mxfp4,bitmap";
     const struct phy_bench_job *job = &w->job;
     struct phy_bench_shape shapes[PHY_BENCH_MAX_LIST];
     uint32_t rows[PHY_BENCH_MAX_LIST];

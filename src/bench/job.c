@@ -37,7 +37,8 @@ char *phy_bench_job_write(const struct phy_bench_job *job)
     }
     ok = ok && phy_json_count(root, "threads", job->threads) && phy_json_bool(root, "cold", job->cold) &&
          phy_json_bool(root, "warm", job->warm) && phy_json_bool(root, "quick", job->quick) &&
-         phy_json_double(root, "budget_s", job->budget_s) && phy_json_double(root, "timeout_s", job->timeout_s);
+         phy_json_double(root, "budget_s", job->budget_s) && phy_json_double(root, "timeout_s", job->timeout_s) &&
+         phy_json_double(root, "sparsity", job->sparsity);
     char *line = ok ? cJSON_PrintUnformatted(root) : NULL;
     cJSON_Delete(root);
     return line;
@@ -57,6 +58,8 @@ enum phy_status phy_bench_job_read(struct phy_bench_job *out, const char *text, 
     out->budget_s = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(root, "budget_s"));
     const double timeout = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(root, "timeout_s"));
     out->timeout_s = timeout > 0 ? timeout : 0;
+    const double sparsity = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(root, "sparsity"));
+    out->sparsity = sparsity >= 0 && sparsity <= 1 ? sparsity : 0.5;
     out->cold = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "cold"));
     out->warm = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "warm"));
     out->quick = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "quick"));
@@ -138,6 +141,15 @@ enum phy_status phy_bench_parse_top_k(const char *text, struct phy_bench_top_k *
     }
     return phy_fail(host, PHY_ERR_USAGE, "numbers of features are such as 25%%,512, at most %d, not '%.64s'",
                     PHY_BENCH_MAX_TOP_K, text);
+}
+
+enum phy_status phy_bench_parse_sparsity(const char *text, double *out, const struct phy_host *host)
+{
+    char *end = "";
+    *out = text ? strtod(text, &end) : 0.5;
+    if ((text && end == text) || *end || !(*out >= 0 && *out <= 1))
+        return phy_fail(host, PHY_ERR_USAGE, "a share of zeros is from 0 to 1, not '%.64s'", text);
+    return PHY_OK;
 }
 
 bool phy_bench_list_name(const char *list, size_t index, char out[32])

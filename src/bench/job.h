@@ -20,6 +20,7 @@ struct phy_bench_job {
     uint32_t threads;
     bool cold, warm; /* either or both */
     bool quick;
+    double sparsity; /* of bitmaps: the share of zeros, 0 to 1 */
     double budget_s;
     double timeout_s; /* silence after which this device is given up; 0: none */
 };
@@ -48,6 +49,8 @@ struct phy_bench_top_k {
     bool percent;
 };
 enum { PHY_BENCH_MAX_TOP_K = 8 };
+/* A share of zeros, 0 to 1. NULL: 0.5. */
+enum phy_status phy_bench_parse_sparsity(const char *text, double *out, const struct phy_host *host);
 /* "25%,512,100%". */
 enum phy_status phy_bench_parse_top_k(const char *text, struct phy_bench_top_k *out, size_t *count,
                                       const struct phy_host *host);

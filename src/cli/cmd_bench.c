@@ -141,6 +141,7 @@ static int run(int argc, char **argv)
         {.name = "--shape", .kind = PHY_OPTION_TEXT, .target = &o.params.shapes},
         {.name = "--rows", .kind = PHY_OPTION_TEXT, .target = &o.params.rows},
         {.name = "--top-k", .kind = PHY_OPTION_TEXT, .target = &o.params.top_k},
+        {.name = "--sparsity", .kind = PHY_OPTION_TEXT, .target = &o.params.sparsity},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads, .most = PHY_MOST_THREADS},
         {.name = "--cold", .kind = PHY_OPTION_FLAG, .target = &o.params.cold},
         {.name = "--warm", .kind = PHY_OPTION_FLAG, .target = &o.params.warm},
@@ -200,6 +201,7 @@ const struct phy_command cmd_bench = {
         "      --shape LIST      3584x18944: hidden x intermediate of an ffn, else rows x columns\n"
         "      --rows LIST       rows of x: 1,8,512\n"
         "      --top-k LIST      of ffn: the sparse path, too, with so many features: 25%,512\n"
+        "      --sparsity S      share of zeros of the formats bitmap[_bf16|_f16|_f32] (default: 0.5)\n"
         "      --threads N       CPU threads (default: all processors)\n"
         "      --cold            weights beyond the caches only\n"
         "      --warm            weights in the caches only (default: both)\n"

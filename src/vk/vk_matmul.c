@@ -148,33 +148,59 @@ static enum phy_status record_direct(struct vk_matmul *m, enum phy_product_kerne
     return PHY_OK;
 }
 
-/* A piece of rows at a time to float32, which is then multiplied as such. */
-static enum phy_status record_dequant(struct vk_matmul *m, const struct vk_matrix *matrix, size_t count,
-                                      const struct places *at)
+/* Rows of a bitmap for more rows of x than this are decoded first, as on CPUs. */
+static bool decodes(enum phy_product_kernel kernel, const struct vk_matrix *matrix, size_t count)
 {
+    return kernel == PHY_KERNEL_DEQUANT || (phy_weight_is_bitmap(matrix->type) && count > PHY_MATVEC_MAX_COUNT);
+}
+
+/* What a matrix is decoded to. */
+static enum phy_weight_type decoded_type(const struct vk_matrix *matrix)
+{
+    return phy_weight_is_bitmap(matrix->type) ? phy_weight_bitmap_value(matrix->type) : PHY_WEIGHT_F32;
+}
+
+static void trace_decoded(const struct vk_matmul *m, enum phy_product_kernel kernel, const struct vk_matrix *matrix,
+                          const struct vk_pipe *decode, const struct vk_pipe *product)
+{
+    char form[64];
+    if (kernel == PHY_KERNEL_DEQUANT) {
+        phy_vk_matmul_trace(m, kernel, matrix->type, decode->form);
+        phy_vk_matmul_trace(m, kernel, PHY_WEIGHT_F32, product->form);
+        return;
+    }
+    snprintf(form, sizeof form, "decoded_%s", product->form);
+    phy_vk_matmul_trace(m, kernel, matrix->type, form);
+}
+
+/* A piece of rows at a time to floats, which are then multiplied as such. */
+static enum phy_status record_decoded(struct vk_matmul *m, enum phy_product_kernel kernel,
+                                      const struct vk_matrix *matrix, size_t count, const struct places *at)
+{
+    const enum phy_weight_type type = decoded_type(matrix);
+    const uint32_t unit_bytes = PHY_UNIT_COLS * (uint32_t)phy_weight_float_bytes(type);
     struct vk_pipe decode, product;
     enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_DECODE, matrix->type, 1, 0, &decode);
     if (status == PHY_OK)
-        status =
-            phy_vk_matmul_pipeline(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, count,
-                                   phy_vk_matmul_choice(m, VK_PROGRAM_MATMUL, PHY_WEIGHT_F32, matrix, count), &product);
+        status = phy_vk_matmul_pipeline(m, VK_PROGRAM_MATMUL, type, count,
+                                        phy_vk_matmul_choice(m, VK_PROGRAM_MATMUL, type, matrix, count), &product);
     if (status)
         return status;
-    phy_vk_matmul_trace(m, PHY_KERNEL_DEQUANT, matrix->type, decode.form);
-    phy_vk_matmul_trace(m, PHY_KERNEL_DEQUANT, PHY_WEIGHT_F32, product.form);
-    const uint64_t room = m->scratch.bytes / ((uint64_t)matrix->blocks * PHY_UNIT_COLS * sizeof(float));
+    trace_decoded(m, kernel, matrix, &decode, &product);
+    const uint64_t room = m->scratch.bytes / ((uint64_t)matrix->blocks * unit_bytes);
     const uint64_t fast = m->products_per_dispatch / matrix->cols + 1,
                    most = phy_min_u64(phy_min_u64(room, fast), 65535);
     for (uint32_t i = 0; i < matrix->slice_count; i++) {
         const struct vk_slice *slice = &m->slices[matrix->first_slice + i];
         for (uint64_t row = 0; row < slice->rows; row += most) {
             const uint64_t end = phy_min_u64(row + most, slice->rows);
-            const struct phy_decode_push rows = {(uint32_t)row, (uint32_t)end, matrix->blocks};
+            const struct phy_decode_push rows = {(uint32_t)row, (uint32_t)end, matrix->blocks,
+                                                 phy_vk_bitmap_firsts_at(matrix, slice)};
             phy_vk_matmul_dispatch(m, &decode, slice->set, &rows, sizeof rows,
                                    (matrix->blocks + PHY_DECODE_INVOCATIONS - 1) / PHY_DECODE_INVOCATIONS,
                                    (uint32_t)(end - row));
             struct phy_matmul_push push = matmul_push(matrix, count, at);
-            push.blocks = matrix->blocks * (PHY_UNIT_COLS / 4);
+            push.blocks = matrix->blocks * (unit_bytes / 16);
             push.row_end = (uint32_t)(end - row);
             push.y_at += slice->first_row + (uint32_t)row;
             phy_vk_matmul_rows(m, &product, m->scratch_set, &push, matrix->cols);
@@ -186,8 +212,8 @@ static enum phy_status record_dequant(struct vk_matmul *m, const struct vk_matri
 static enum phy_status record_product(struct vk_matmul *m, enum phy_product_kernel kernel,
                                       const struct vk_matrix *matrix, size_t count, const struct places *at)
 {
-    return kernel == PHY_KERNEL_DEQUANT ? record_dequant(m, matrix, count, at)
-                                        : record_direct(m, kernel, matrix, count, at);
+    return decodes(kernel, matrix, count) ? record_decoded(m, kernel, matrix, count, at)
+                                          : record_direct(m, kernel, matrix, count, at);
 }
 
 /* Floats that `count` rounded rows take, 16-byte words whole. */
@@ -268,7 +294,7 @@ enum phy_status phy_vk_matmul_reserve(struct vk_matmul *m, uint64_t floats)
 /* Room to decode rows of this matrix: all of them, up to 64 MiB and a binding. */
 static enum phy_status reserve_scratch(struct vk_matmul *m, const struct vk_matrix *matrix)
 {
-    const uint64_t row = (uint64_t)matrix->blocks * PHY_UNIT_COLS * sizeof(float);
+    const uint64_t row = (uint64_t)matrix->blocks * PHY_UNIT_COLS * phy_weight_float_bytes(decoded_type(matrix));
     uint64_t most = phy_min_u64(m->b.properties.limits.maxStorageBufferRange, UINT64_C(64) << 20);
     if (m->options.max_slice_bytes)
         most = phy_min_u64(most, m->options.max_slice_bytes);
@@ -398,7 +424,7 @@ static enum phy_status prepare(struct vk_matmul *m, enum phy_product_kernel kern
     if (!can(m, kernel, matrix->type) || kernel == PHY_KERNEL_WALK)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s): no such product of %s weights",
                              m->b.base.name, m->b.base.description, phy_weight_format(matrix->type)->name);
-    if (kernel == PHY_KERNEL_DEQUANT)
+    if (decodes(kernel, matrix, count))
         return reserve_scratch(m, matrix);
     return phy_vk_matmul_tune(m, kernel == PHY_KERNEL_INT8 ? m->int8 : VK_PROGRAM_MATMUL, matrix, count);
 }

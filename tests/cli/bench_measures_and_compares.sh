@@ -55,6 +55,19 @@ expect 0 "$PHYSARIUM" bench ffn --device cpu:ref --format bf16 --shape 64x128 --
 for kernel in fused 'walk 25%' 'sparse 25%' 'walk 3' 'sparse 3'; do
     grep -q "^ffn,bf16,cpu:ref,$kernel,64x128,2,false," w.csv || complain "no row of $kernel"
 done
+# A quarter of 128 x 96 bf16 values, 16 bytes of bits in each row, 4 for where it begins and the last one ends, 4 of padding, 64 at the
+# end; x and y.
+expect 0 "$PHYSARIUM" bench matmul --device cpu:ref --format bitmap,bitmap_f32 --sparsity 0.75 --shape 128x96 --rows 1 --warm \
+    --threads 1 --budget 3 --quiet --json -o p.json --csv p.csv
+grep -q '^matmul,bitmap_bf16 75%,cpu:ref,fused,128x96,1,false,[0-9]' p.csv || complain "no row of a bitmap of bf16"
+grep -q '^matmul,bitmap_f32 75%,cpu:ref,fused,128x96,1,false,[0-9]' p.csv || complain "no row of a bitmap of f32"
+grep -qE '"sparsity":\s*0.75' p.json || complain "the share of zeros is not told"
+((bytes = 128 * 24 * 2 + 128 * 16 + 129 * 4 + 4 + 64 + 4 * (128 + 96)))
+grep -qE "\"bytes\":\s*$bytes\b" p.json || complain "no bitmap of $bytes bytes"
+expect 0 "$PHYSARIUM" bench ffn --device cpu:ref --format bitmap_f16 --shape 64x128 --rows 8 --cold --threads 1 --budget 1 --quiet \
+    -o q.json --csv q.csv
+grep -q '^ffn,bitmap_f16 50%,cpu:ref,fused,64x128,8,true,[0-9]' q.csv || complain "no ffn of bitmaps"
+expect 2 "$PHYSARIUM" bench matmul --sparsity 1.5 --device cpu --quick --quiet -o x.json
 # 4096 rows are 34 * 10^9 operations, which one core of the reference takes many seconds for.
 begin=$SECONDS
 expect 0 "$PHYSARIUM" bench matmul --device cpu:ref --format bf16 --shape 2048x2048 --rows 1,4096 --warm --threads 1 --budget 3 \

@@ -1070,6 +1070,51 @@ static void each_kernel_that_runs_is_told(void **state)
         matrix_free(&m[i]);
 }
 
+/* The matrix that a bitmap is of, as it would be stored whole. */
+static void whole_make(struct matrix *out, const struct matrix *bitmap)
+{
+    const enum phy_weight_type type = phy_weight_bitmap_value(bitmap->w.type);
+    const size_t rows = bitmap->w.rows, cols = bitmap->w.cols;
+    size_t row_bytes;
+    float *values = widen(&bitmap->w);
+    matrix_make(out, type, GAUSSIAN, rows, cols, bitmap->max_count);
+    assert_true(phy_weight_row_bytes(type, cols, &row_bytes));
+    for (size_t r = 0; r < rows; r++)
+        assert_true(phy_weight_encode_row(type, values + r * cols, cols, (uint8_t *)out->w.data + r * row_bytes));
+    free(values);
+}
+
+static void a_bitmap_times_many_rows_has_the_bits_of_the_whole_matrix(void **state)
+{
+    (void)state;
+    enum { ROWS = 70, COLS = 1000, COUNT = PHY_MATVEC_MAX_COUNT + 5 };
+    if (!is_vulkan)
+        skip();
+    for (int value = PHY_WEIGHT_BF16; value <= PHY_WEIGHT_F32; value++) {
+        struct matrix m[2];
+        matrix_make(&m[0], phy_weight_bitmap_of((enum phy_weight_type)value), GAUSSIAN, ROWS, COLS, COUNT);
+        whole_make(&m[1], &m[0]);
+        memcpy(m[1].x, m[0].x, COUNT * COLS * sizeof *m[0].x);
+        /* Slices, and pieces of the scratch, of a few rows. */
+        struct phy_matmul_backend *device =
+            open_loaded(&(struct phy_vk_matmul_options){.max_slice_bytes = 70000}, m, 2);
+        float *y = malloc(2 * COUNT * ROWS * sizeof *y);
+        device->ran = see;
+        for (size_t i = 0; i < 2; i++) {
+            seen_count = 0;
+            assert_int_equal(multiply(device, &m[i], COUNT, y + i * COUNT * ROWS), PHY_OK);
+            assert_int_equal(seen_count, 1);
+            assert_int_equal(seen[0].type, m[i].w.type);
+            assert_int_equal(strncmp(seen[0].form, "decoded_", 8) == 0, i == 0);
+        }
+        assert_memory_equal(y, y + COUNT * ROWS, COUNT * ROWS * sizeof *y);
+        free(y);
+        phy_matmul_backend_destroy(&device);
+        matrix_free(&m[0]);
+        matrix_free(&m[1]);
+    }
+}
+
 /* ---- what is kept in files ---- */
 
 static size_t list_files(const char *directory, char names[4][300])
@@ -1351,6 +1396,7 @@ static int run_device(const char *name)
         cmocka_unit_test(a_walk_visits_the_listed_features),
         cmocka_unit_test(matrices_may_come_in_several_loads),
         cmocka_unit_test(each_kernel_that_runs_is_told),
+        cmocka_unit_test(a_bitmap_times_many_rows_has_the_bits_of_the_whole_matrix),
         cmocka_unit_test(pipelines_are_kept_and_damage_is_ignored),
         cmocka_unit_test(subgroups_add_what_lanes_add),
         cmocka_unit_test(no_choice_of_tiles_changes_a_bit),

@@ -19,6 +19,7 @@
 #include "bench/stats.h"
 #include "bench/worker_process.h"
 #include "physarium/bench.h"
+#include "quant/bitmap.h"
 
 /* ---- statistics ---- */
 
@@ -276,6 +277,37 @@ static void random_weights_of_every_type_are_finite(void **state)
         assert_true(nonzero > COLS / 2);
         assert_true(phy_bench_type_named(phy_bench_type_name(type), &named) && named == type);
         free(blocks);
+    }
+}
+
+static void a_bitmap_has_the_zeros_that_were_asked_for(void **state)
+{
+    (void)state;
+    static const double sparsities[] = {0, 0.25, 0.5, 0.9, 1};
+    for (int t = PHY_WEIGHT_BITMAP_BF16; t < PHY_WEIGHT_BITMAP_END; t++) {
+        for (size_t s = 0; s < sizeof sparsities / sizeof *sparsities; s++) {
+            enum phy_weight_type type = (enum phy_weight_type)t, named;
+            enum { ROWS = 3, COLS = 200 };
+            struct phy_bitmap view;
+            float row[COLS];
+            char fact[200];
+            size_t bytes;
+            assert_true(phy_bench_matrix_bytes(type, ROWS, COLS, sparsities[s], &bytes));
+            uint8_t *data = malloc(bytes);
+            assert_true(phy_bench_fill_matrix(type, data, ROWS, COLS, sparsities[s], 3));
+            assert_true(phy_bitmap_view(&view, type, data, ROWS, COLS));
+            if (!phy_bitmap_check(&view, bytes, fact, sizeof fact))
+                fail_msg("%s: %s", phy_bench_type_name(type), fact);
+            for (size_t r = 0; r < ROWS; r++) {
+                size_t zeros = 0;
+                phy_bitmap_decode_row(&view, r, row);
+                for (size_t c = 0; c < COLS; c++)
+                    zeros += row[c] == 0;
+                assert_int_equal(zeros, (size_t)(COLS * sparsities[s] + 0.5));
+            }
+            assert_true(phy_bench_type_named(phy_bench_type_name(type), &named) && named == type);
+            free(data);
+        }
     }
 }
 
@@ -712,6 +744,7 @@ int main(void)
         cmocka_unit_test(a_device_without_a_clock_is_timed_by_the_host),
         cmocka_unit_test(peak_kernels_do_what_they_are_timed_for),
         cmocka_unit_test(random_weights_of_every_type_are_finite),
+        cmocka_unit_test(a_bitmap_has_the_zeros_that_were_asked_for),
         cmocka_unit_test(a_machine_is_busy_when_others_or_its_host_take_time),
         cmocka_unit_test(a_job_survives_its_way_to_the_child),
         cmocka_unit_test(lists_are_read_or_refused),

@@ -52,7 +52,7 @@ _physarium() {
         options+=" --output --html --junit --lock --loosen --worst --threads $common"
         ;;
     bench)
-        options="--device --format --shape --rows --top-k --threads --cold --warm --quick --budget --timeout --peer --scratch"
+        options="--device --format --shape --rows --top-k --sparsity --threads --cold --warm --quick --budget --timeout --peer --scratch"
         options+=" --threshold --output --csv --markdown --html --junit $common"
         ;;
     logits) options="--ids --output --device --threads $ffn $common" ;;
