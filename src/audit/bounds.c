@@ -39,6 +39,12 @@ double phy_bound_dp(double worst)
     return fmax(4 * worst, 1e-4);
 }
 
+bool phy_bounds_rounded(const char *path)
+{
+    const char *kernel = strchr(path, ':');
+    return kernel && (strcmp(kernel, ":int8") == 0 || strcmp(kernel, ":bf16") == 0);
+}
+
 void phy_bounds_default(const char *bucket, const char *path, struct phy_audit_limits *out)
 {
     static const struct {
@@ -48,16 +54,15 @@ void phy_bounds_default(const char *bucket, const char *path, struct phy_audit_l
     size_t i = 0;
     while (i < 2 && strcmp(defaults[i].bucket, bucket) != 0)
         i++;
-    const char *kernel = strchr(path, ':');
-    bool int8 = kernel && strcmp(kernel, ":int8") == 0;
+    const bool rounded = phy_bounds_rounded(path);
     *out = (struct phy_audit_limits){
         .one_minus_cos = defaults[i].floor,
         .rel_l2 = defaults[i].rel_l2,
         .anchor_dp = defaults[i].dp,
         /* The kernel alone meets the exact bucket. What one that rounds activations to int8 loses depends on the
          * largest of each 256: a model with a few large channels loses a tenth. Its default is that of storage. */
-        .decoded_one_minus_cos = int8 ? defaults[i].floor : 1e-5,
-        .decoded_rel_l2 = int8 ? defaults[i].rel_l2 : 1e-2,
+        .decoded_one_minus_cos = rounded ? defaults[i].floor : 1e-5,
+        .decoded_rel_l2 = rounded ? defaults[i].rel_l2 : 1e-2,
     };
     snprintf(out->source, sizeof out->source, "default: %s", defaults[i].bucket);
 }
@@ -83,8 +88,7 @@ void phy_bounds_find(const struct phy_bounds *bounds, const char *digest, const 
         if (score <= best)
             continue;
         /* A kernel that rounds activations is held to bounds of its own only. */
-        const char *kernel = strchr(run->path, ':');
-        if (!*b->path && kernel && strcmp(kernel, ":int8") == 0)
+        if (!*b->path && phy_bounds_rounded(run->path))
             continue;
         best = score;
         *out = b->limits;

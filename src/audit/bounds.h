@@ -24,6 +24,8 @@ void phy_bounds_free(struct phy_bounds *bounds);
 /* The closest bound of that path, or its bucket's default. */
 void phy_bounds_find(const struct phy_bounds *bounds, const char *digest, const char *type,
                      const struct phy_audit_run *run, struct phy_audit_limits *out);
+/* Whether the path's kernel rounds activations: it has bounds of its own only. */
+bool phy_bounds_rounded(const char *path);
 void phy_bounds_default(const char *bucket, const char *path, struct phy_audit_limits *out);
 
 /* The rules of --lock. The floor that leading nines leave, as 1 - cos: 3e-6 (0.999997) gives 1e-5, 0.17 gives 0.2. */

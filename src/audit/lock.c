@@ -50,12 +50,6 @@ static void widen(struct measured *m, const struct phy_audit_record *r, const st
     join(m->devices, sizeof m->devices, run->device);
 }
 
-static bool is_int8(const struct phy_audit_run *run)
-{
-    const char *kernel = strchr(run->path, ':');
-    return kernel && strcmp(kernel, ":int8") == 0;
-}
-
 /* Runs whose figures mean something. */
 static bool counts(const struct phy_audit_run *run)
 {
@@ -63,7 +57,7 @@ static bool counts(const struct phy_audit_run *run)
            isfinite(run->original.max_rel_l2);
 }
 
-/* Of a bucket (path NULL; int8 has bounds of its own only) or of one path of one storage. */
+/* Of a bucket (path NULL; rounded activations have bounds of their own only) or of one path of one storage. */
 static bool measure(struct measured *m, const struct phy_audit_record *r, const char *bucket, const char *path,
                     const char *scheme)
 {
@@ -76,7 +70,7 @@ static bool measure(struct measured *m, const struct phy_audit_record *r, const 
     snprintf(m->bound.scheme, sizeof m->bound.scheme, "%s", scheme ? scheme : "");
     for (size_t i = 0; i < r->run_count; i++) {
         const struct phy_audit_run *run = &r->runs[i];
-        if (strcmp(run->bucket, bucket) != 0 || !counts(run) || (!path && is_int8(run)) ||
+        if (strcmp(run->bucket, bucket) != 0 || !counts(run) || (!path && phy_bounds_rounded(run->path)) ||
             (path && (strcmp(run->path, path) != 0 || strcmp(run->scheme, scheme) != 0)))
             continue;
         widen(m, r, run);

@@ -14,6 +14,7 @@ const char *const phy_audit_schemes[] = {"f32", "f16", "q8_0",    "q6_k",  "q4_0
 static const struct phy_audit_case cases[] = {
     {"donor", "exact", true},
     {"donor", "full_mmap", false},
+    {"donor", "full_mmap:bf16", false},
     {"donor", "interleaved", false},
     {"donor", "sparse", false},
     {"f32", "exact", false},
@@ -26,6 +27,7 @@ static const struct phy_audit_case cases[] = {
     {"f16", "sparse", false},
     {"bf16", "exact", false},
     {"bf16", "full_mmap", false},
+    {"bf16", "full_mmap:bf16", false},
     {"bf16", "interleaved", false},
     {"bf16", "sparse", false},
     {"q8_0", "interleaved_q8_0", false},
