@@ -251,14 +251,21 @@ static enum phy_status write_bounds(const struct phy_bounds *bounds, const char 
     return status;
 }
 
-static const char index_head[] = "# Locked audits\n\n"
-                                 "A row for each storage of a run that set bounds. `min cos` and `max rel L2` are "
-                                 "against the original weights, over "
-                                 "all devices.\n\n"
-                                 "| date | model | store | device | paths | min cos | max rel L2 | n_obs | verdict |\n"
-                                 "|---|---|---|---|---|---|---|---|---|\n";
+static const char index_head[] =
+    "# Locked audits\n\n"
+    "A row for each storage and bucket of a run that set bounds. `min cos` and `max rel L2` are "
+    "against the original weights, over "
+    "all devices.\n\n"
+    "| date | model | store | device | paths | min cos | max rel L2 | n_obs | verdict |\n"
+    "|---|---|---|---|---|---|---|---|---|\n";
 
-static void put_index_row(struct phy_text *out, const struct phy_audit_record *r, const char *scheme)
+static bool same_row(const struct phy_audit_run *a, const struct phy_audit_run *b)
+{
+    return strcmp(a->scheme, b->scheme) == 0 && strcmp(a->bucket, b->bucket) == 0;
+}
+
+/* Runs of the storage and the bucket of `of`. */
+static void put_index_row(struct phy_text *out, const struct phy_audit_record *r, const struct phy_audit_run *of)
 {
     char devices[256] = "", paths[256] = "", cos[32];
     double one_minus_cos = 0, rel_l2 = 0;
@@ -266,7 +273,7 @@ static void put_index_row(struct phy_text *out, const struct phy_audit_record *r
     bool passed = true;
     for (size_t i = 0; i < r->run_count; i++) {
         const struct phy_audit_run *run = &r->runs[i];
-        if (strcmp(run->scheme, scheme) != 0)
+        if (!same_row(run, of))
             continue;
         join(devices, sizeof devices, run->device);
         join(paths, sizeof paths, run->path);
@@ -277,8 +284,8 @@ static void put_index_row(struct phy_text *out, const struct phy_audit_record *r
     }
     phy_text_printf(out, "| %s | ", r->date);
     phy_text_markdown_name(out, r->model_name, PHY_NAME_BARE);
-    phy_text_printf(out, " | %s | %s | %s | %s | %.3e | ", scheme, devices, paths, phy_audit_cos(cos, one_minus_cos),
-                    rel_l2);
+    phy_text_printf(out, " | %s | %s | %s | %s | %.3e | ", of->scheme, devices, paths,
+                    phy_audit_cos(cos, one_minus_cos), rel_l2);
     phy_text_count(out, observations);
     phy_text_printf(out, " | %s |\n", passed ? "pass" : "fail");
 }
@@ -297,9 +304,9 @@ static enum phy_status write_index(const struct phy_audit *audit, const char *pa
     for (size_t i = 0; i < r->run_count; i++) {
         bool first = true;
         for (size_t k = 0; k < i; k++)
-            first &= strcmp(r->runs[i].scheme, r->runs[k].scheme) != 0;
+            first &= !same_row(&r->runs[i], &r->runs[k]);
         if (first)
-            put_index_row(&text, r, r->runs[i].scheme);
+            put_index_row(&text, r, &r->runs[i]);
     }
     enum phy_status status = text.failed ? phy_fail_memory(audit->host, "INDEX.md", text.bytes)
                                          : phy_write_whole_file(path, write_text, &text, audit->host);

@@ -306,6 +306,12 @@ static void name_kernel(struct product_case *p, const char *device)
                  said ? "" : p->form);
 }
 
+static double peak_of(const struct phy_bench_roofline *roofline, enum phy_product_kernel kernel)
+{
+    const double own = kernel == PHY_KERNEL_INT8 ? roofline->int8 : kernel == PHY_KERNEL_BF16 ? roofline->bf16 : 0;
+    return own > 0 ? own : roofline->f32;
+}
+
 static void row_of(void *user, size_t index, struct phy_bench_row *out)
 {
     const struct turn *t = user;
@@ -332,7 +338,7 @@ static void row_of(void *user, size_t index, struct phy_bench_row *out)
         .bytes = set + activations,
         .operations = 2 * weights * (double)p->count,
         .bandwidth = phy_bench_bandwidth_of(&w->roofline, set, p->cold),
-        .peak = p->kernel_kind == PHY_KERNEL_INT8 && w->roofline.int8 > 0 ? w->roofline.int8 : w->roofline.f32,
+        .peak = peak_of(&w->roofline, p->kernel_kind),
         .clock = t->cases[index].device_ns ? "device" : "host",
         .threads = w->job.threads,
     };

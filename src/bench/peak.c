@@ -5,16 +5,20 @@
 #include <string.h>
 
 #ifdef PHY_BENCH_X86
-static struct phy_peak_variant avx512_vnni;
+static struct phy_peak_variant avx512;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void find_vnni(void)
+static void find_more(void)
 {
-    avx512_vnni = phy_peak_avx512;
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512vnni")) {
-        avx512_vnni.multiply_i8 = phy_peak_multiply_i8_vnni;
-        avx512_vnni.i8_per_round = PHY_PEAK_VNNI_PER_ROUND;
+    const struct phy_cpu_features have = phy_cpu_detect();
+    avx512 = phy_peak_avx512;
+    if (have.avx512_vnni) {
+        avx512.multiply_i8 = phy_peak_multiply_i8_vnni;
+        avx512.i8_per_round = PHY_PEAK_VNNI_PER_ROUND;
+    }
+    if (have.avx512_bf16) {
+        avx512.multiply_bf16 = phy_peak_multiply_bf16;
+        avx512.bf16_per_round = PHY_PEAK_BF16_PER_ROUND;
     }
 }
 #endif
@@ -27,8 +31,8 @@ const struct phy_peak_variant *phy_peak_variant_named(const char *name)
     if (strcmp(name, "avx2") == 0)
         return &phy_peak_avx2;
     if (strcmp(name, "avx512") == 0) {
-        pthread_once(&once, find_vnni);
-        return &avx512_vnni;
+        pthread_once(&once, find_more);
+        return &avx512;
     }
 #endif
     return NULL;

@@ -29,7 +29,9 @@ struct phy_peak_variant {
     double (*multiply_f16)(uint64_t rounds, const uint16_t *one);
     /* int8 products, summed in int32: `one` (64 bytes) is all ones. The count modulo 2^32. */
     uint32_t (*multiply_i8)(uint64_t rounds, const int8_t *one);
-    uint32_t f32_per_round, f16_per_round, i8_per_round; /* multiply-adds */
+    /* Products of bf16, summed in float32, without widening, as multiply_f32; NULL: the processor has none. */
+    double (*multiply_bf16)(uint64_t rounds, float one);
+    uint32_t f32_per_round, f16_per_round, i8_per_round, bf16_per_round; /* multiply-adds */
 };
 
 /* Of that name with the best instructions that this processor has for it; NULL if there is none. */
@@ -38,7 +40,8 @@ const struct phy_peak_variant *phy_peak_variant_named(const char *name);
 #ifdef PHY_BENCH_X86
 extern const struct phy_peak_variant phy_peak_avx2, phy_peak_avx512;
 uint32_t phy_peak_multiply_i8_vnni(uint64_t rounds, const int8_t *one);
-enum { PHY_PEAK_VNNI_PER_ROUND = 12 * 64 };
+double phy_peak_multiply_bf16(uint64_t rounds, float one);
+enum { PHY_PEAK_VNNI_PER_ROUND = 12 * 64, PHY_PEAK_BF16_PER_ROUND = 12 * 32 };
 #endif
 extern const struct phy_peak_variant phy_peak_ref;
 

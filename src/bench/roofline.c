@@ -33,6 +33,7 @@ static void put_roofline(cJSON *device, const struct phy_bench_roofline *r)
     put_rate(roof, "f32_g_operations_per_s", r->f32);
     put_rate(roof, "f16_g_operations_per_s", r->f16);
     put_rate(roof, "int8_g_operations_per_s", r->int8);
+    put_rate(roof, "bf16_g_operations_per_s", r->bf16);
     cJSON *points = phy_json_array(roof, "read_by_size");
     for (size_t i = 0; i < r->point_count; i++) {
         cJSON *point = phy_json_item(points);
@@ -62,7 +63,7 @@ static double rate_of(const struct phy_bench_case *c, double units)
 
 /* ---- the CPU ---- */
 
-enum cpu_kernel { READ, WRITE, COPY, F32, F16, I8, CPU_KERNELS };
+enum cpu_kernel { READ, WRITE, COPY, F32, F16, I8, BF16, CPU_KERNELS };
 
 struct cpu_probe {
     struct phy_bench_worker *w;
@@ -102,8 +103,11 @@ static void run_share(void *user, size_t index, unsigned worker)
     case F16:
         seen = (uint64_t)p->form->multiply_f16(p->rounds, halves);
         break;
-    default:
+    case I8:
         seen = p->form->multiply_i8(p->rounds, bytes);
+        break;
+    default: /* what has no such products widens them */
+        seen = (uint64_t)(p->form->multiply_bf16 ? p->form->multiply_bf16 : p->form->multiply_f32)(p->rounds, one);
         break;
     }
     __atomic_fetch_xor(&p->sink, seen, __ATOMIC_RELAXED);
@@ -194,6 +198,8 @@ static enum phy_status measure_cpu(struct phy_bench_worker *w, const struct phy_
     r->f32 = rate_of(&cases[F32], 2 * rounds * form->f32_per_round * threads);
     r->f16 = rate_of(&cases[F16], 2 * rounds * form->f16_per_round * threads);
     r->int8 = rate_of(&cases[I8], 2 * rounds * form->i8_per_round * threads);
+    r->bf16 = rate_of(&cases[BF16],
+                      2 * rounds * (form->multiply_bf16 ? form->bf16_per_round : form->f32_per_round) * threads);
     if (status == PHY_OK)
         status = measure_points(w, &probes[READ], budget / 2);
     const double roofs[] = {r->read, r->write, r->copy};

@@ -27,7 +27,7 @@ enum { PHY_BENCH_CACHE_POINTS = 12 };
 /* 0: not known. Bandwidths in 10^9 bytes a second, arithmetic in 10^9 operations (a multiply-add is two). */
 struct phy_bench_roofline {
     double read, write, copy; /* of sets that no cache holds */
-    double f32, f16, int8;
+    double f32, f16, int8, bf16;
     struct phy_bench_point {
         uint64_t bytes;
         double read; /* of a set of so many bytes */

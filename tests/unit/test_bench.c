@@ -251,6 +251,8 @@ static void peak_kernels_do_what_they_are_timed_for(void **state)
         assert_true(form->multiply_f32(ROUNDS, 1.0f) == (double)ROUNDS * form->f32_per_round);
         assert_true(form->multiply_f16(ROUNDS, halves) == (double)ROUNDS * form->f16_per_round);
         assert_int_equal(form->multiply_i8(ROUNDS, ones), ROUNDS * form->i8_per_round);
+        if (form->multiply_bf16)
+            assert_true(form->multiply_bf16(ROUNDS, 1) == (double)ROUNDS * form->bf16_per_round);
     }
     assert_true(tested >= 1);
     assert_null(phy_peak_variant_named("mmx"));
