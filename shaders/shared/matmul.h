@@ -25,8 +25,8 @@
 #define PHY_MATMUL_BINDING_W 0 /* rows of words of 16 bytes, padded with zeros; blocks: weight_layout.h */
 #define PHY_MATMUL_BINDING_X 1 /* rows of whole blocks of PHY_MATMUL_X_UNIT floats, padded with zeros */
 #define PHY_MATMUL_BINDING_Y 2
-#define PHY_MATMUL_BINDING_SCRATCH                                                                                     \
-    3 /* decode.comp: rows of whole units of float32, bitmap_decode.comp: of its values; W of a product then */
+/* decode.comp: rows of whole units of float32, bitmap_decode.comp: of its values; W of a product then */
+#define PHY_MATMUL_BINDING_SCRATCH 3
 #define PHY_MATMUL_BINDINGS 4
 
 /* Columns that rows of x are padded to: a unit of weight_layout.h. */
