@@ -16,6 +16,7 @@
 #include "base/whole_file.h"
 #include "bench/build_info.h"
 #include "bench/machine.h"
+#include "bench/matrices.h"
 #include "bench/peer.h"
 #include "bench/worker_process.h"
 #include "physarium/version.h"
@@ -172,6 +173,24 @@ static enum phy_status choose_devices(const struct phy_bench_params *p, double t
 
 /* ---- the run ---- */
 
+/* Each name before anything is measured: a device's child would say it only after the rooflines. */
+static enum phy_status check_formats(const char *list, const struct phy_host *host)
+{
+    char name[32];
+    size_t names = 0, wanted = 1;
+    if (strcmp(list, "all") == 0)
+        return PHY_OK;
+    for (; phy_bench_list_name(list, names, name); names++) {
+        enum phy_weight_type type;
+        if (!phy_bench_type_named(name, &type))
+            return phy_fail(host, PHY_ERR_USAGE, PHY_BENCH_NO_FORMAT, name);
+    }
+    for (const char *at = list; *at; at++)
+        wanted += *at == ',';
+    return names == wanted ? PHY_OK
+                           : phy_fail(host, PHY_ERR_USAGE, "formats '%.64s': a name is empty or too long", list);
+}
+
 static enum phy_status check(const struct phy_bench_params *p)
 {
     static const char *const ops[] = {"flow", "ffn", "matmul", "copy", "surgery", "generate", "scaling"};
@@ -186,7 +205,9 @@ static enum phy_status check(const struct phy_bench_params *p)
                         "no benchmark '%.64s': flow, ffn, matmul, copy, surgery, generate, scaling, compare", p->op);
     if (p->op && strcmp(p->op, "generate") == 0 && !p->input)
         return phy_fail(p->host, PHY_ERR_USAGE, "bench generate needs a model directory");
-    if (p->shapes)
+    if (p->formats)
+        status = check_formats(p->formats, p->host);
+    if (status == PHY_OK && p->shapes)
         status = phy_bench_parse_shapes(p->shapes, shapes, &count, p->host);
     if (status == PHY_OK && p->rows)
         status = phy_bench_parse_numbers(p->rows, rows, &count, p->host);

@@ -562,10 +562,7 @@ static enum phy_status load_banks(struct phy_bench_worker *w, const struct phy_b
     for (size_t i = 0; phy_bench_list_name(q->formats, i, name) && r->bank_count < MAX_FORMATS && !status; i++) {
         enum phy_weight_type type;
         if (!phy_bench_type_named(name, &type))
-            return phy_fail(w->host, PHY_ERR_USAGE,
-                            "format '%.32s': not one of bf16 f16 f32 q8_0 q4_0 q4_k q6_k fp8 fp4 mxfp4 "
-                            "bitmap[_bf16|_f16|_f32], all",
-                            name);
+            return phy_fail(w->host, PHY_ERR_USAGE, PHY_BENCH_NO_FORMAT, name);
         if (!offers_any(r->backend, type)) {
             phy_bench_skip(w, q->op, name, shape, "the device has no kernel for the format");
             continue;

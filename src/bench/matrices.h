@@ -18,6 +18,9 @@ bool phy_bench_matrix_bytes(enum phy_weight_type type, size_t rows, size_t cols,
 /* Fill a matrix of so many bytes; which columns of a bitmap's row are zero is random. False when memory runs out. */
 bool phy_bench_fill_matrix(enum phy_weight_type type, uint8_t *to, size_t rows, size_t cols, double sparsity,
                            uint64_t seed);
+/* The sentence of a name that is none. */
+#define PHY_BENCH_NO_FORMAT                                                                                            \
+    "format '%.32s': not one of bf16 f16 f32 q8_0 q4_0 q4_k q6_k fp8 fp4 mxfp4 bitmap[_bf16|_f16|_f32], all"
 /* The type of a format's name as --format takes it, any case: "q4_k", "bf16", "bitmap_f16"; "bitmap" is of bf16. */
 bool phy_bench_type_named(const char *name, enum phy_weight_type *type);
 /* That name. */
