@@ -67,7 +67,7 @@ grep -qE "\"bytes\":\s*$bytes\b" p.json || complain "no bitmap of $bytes bytes"
 expect 0 "$PHYSARIUM" bench ffn --device cpu:ref --format bitmap_f16 --shape 64x128 --rows 8 --cold --threads 1 --budget 1 --quiet \
     -o q.json --csv q.csv
 grep -q '^ffn,bitmap_f16 50%,cpu:ref,fused,64x128,8,true,[0-9]' q.csv || complain "no ffn of bitmaps"
-for formats in nope '' bf16, bf16,,f16; do
+for formats in nope '' 'bf16,' 'bf16,,f16'; do
     expect 2 "$PHYSARIUM" bench matmul --format "$formats" --device cpu --quick --quiet -o x.json
 done
 expect 2 "$PHYSARIUM" bench matmul --sparsity 1.5 --device cpu --quick --quiet -o x.json
