@@ -45,7 +45,7 @@ grep -q '<failure message=' failed.xml || fail "JUnit passes"
 expect_code 0 audit model --device cpu --lock locked
 expect_code 0 audit model --device cpu --lock locked
 cp locked/bounds.json before.json
-[[ -s locked/model/audit.json && $(grep -c '^| 20' locked/INDEX.md) == 2 ]] || fail "INDEX.md has no row for each run"
+[[ -s locked/model/audit.json && $(grep -c '^| 20' locked/INDEX.md) == 4 ]] || fail "INDEX.md has no row for each run and bucket"
 sed -i 's/"rel_l2":[0-9.e-]*/"rel_l2":1e-12/g' locked/bounds.json
 expect_code 8 audit model --device cpu --lock locked
 grep -q loosen err || fail "no word of --loosen"
