@@ -7,9 +7,9 @@
 //
 // matmul.comp for the block formats; with PHY_MATMUL_LISTED both take rows of w by list: docs/shaders.md
 // draws the flow. Up to 8 lanes share a head and take its units in turn; more take the next heads. Codes are multiplied as
-// they are and each sum of up to 32 by its scale; with a minimum (q4_K) each weight is made first, exactly, since
-// scale * code and minimum may cancel. Chains of additions have 8 products of a group, then 4 groups of a unit; units are
-// added to a sum that keeps what is lost.
+// they are and each sum of up to 32 by its scale; with a minimum (q4_K: it and scale * code may cancel), with two scales (q6_K)
+// and where code * scale is rounded (fp4) each weight is made first, as the decoder makes it. Chains of additions have 4
+// products, then 4 pairs of those of a unit; units are added to a sum that keeps what is lost.
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #include "shared/matmul.h"
@@ -29,7 +29,8 @@ layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer List { uint list[
 #endif
 layout(push_constant) uniform Push { PHY_MATMUL_PUSH_MEMBERS } push;
 
-const uint SUMS = ROWS * COUNT, SCALES = TWO_SCALES ? 2 : 1;
+const uint SUMS = ROWS * COUNT;
+const bool WEIGHTS_FIRST = HAS_MINIMUM || TWO_SCALES || ROUNDS_WEIGHTS;
 const uint UNIT_LANES = LANES < PHY_SUPER_UNITS ? LANES : PHY_SUPER_UNITS, HEAD_LANES = LANES / UNIT_LANES;
 
 #include "sum_lanes.glsl"
@@ -69,8 +70,8 @@ void main()
                 scale[r] = unit_scales(head[r].words, head[r].scale, n);
                 minimum[r] = unit_minimum(head[r].words, n);
             }
-            precise float s[SCALES * SUMS];
-            [[unroll]] for (uint i = 0; i < SCALES * SUMS; i++)
+            precise float s[SUMS];
+            [[unroll]] for (uint i = 0; i < SUMS; i++)
                 s[i] = 0;
             uint lift = byte_lift(0);
             [[dont_unroll]] for (uint j = 0; j < 4; j++) {
@@ -81,34 +82,28 @@ void main()
                         w[r] = unit_values(unit[r], side, lift);
                         if (HAS_MINIMUM)
                             w[r] = fma(w[r], vec4(scale[r].x), vec4(-minimum[r]));
+                        else if (WEIGHTS_FIRST)
+                            w[r] *= scale[r][side];
                     }
                     [[unroll]] for (uint m = 0; m < COUNT; m++) {
                         vec4 x4 = x[x_at[m] + u * (PHY_UNIT_COLS / 4) + side * 4 + j];
                         [[unroll]] for (uint r = 0; r < ROWS; r++) {
                             uint i = r * COUNT + m;
-                            precise float p = side == 0 || SCALES == 2 ? w[r].x * x4.x : fma(w[r].x, x4.x, part[i]);
+                            precise float p = w[r].x * x4.x;
                             p = fma(w[r].y, x4.y, p);
                             p = fma(w[r].z, x4.z, p);
                             p = fma(w[r].w, x4.w, p);
-                            if (SCALES == 2)
-                                s[side * SUMS + i] += p;
-                            else if (side == 0)
+                            if (side == 0)
                                 part[i] = p;
                             else
-                                s[i] += p;
+                                s[i] += part[i] + p;
                         }
                     }
                 }
                 lift = next_byte_lift(lift);
             }
-            [[unroll]] for (uint i = 0; i < SUMS; i++) {
-                precise float term = s[i];
-                if (!HAS_MINIMUM && HAS_SCALE)
-                    term *= scale[i / COUNT].x;
-                add_keeping(term, sum[i], rest[i]);
-                if (SCALES == 2)
-                    add_keeping(s[SUMS + i] * scale[i / COUNT].y, sum[i], rest[i]);
-            }
+            [[unroll]] for (uint i = 0; i < SUMS; i++)
+                add_keeping(HAS_SCALE && !WEIGHTS_FIRST ? s[i] * scale[i / COUNT].x : s[i], sum[i], rest[i]);
         }
     }
     store_sums(sum, rest, row, first);

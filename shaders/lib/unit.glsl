@@ -17,6 +17,8 @@
 
 const uint TYPE = PHY_MATMUL_TYPE;
 const bool HAS_SCALE = TYPE > PHY_LAYOUT_F32, HAS_MINIMUM = TYPE == PHY_LAYOUT_Q4_K, TWO_SCALES = TYPE == PHY_LAYOUT_Q6_K;
+// code * scale is rounded, where other formats' is exact: of a scale that is a sixth of something.
+const bool ROUNDS_WEIGHTS = TYPE == PHY_LAYOUT_FP4;
 const uint CODES = PHY_LAYOUT_CODES(TYPE);
 
 struct Unit {

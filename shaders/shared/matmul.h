@@ -31,9 +31,9 @@
 
 /* Columns that rows of x are padded to: a unit of weight_layout.h. */
 #define PHY_MATMUL_X_UNIT 32
-/* Words of 16 bytes whose products matmul.comp adds up before it adds them to a sum that keeps what is lost: 64
+/* Words of 16 bytes whose products matmul.comp adds up before it adds them to a sum that keeps what is lost: 32
  * products. */
-#define PHY_MATMUL_PANEL_WORDS(type) ((type) == 2u ? 16u : 8u)
+#define PHY_MATMUL_PANEL_WORDS(type) ((type) == 2u ? 8u : 4u)
 
 /* Push constants of matmul.comp: rows row_begin .. row_end - 1 of the bound slice. */
 #define PHY_MATMUL_PUSH_MEMBERS                                                                                        \

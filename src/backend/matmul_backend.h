@@ -25,7 +25,7 @@ struct phy_weights {
 /* How a product treats its weights and activations. Each is a kernel of its own, with its own tolerance. */
 enum phy_product_kernel {
     PHY_KERNEL_FUSED,   /* blocks are widened inside the product; float32 activations */
-    PHY_KERNEL_DEQUANT, /* the matrix is decoded to float32 first, then multiplied as a float32 matrix */
+    PHY_KERNEL_DEQUANT, /* the matrix is decoded to float32 first, then multiplied */
     PHY_KERNEL_INT8,    /* activations are rounded to int8, a scale for each 256 (kernels/int8_matmul.h) */
     PHY_KERNEL_BF16,    /* activations are rounded to bf16, of bf16 matrices (kernels/bf16_matmul.h) */
     PHY_KERNEL_WALK,    /* features by list */

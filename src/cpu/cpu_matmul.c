@@ -145,15 +145,14 @@ static float *worker_decoded(const struct cpu_matmul *cpu, unsigned worker)
 }
 
 /* Rows r .. r + rows - 1 of a product, decoded. */
-static void multiply_decoded_rows(const struct cpu_matmul *cpu, const struct phy_matmul *product, size_t r, size_t rows,
-                                  const float *decoded, unsigned worker)
+static struct phy_matmul decoded_rows(const struct phy_matmul *product, size_t r, size_t rows, const float *decoded)
 {
     struct phy_matmul part = *product;
     part.w = decoded;
     part.type = PHY_WEIGHT_F32;
     part.rows = rows;
     part.y = product->y + r;
-    multiply_floats(cpu, &part, worker);
+    return part;
 }
 
 static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matmul *product, unsigned worker)
@@ -162,8 +161,9 @@ static void multiply_decoded(const struct cpu_matmul *cpu, const struct phy_matm
     const size_t step = product->count <= PHY_MATVEC_MAX_COUNT ? DECODED_ROWS_FEW : DECODED_ROWS;
     for (size_t r = 0; r < product->rows; r += step) {
         const size_t rows = product->rows - r < step ? product->rows - r : step;
+        const struct phy_matmul part = decoded_rows(product, r, rows, decoded);
         cpu->block->decode(product, r, r + rows, decoded);
-        multiply_decoded_rows(cpu, product, r, rows, decoded, worker);
+        multiply_blocks(cpu, &part, worker); /* as closely as blocks are multiplied themselves */
     }
 }
 
@@ -182,8 +182,9 @@ static void multiply_bitmap(const struct cpu_matmul *cpu, const struct phy_weigh
     float *decoded = worker_decoded(cpu, worker);
     for (size_t r = begin; r < end; r += DECODED_ROWS) {
         const size_t rows = end - r < DECODED_ROWS ? end - r : DECODED_ROWS;
+        const struct phy_matmul part = decoded_rows(&floats, r - begin, rows, decoded);
         cpu->bitmap->decode(&product.w, r, r + rows, decoded);
-        multiply_decoded_rows(cpu, &floats, r - begin, rows, decoded, worker);
+        multiply_floats(cpu, &part, worker);
     }
 }
 

@@ -13,14 +13,14 @@
     case PHY_WEIGHT_F16:                                                                                               \
         body(PHY_WEIGHT_F16);                                                                                          \
         break;                                                                                                         \
-    case PHY_WEIGHT_F32:                                                                                               \
-        body(PHY_WEIGHT_F32);                                                                                          \
-        break;                                                                                                         \
-        FOR_BLOCK_TYPE(body)                                                                                           \
+        FOR_PRODUCT_TYPE(body)                                                                                         \
     default:                                                                                                           \
         break;                                                                                                         \
     }
-#define FOR_BLOCK_TYPE(body)                                                                                           \
+#define FOR_PRODUCT_TYPE(body)                                                                                         \
+    case PHY_WEIGHT_F32:                                                                                               \
+        body(PHY_WEIGHT_F32);                                                                                          \
+        break;                                                                                                         \
     case PHY_WEIGHT_Q8_0:                                                                                              \
         body(PHY_WEIGHT_Q8_0);                                                                                         \
         break;                                                                                                         \
@@ -92,37 +92,57 @@ INLINE void unpack_cols(enum phy_weight_type type, const uint8_t *block, size_t 
     }
 }
 
-/* Columns of one chain of additions in each lane, in whole blocks. */
-enum { CHAIN_COLS = 16 * LANES > MAX_BLOCK_ELEMENTS ? 16 * LANES : MAX_BLOCK_ELEMENTS };
+/* Blocks of one group are taken STEP_GROUPS at a time. */
+enum { STEP_GROUPS = 4 };
 
-/* A block of each of `rows` rows times `count` rows of x; the sums go on in part. */
-INLINE void dot_blocks(enum phy_weight_type type, const uint8_t *const w[], size_t rows, const float *x, size_t count,
-                       size_t x_stride, vec part[])
+/* Groups whose products in each lane are one chain of additions, which is then added to a sum that keeps what is lost:
+ * of most formats of short blocks as many as a step has. What q4_K's minima cancel has been rounded, and its audits are
+ * the first to show it; f32 is what its blocks were decoded to. */
+INLINE size_t chain_groups(enum phy_weight_type type)
 {
+    return block_elements(type) == GROUP && type != PHY_WEIGHT_F32 ? STEP_GROUPS : 2;
+}
+
+/* `groups` groups of each of `rows` rows, from the beginning of a block, times `count` rows of x; the sums go on in sum
+ * and rest. */
+INLINE void dot_groups(enum phy_weight_type type, const uint8_t *const w[], size_t rows, size_t groups, const float *x,
+                       size_t count, size_t x_stride, vec sum[], vec rest[])
+{
+    const size_t block_groups = block_elements(type) / GROUP, chain = chain_groups(type);
     struct scales s[4];
+    vec part[4 * 4];
     UNROLL
-    for (size_t i = 0; i < rows; i++)
-        load_scales(type, w[i], &s[i]);
-    UNROLL
-    for (size_t g = 0; g < block_elements(type) / GROUP; g++) {
+    for (size_t g = 0; g < groups; g++) {
+        const bool last = g % chain == chain - 1 || g + 1 == groups;
+        const size_t at_block = g / block_groups * block_bytes(type);
+        if (g % block_groups == 0) {
+            UNROLL
+            for (size_t i = 0; i < rows; i++)
+                load_scales(type, w[i] + at_block, &s[i]);
+        }
         UNROLL
         for (size_t i = 0; i < rows; i++) {
             vec wk[GROUP_VECS];
-            unpack(type, w[i], &s[i], g, wk);
+            unpack(type, w[i] + at_block, &s[i], g % block_groups, wk);
             UNROLL
             for (size_t v = 0; v < GROUP_VECS; v++) {
                 UNROLL
-                for (size_t j = 0; j < count; j++)
-                    part[i * count + j] =
-                        vec_fma(wk[v], vec_load(x + j * x_stride + g * GROUP + v * LANES), part[i * count + j]);
+                for (size_t j = 0; j < count; j++) {
+                    const vec at = vec_load(x + j * x_stride + g * GROUP + v * LANES);
+                    vec *p = &part[i * count + j];
+                    *p = g % chain == 0 && v == 0 ? vec_mul(wk[v], at) : vec_fma(wk[v], at, *p);
+                }
             }
+            UNROLL
+            for (size_t j = 0; j < count && last; j++)
+                vec_add_keeping(&sum[i * count + j], &rest[i * count + j], part[i * count + j]);
         }
     }
 }
 
 /* The last `elements` columns, less than a block. */
 INLINE void dot_part(enum phy_weight_type type, const uint8_t *block, size_t elements, const float *x, size_t count,
-                     size_t x_stride, vec sum[])
+                     size_t x_stride, vec sum[], vec rest[])
 {
     float values[MAX_BLOCK_ELEMENTS];
     unpack_part(type, block, elements, values);
@@ -131,7 +151,29 @@ INLINE void dot_part(enum phy_weight_type type, const uint8_t *block, size_t ele
         UNROLL
         for (size_t j = 0; j < count; j++) {
             const float *at = x + j * x_stride + k;
-            sum[j] = vec_fma(wk, elements - k >= LANES ? vec_load(at) : load_floats_tail(at, elements - k), sum[j]);
+            const vec xk = elements - k >= LANES ? vec_load(at) : load_floats_tail(at, elements - k);
+            vec_add_keeping(&sum[j], &rest[j], vec_mul(wk, xk));
+        }
+    }
+}
+
+/* Asks for `bytes` of each row that is wanted after this one: `ahead` bytes away, times first_ask .. last_ask, or in
+ * `next`, as far into it as w is into rows_of_w. */
+INLINE void ask_ahead(const uint8_t *const w[], size_t rows, size_t bytes, size_t ahead, size_t first_ask,
+                      size_t last_ask, const uint8_t *const rows_of_w[], const uint8_t *const next[])
+{
+    UNROLL
+    for (size_t i = 0; i < rows && next; i++) {
+        UNROLL
+        for (size_t b = 0; b < bytes; b += 64)
+            __builtin_prefetch(next[i] + (w[i] - rows_of_w[i]) + b, 0, 2);
+    }
+    UNROLL
+    for (size_t i = 0; i < rows && ahead; i++) {
+        for (size_t times = first_ask; times <= last_ask; times++) {
+            UNROLL
+            for (size_t b = 0; b < bytes; b += 64)
+                __builtin_prefetch((const void *)((uintptr_t)w[i] + times * ahead + b), 0, 2);
         }
     }
 }
@@ -147,52 +189,35 @@ INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
     const size_t elements = block_elements(type), bytes = block_bytes(type), whole = cols - cols % elements;
     const bool twice = type == PHY_WEIGHT_Q6_K || type == PHY_WEIGHT_Q8_0;
     const size_t first_ask = type == PHY_WEIGHT_Q4_K ? 2 : 1, last_ask = twice ? 2 : first_ask;
-    vec sum[4 * 4], lost[4 * 4];
+    vec sum[4 * 4], rest[4 * 4];
     const uint8_t *w[4];
     UNROLL
     for (size_t i = 0; i < rows; i++)
         w[i] = rows_of_w[i];
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
-        sum[i] = lost[i] = vec_zero();
-    for (size_t k = 0; k < whole;) {
-        const size_t end = whole - k > CHAIN_COLS ? k + CHAIN_COLS : whole;
-        vec part[4 * 4];
+        sum[i] = rest[i] = vec_zero();
+    const size_t step = elements == GROUP ? STEP_GROUPS * GROUP : elements;
+    size_t k = 0;
+    for (; whole - k >= step; k += step) {
+        ask_ahead(w, rows, step / elements * bytes, ahead, first_ask, last_ask, rows_of_w, next);
+        dot_groups(type, w, rows, step / GROUP, x + k, count, cols, sum, rest);
         UNROLL
-        for (size_t i = 0; i < rows * count; i++)
-            part[i] = vec_zero();
-        for (; k < end; k += elements) {
-            UNROLL
-            for (size_t i = 0; i < rows && next; i++) {
-                UNROLL
-                for (size_t b = 0; b < bytes; b += 64)
-                    __builtin_prefetch(next[i] + (w[i] - rows_of_w[i]) + b, 0, 2);
-            }
-            UNROLL
-            for (size_t i = 0; i < rows && ahead; i++) {
-                for (size_t times = first_ask; times <= last_ask; times++) {
-                    UNROLL
-                    for (size_t b = 0; b < bytes; b += 64)
-                        __builtin_prefetch((const void *)((uintptr_t)w[i] + times * ahead + b), 0, 2);
-                }
-            }
-            dot_blocks(type, w, rows, x + k, count, cols, part);
-            UNROLL
-            for (size_t i = 0; i < rows; i++)
-                w[i] += bytes;
-        }
-        UNROLL
-        for (size_t i = 0; i < rows * count; i++)
-            vec_add_kahan(&sum[i], &lost[i], part[i]);
+        for (size_t i = 0; i < rows; i++)
+            w[i] += step / elements * bytes;
     }
-    UNROLL
-    for (size_t i = 0; i < rows * count; i++)
-        sum[i] = vec_sub(sum[i], lost[i]);
+    for (; elements == GROUP && k < whole; k += GROUP) {
+        ask_ahead(w, rows, bytes, ahead, first_ask, last_ask, rows_of_w, next);
+        dot_groups(type, w, rows, 1, x + k, count, cols, sum, rest);
+        UNROLL
+        for (size_t i = 0; i < rows; i++)
+            w[i] += bytes;
+    }
     for (size_t i = 0; whole < cols && i < rows; i++)
-        dot_part(type, w[i], cols - whole, x + whole, count, cols, sum + i * count);
+        dot_part(type, w[i], cols - whole, x + whole, count, cols, sum + i * count, rest + i * count);
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
-        out[i] = vec_sum(sum[i]);
+        out[i] = vec_sum_exactly(sum[i], rest[i]);
 }
 
 #endif

@@ -20,7 +20,7 @@
 struct phy_block_matmul_variant {
     const char *name; /* "ref", "avx2", "avx512" */
     struct phy_cpu_features needs;
-    /* As those of struct phy_matmul_variant; type is a block format. */
+    /* As those of struct phy_matmul_variant; type is a block format, or f32: decoded blocks. */
     void (*matvec)(const struct phy_matmul *product, size_t row_begin, size_t row_end);
     void (*matmul)(const struct phy_matmul *product, size_t row_begin, size_t row_end, float *panel);
     size_t row_unit;

@@ -2,6 +2,7 @@
 #include "kernels/block_matmul_forms.h"
 #include "kernels/block_unpack_avx512.h"
 
-enum { UNIT_VECS = 3, TILE_COUNT = 4, CHAIN = 8 }; /* as matmul_avx512.c */
+/* As matmul_avx512.c, but for the chain: block_dots_simd.h says why. */
+enum { UNIT_VECS = 3, TILE_COUNT = 4, CHAIN = 4 };
 
 #include "kernels/block_matmul_simd.h"

@@ -45,7 +45,7 @@ void FORM(phy_block_matvec)(const struct phy_matmul *product, size_t row_begin, 
 {
 #define MATVEC(type) matvec_typed(product, type, row_begin, row_end)
     switch (product->type) {
-        FOR_BLOCK_TYPE(MATVEC)
+        FOR_PRODUCT_TYPE(MATVEC)
     default:
         break;
     }
@@ -101,7 +101,7 @@ void FORM(phy_block_matmul)(const struct phy_matmul *product, size_t row_begin, 
 {
 #define MATMUL(type) matmul_typed(product, type, row_begin, row_end, panel)
     switch (product->type) {
-        FOR_BLOCK_TYPE(MATMUL)
+        FOR_PRODUCT_TYPE(MATMUL)
     default:
         break;
     }

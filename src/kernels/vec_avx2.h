@@ -40,6 +40,18 @@ static inline float vec_largest(vec v)
     return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
+/* The lanes of sum + rest, added up in float64. */
+static inline float vec_sum_exactly(vec sum, vec rest)
+{
+    const __m256d low =
+        _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(sum)), _mm256_cvtps_pd(_mm256_castps256_ps128(rest)));
+    const __m256d high =
+        _mm256_add_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(sum, 1)), _mm256_cvtps_pd(_mm256_extractf128_ps(rest, 1)));
+    const __m256d four = _mm256_add_pd(low, high);
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return (float)_mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 /* 2^n of an integral vector, n in -126 .. 127 */
 static inline vec vec_pow2(vec n)
 {

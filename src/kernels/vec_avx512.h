@@ -28,6 +28,16 @@ enum { LANES = 16 };
 #define vec_abs_mask() _mm512_castsi512_ps(_mm512_set1_epi32(0x7FFFFFFF))
 #define vec_round(v) _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 
+/* The lanes of sum + rest, added up in float64. */
+static inline float vec_sum_exactly(vec sum, vec rest)
+{
+    const __m512d low =
+        _mm512_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(sum)), _mm512_cvtps_pd(_mm512_castps512_ps256(rest)));
+    const __m512d high = _mm512_add_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(sum, 1)),
+                                       _mm512_cvtps_pd(_mm512_extractf32x8_ps(rest, 1)));
+    return (float)_mm512_reduce_add_pd(_mm512_add_pd(low, high));
+}
+
 /* 2^n of an integral vector, n in -126 .. 127 */
 static inline vec vec_pow2(vec n)
 {

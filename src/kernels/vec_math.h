@@ -48,4 +48,13 @@ INLINE void vec_add_kahan(vec *sum, vec *lost, vec v)
     *sum = t;
 }
 
+/* *sum += v; *rest collects what that rounds off: exact while |*sum| >= |v|, else off by a rounding of v. No more than
+ * one addition waits for the one before. */
+INLINE void vec_add_keeping(vec *sum, vec *rest, vec v)
+{
+    const vec t = vec_add(*sum, v);
+    *rest = vec_add(*rest, vec_sub(v, vec_sub(t, *sum)));
+    *sum = t;
+}
+
 #endif

@@ -314,7 +314,7 @@ static void a_layer_of_every_type_and_kernel_is_right_and_says_what_ran(void **s
     layer_free(&mixed);
 }
 
-/* The bits of decoding first and of a float32 matrix are the same; an int8 product is the kernel's own. */
+/* The bits of decoding first are those of the decoded matrix, taken likewise. */
 static void products_of_each_kernel_are_what_their_kernels_give(void **state)
 {
     enum { ROWS = 45, COLS = 520, COUNT = 13 };
@@ -334,7 +334,7 @@ static void products_of_each_kernel_are_what_their_kernels_give(void **state)
             const struct phy_weights plain = {values, PHY_WEIGHT_F32, ROWS, COLS, 0};
             for (size_t count = 1; count <= COUNT; count += 12) {
                 const struct phy_product both[] = {{&w, y, bias, PHY_KERNEL_DEQUANT},
-                                                   {&plain, expected, bias, PHY_KERNEL_FUSED}};
+                                                   {&plain, expected, bias, PHY_KERNEL_DEQUANT}};
                 assert_int_equal(cpu->ops->multiply(cpu, both, 2, x, count), PHY_OK);
                 assert_memory_equal(y, expected, count * ROWS * sizeof *y);
             }

@@ -176,7 +176,7 @@ static void run_case(struct matrix_case c, const size_t *counts, struct worst *w
         if (!phy_cpu_meets(&have, &v->needs))
             continue;
         check_decoding(&c, v);
-        for (int matvec = 0; matvec < 2 && c.type >= PHY_WEIGHT_FLOAT_COUNT; matvec++)
+        for (int matvec = 0; matvec < 2 && c.type >= PHY_WEIGHT_F32; matvec++)
             check_family(&c, v, matvec, counts, bits, worst);
     }
     free(bits);
@@ -193,7 +193,7 @@ static void matches_the_sum_in_float64_for_every_shape(void **state)
     static const size_t few[] = {8, 1, 0}, tall[] = {64, 13, 2, 0};
     struct worst worst = {0};
     (void)state;
-    for (int type = PHY_WEIGHT_FLOAT_COUNT; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+    for (int type = PHY_WEIGHT_F32; type < PHY_WEIGHT_TYPE_COUNT; type++) {
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
             for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
                 const size_t weights = rows[r] * widths[w];
@@ -217,7 +217,7 @@ static void matches_the_sum_in_float64_for_long_matrices(void **state)
     static const size_t few[] = {5, 1, 0}, many[] = {512, 12, 0};
     struct worst worst = {0};
     (void)state;
-    for (int type = PHY_WEIGHT_FLOAT_COUNT; type < PHY_WEIGHT_TYPE_COUNT; type++) {
+    for (int type = PHY_WEIGHT_F32; type < PHY_WEIGHT_TYPE_COUNT; type++) {
         const enum phy_weight_type t = (enum phy_weight_type)type;
         run_case((struct matrix_case){.rows = 3, .cols = 18944, .type = t, .at_end = true}, few, &worst);
         run_case((struct matrix_case){.rows = 5, .cols = 18944, .type = t, .pattern = ALL_EQUAL, .at_end = true},
