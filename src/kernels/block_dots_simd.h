@@ -157,38 +157,44 @@ INLINE void dot_part(enum phy_weight_type type, const uint8_t *block, size_t ele
     }
 }
 
-/* Asks for `bytes` of each row that is wanted after this one: `ahead` bytes away, times first_ask .. last_ask, or in
- * `next`, as far into it as w is into rows_of_w. */
-INLINE void ask_ahead(const uint8_t *const w[], size_t rows, size_t bytes, size_t ahead, size_t first_ask,
-                      size_t last_ask, const uint8_t *const rows_of_w[], const uint8_t *const next[])
+/* Where what is wanted after the rows `from` lies: `stride` bytes on, first .. last times; and in `next`, if not NULL.
+ */
+struct ahead {
+    size_t stride, first, last;
+    const uint8_t *const *from, *const *next;
+};
+
+/* Asks for what is wanted after the `bytes` of each row that w has come to. */
+INLINE void ask_ahead(const struct ahead *ahead, const uint8_t *const w[], size_t rows, size_t bytes)
 {
     UNROLL
-    for (size_t i = 0; i < rows && next; i++) {
+    for (size_t i = 0; i < rows; i++) {
         UNROLL
-        for (size_t b = 0; b < bytes; b += 64)
-            __builtin_prefetch(next[i] + (w[i] - rows_of_w[i]) + b, 0, 2);
-    }
-    UNROLL
-    for (size_t i = 0; i < rows && ahead; i++) {
-        for (size_t times = first_ask; times <= last_ask; times++) {
-            UNROLL
-            for (size_t b = 0; b < bytes; b += 64)
-                __builtin_prefetch((const void *)((uintptr_t)w[i] + times * ahead + b), 0, 2);
+        for (size_t b = 0; b < bytes; b += 64) {
+            if (ahead->next)
+                __builtin_prefetch(ahead->next[i] + (w[i] - ahead->from[i]) + b, 0, 2);
+            for (size_t times = ahead->first; ahead->stride && times <= ahead->last; times++)
+                __builtin_prefetch((const void *)((uintptr_t)w[i] + times * ahead->stride + b), 0, 2);
         }
     }
 }
 
 /* `rows` rows of w (at most 4) times `count` rows of x (at most 4), (count, cols) from row to row: out[i * count + j].
- * Both are constants where this is inlined. `ahead`: bytes from a row to the one that is wanted next, which is asked
+ * Both are constants where this is inlined. `stride`: bytes from a row to the one that is wanted next, which is asked
  * for as this one is read (as in matmul_simd.h); 0 where they do not follow each other, and `next` has them, or is
  * NULL. Of formats with little to do for a byte also the row after that, of q4_K that one alone (Zen 4: q6_K 1.2 times,
  * q4_K 1.07 times faster so, mxfp4 slower). */
 INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[], size_t rows, size_t cols,
-                     size_t ahead, const uint8_t *const next[], const float *x, size_t count, float out[])
+                     size_t stride, const uint8_t *const next[], const float *x, size_t count, float out[])
 {
     const size_t elements = block_elements(type), bytes = block_bytes(type), whole = cols - cols % elements;
-    const bool twice = type == PHY_WEIGHT_Q6_K || type == PHY_WEIGHT_Q8_0;
-    const size_t first_ask = type == PHY_WEIGHT_Q4_K ? 2 : 1, last_ask = twice ? 2 : first_ask;
+    const size_t step = elements == GROUP ? STEP_GROUPS * GROUP : elements;
+    const size_t first = type == PHY_WEIGHT_Q4_K ? 2 : 1;
+    const struct ahead ahead = {.stride = stride,
+                                .first = first,
+                                .last = type == PHY_WEIGHT_Q6_K || type == PHY_WEIGHT_Q8_0 ? 2 : first,
+                                .from = rows_of_w,
+                                .next = next};
     vec sum[4 * 4], rest[4 * 4];
     const uint8_t *w[4];
     UNROLL
@@ -197,17 +203,16 @@ INLINE void dot_rows(enum phy_weight_type type, const uint8_t *const rows_of_w[]
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
         sum[i] = rest[i] = vec_zero();
-    const size_t step = elements == GROUP ? STEP_GROUPS * GROUP : elements;
     size_t k = 0;
     for (; whole - k >= step; k += step) {
-        ask_ahead(w, rows, step / elements * bytes, ahead, first_ask, last_ask, rows_of_w, next);
+        ask_ahead(&ahead, w, rows, step / elements * bytes);
         dot_groups(type, w, rows, step / GROUP, x + k, count, cols, sum, rest);
         UNROLL
         for (size_t i = 0; i < rows; i++)
             w[i] += step / elements * bytes;
     }
     for (; elements == GROUP && k < whole; k += GROUP) {
-        ask_ahead(w, rows, bytes, ahead, first_ask, last_ask, rows_of_w, next);
+        ask_ahead(&ahead, w, rows, bytes);
         dot_groups(type, w, rows, 1, x + k, count, cols, sum, rest);
         UNROLL
         for (size_t i = 0; i < rows; i++)
