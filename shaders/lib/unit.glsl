@@ -63,10 +63,10 @@ vec4 unit_weights(Unit unit, vec2 scales, float minimum, uint side, uint j)
 #else
     precise vec4 w = unit_values(unit, side, byte_lift(j));
 #endif
-    if (HAS_SCALE)
+    if (HAS_MINIMUM) // the product is exact: 17 and 4 significant bits
+        w = fma(w, vec4(scales[side]), vec4(-minimum));
+    else if (HAS_SCALE)
         w *= scales[side];
-    if (HAS_MINIMUM)
-        w -= minimum;
     return w;
 }
 

@@ -101,13 +101,18 @@ static void find_integer_dot(struct vk_backend *b)
     b->fast_integer_dot = b->integer_dot && property.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
-static void find_narrow(struct vk_backend *b)
+static void find_vectors(struct vk_backend *b)
 {
+    VkPhysicalDeviceFeatures features;
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = &subgroup};
     vkGetPhysicalDeviceProperties2(b->physical, &properties);
-    b->narrow = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && subgroup.subgroupSize == 4;
+    vkGetPhysicalDeviceFeatures(b->physical, &features);
+    const bool cpu = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    b->narrow = cpu && subgroup.subgroupSize == 4;
+    b->eights = cpu && subgroup.subgroupSize == 8 && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+                (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) && features.shaderInt64;
 }
 
 /* The same of subgroups: of the device's own size, if it can promise that they are full. */
@@ -147,7 +152,8 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .pQueuePriorities = &priority};
     find_integer_dot(b);
     find_subgroups(b);
-    find_narrow(b);
+    find_vectors(b);
+    const VkPhysicalDeviceFeatures core = {.shaderInt64 = b->eights};
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .shaderIntegerDotProduct = VK_TRUE};
@@ -159,7 +165,8 @@ static enum phy_status open_queue(struct vk_backend *b)
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue_info,
-                               .ppEnabledExtensionNames = names};
+                               .ppEnabledExtensionNames = names,
+                               .pEnabledFeatures = &core};
     if (b->integer_dot) {
         names[info.enabledExtensionCount++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
         info.pNext = &dot;

@@ -82,6 +82,7 @@ struct vk_matmul {
     struct vk_tile_set tiles;
     bool subgroups; /* those of phy_vk_matmul_tile_names */
     bool shiftless; /* modules that multiply where others shift: shaders/lib/fields.glsl */
+    bool eights;    /* modules for subgroups of eight: shaders/walk_down_eights.comp */
     const char *tiles_name;
     bool unified; /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;

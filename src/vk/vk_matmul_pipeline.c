@@ -65,6 +65,17 @@ static bool has_shiftless(enum vk_program program, enum phy_weight_type type, co
     return has_tiles(program) && program != VK_PROGRAM_INT8_DOT && tile->rows == 8 && tile->count >= 4;
 }
 
+/* What a module's name ends with, after those of its type and tile. */
+static const char *ending(const struct vk_matmul *m, enum vk_program program, enum phy_weight_type type,
+                          const struct vk_tile *tile)
+{
+    if (m->subgroups && program == VK_PROGRAM_MATMUL)
+        return "_subgroup";
+    if (m->eights && (program == VK_PROGRAM_WALK_DOWN || program == VK_PROGRAM_WALK_DOWNS))
+        return "_eights";
+    return m->shiftless && has_shiftless(program, type, tile) ? "_shiftless" : "";
+}
+
 static int named(const char *const *names, const char *name)
 {
     int i = 0;
@@ -94,6 +105,7 @@ enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
     m->subgroups = tiles == SUBGROUP;
     m->tiles = m->subgroups ? subgroup_tiles(m->b.subgroup_size) : tile_sets[tiles];
     m->shiftless = tiles == 0 && m->b.narrow;
+    m->eights = tiles == 0 && m->b.eights;
     if (m->subgroups && !m->b.subgroup_size)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no full subgroups that add",
                              m->b.base.name, m->b.base.description);
@@ -222,12 +234,11 @@ enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program prog
     VkPipeline *made = &m->pipelines[program][has_type(program) ? type : 0][index];
     char name[48];
     const bool subgroup = m->subgroups && program == VK_PROGRAM_MATMUL;
-    const char *shiftless = m->shiftless && has_shiftless(program, type, tile) ? "_shiftless" : "";
+    const char *end = ending(m, program, type, tile);
     if (has_tiles(program))
-        snprintf(name, sizeof name, "%s_%d_%ux%u%s", module_names[program], (int)type, tile->rows, tile->count,
-                 subgroup ? "_subgroup" : shiftless);
+        snprintf(name, sizeof name, "%s_%d_%ux%u%s", module_names[program], (int)type, tile->rows, tile->count, end);
     else if (has_type(program))
-        snprintf(name, sizeof name, "%s_%d%s", module_names[program], (int)type, shiftless);
+        snprintf(name, sizeof name, "%s_%d%s", module_names[program], (int)type, end);
     else
         snprintf(name, sizeof name, "%s", module_names[program]);
     if (!*made) {
