@@ -8,8 +8,9 @@
 // walk_down.comp, bit for bit, for llvmpipe, whose subgroups are vectors of eight:
 //   - A load is a loop over the lanes, however wide: here of 8 bytes. A head is loaded and opened once for the eight
 //     neighbours whose units it is of: lane n has that of feature n.
-//   - What a loop carries, and what an `if` in it changes, is copied under a mask each time. So a whole chain of features
-//     is one step, its sums are made a vector of columns at a time, and nothing branches: what is skipped becomes zeros.
+//   - What a loop carries, and what an `if` in it changes, is copied under a mask each time. So a whole chain of
+//     features is one step, its sums are made a vector of columns at a time, and nothing branches: what is skipped
+//     becomes zeros.
 #extension GL_ARB_gpu_shader_int64 : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
@@ -17,6 +18,9 @@
 #include "shared/matmul.h"
 #include "weight_rows.glsl"
 #include "lib/sums.glsl"
+#if PHY_WALK_CHAIN > PHY_SUPER_UNITS
+#error "a lane has the head of one feature of a chain"
+#endif
 
 layout(local_size_x = PHY_WALK_INVOCATIONS) in;
 
@@ -53,7 +57,8 @@ void main()
     if (own >= (SHARES_HEADS ? supers * PHY_SUPER_UNITS : units))
         return;
     uint u = SHARES_HEADS ? min(own, units - 1) : own, super = own / PHY_SUPER_UNITS, lane = gl_SubgroupInvocationID;
-    uint begin = push.list_begin + gl_WorkGroupID.y * PHY_WALK_SEGMENT, end = min(begin + PHY_WALK_SEGMENT, push.list_end);
+    uint begin = push.list_begin + gl_WorkGroupID.y * PHY_WALK_SEGMENT;
+    uint end = min(begin + PHY_WALK_SEGMENT, push.list_end);
     uint values_at[ROWS]; // a row that is not there is computed as the last, and dropped
     [[unroll]] for (uint r = 0; r < ROWS; r++)
         values_at[r] = push.values_at + (ROWS == 1 ? 0 : min(r, push.rows - 1) * push.values_stride);

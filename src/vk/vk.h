@@ -115,10 +115,10 @@ struct vk_backend {
     bool integer_dot, fast_integer_dot; /* VK_KHR_shader_integer_dot_product, of four signed bytes in a word */
     uint32_t subgroup_size;             /* that can be asked for, full, and that add; or 0 */
     bool narrow;                        /* a CPU whose subgroups are four: SwiftShader's vectors */
-    bool eights;         /* a CPU whose subgroups are eight and shuffle, with shaderInt64: llvmpipe's vectors */
-    double tick_ns;      /* 0: the queue has no clock */
-    uint64_t clock_mask; /* its valid bits: a difference is right through one wrap */
-    bool warn_only;      /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
+    bool eights;                        /* llvmpipe with subgroups of eight that shuffle, and shaderInt64 */
+    double tick_ns;                     /* 0: the queue has no clock */
+    uint64_t clock_mask;                /* its valid bits: a difference is right through one wrap */
+    bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */
     atomic_bool lost;
     atomic_uint_fast64_t cell_steps_per_dispatch; /* cells x iterations that take about dispatch_ns, see vk_flow.c */
     atomic_uint_fast64_t rank_cells_per_dispatch; /* likewise, see vk_rank.c */

@@ -109,9 +109,10 @@ static void find_vectors(struct vk_backend *b)
                                               .pNext = &subgroup};
     vkGetPhysicalDeviceProperties2(b->physical, &properties);
     vkGetPhysicalDeviceFeatures(b->physical, &features);
-    const bool cpu = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    b->narrow = cpu && subgroup.subgroupSize == 4;
-    b->eights = cpu && subgroup.subgroupSize == 8 && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+    b->narrow = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && subgroup.subgroupSize == 4;
+    /* By name: that lanes are neighbours in order is llvmpipe's, no device's promise. */
+    b->eights = strncmp(properties.properties.deviceName, "llvmpipe", strlen("llvmpipe")) == 0 &&
+                subgroup.subgroupSize == 8 && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                 (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) && features.shaderInt64;
 }
 
