@@ -2,12 +2,12 @@
 #version 450
 // One invocation owns one unit of 32 columns of the sum over one segment of the list, for PHY_WALK_ROWS rows of x.
 // One workgroup owns PHY_WALK_INVOCATIONS neighbours of a segment.
-// No barrier: the heads that a subgroup shares go by shuffles; walk_sum.comp adds the segments up.
+// No barrier: what a subgroup shares goes by shuffles; walk_sum.comp adds the segments up.
 // The reference is the sum in float64 over phy_weight_decode_row.
 //
 // walk_down.comp, bit for bit, for llvmpipe, whose subgroups are vectors of eight:
-//   - A load is a loop over the lanes, however wide: here of 8 bytes. A head is loaded and opened once for the eight
-//     neighbours whose units it is of: lane n has that of feature n.
+//   - A load is a loop over the lanes, however wide: here of 8 bytes. What eight neighbours share, places, values and
+//     heads of a chain's features, is loaded, and opened, once: lane n has those of feature n.
 //   - What a loop carries, and what an `if` in it changes, is copied under a mask each time. So a whole chain of
 //     features is one step, its sums are made a vector of columns at a time, and nothing branches: what is skipped
 //     becomes zeros.
@@ -53,10 +53,10 @@ Unit load_wide(uint row, uint units, uint u)
 void main()
 {
     uint own = gl_GlobalInvocationID.x, units = push.units, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
-    // Neighbours of the last unit read its columns: others want their heads.
-    if (own >= (SHARES_HEADS ? supers * PHY_SUPER_UNITS : units))
+    // Neighbours of the last unit read its columns: others want what they hold.
+    if (own >= supers * PHY_SUPER_UNITS)
         return;
-    uint u = SHARES_HEADS ? min(own, units - 1) : own, super = own / PHY_SUPER_UNITS, lane = gl_SubgroupInvocationID;
+    uint u = min(own, units - 1), super = own / PHY_SUPER_UNITS, lane = gl_SubgroupInvocationID;
     uint begin = push.list_begin + gl_WorkGroupID.y * PHY_WALK_SEGMENT;
     uint end = min(begin + PHY_WALK_SEGMENT, push.list_end);
     uint values_at[ROWS]; // a row that is not there is computed as the last, and dropped
@@ -66,23 +66,27 @@ void main()
     [[unroll]] for (uint i = 0; i < ROWS * 8; i++)
         sum[i] = rest[i] = vec4(0);
     for (uint some = begin; some < end; some += CHAIN) {
-        float value[ROWS * CHAIN];
-        bool counts[CHAIN];
-        uint row[CHAIN], own_row = 0;
-        [[unroll]] for (uint n = 0; n < CHAIN; n++) {
-            uint at = min(some + n, end - 1);
-            row[n] = (list[push.list_at + at] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
-            own_row = lane == n || n == 0 ? row[n] : own_row;
-            counts[n] = false;
-            [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                float v = values[values_at[r] + at];
-                value[r * CHAIN + n] = some + n < end ? v : 0.0;
-                counts[n] = counts[n] || value[r * CHAIN + n] != 0.0;
-            }
+        uint own_at = min(some + lane % CHAIN, end - 1);
+        uint own_row = (list[push.list_at + own_at] - push.first_row) * PHY_LAYOUT_ROW(TYPE, units, supers);
+        float own_value[ROWS];
+        [[unroll]] for (uint r = 0; r < ROWS; r++) {
+            float v = values[values_at[r] + own_at];
+            own_value[r] = some + lane % CHAIN < end ? v : 0.0;
         }
         Head own_head;
         if (SHARES_HEADS)
             own_head = load_head(own_row, units, super);
+        float value[ROWS * CHAIN];
+        bool counts[CHAIN];
+        uint row[CHAIN];
+        [[unroll]] for (uint n = 0; n < CHAIN; n++) {
+            row[n] = subgroupShuffle(own_row, n);
+            counts[n] = false;
+            [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                value[r * CHAIN + n] = subgroupShuffle(own_value[r], n);
+                counts[n] = counts[n] || value[r * CHAIN + n] != 0.0;
+            }
+        }
         Unit unit[CHAIN];
         vec2 scales[CHAIN];
         float minimum[CHAIN];
