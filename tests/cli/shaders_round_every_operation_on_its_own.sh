@@ -3,7 +3,7 @@
 # In the shaders of surgery, which give the same bits everywhere, every floating-point addition, subtraction and
 # multiplication carries NoContraction, and there is no division and no fused multiply-add. The products of the model runner have
 # a tolerance instead. No shader needs a type or a capability that a Vulkan 1.1 device need not have;
-# int8dot_* and *_subgroup have plain siblings, and roofline_{f16,i8} only measure what there is.
+# int8dot_*, *_subgroup and *_eights have plain siblings, and roofline_{f16,i8} only measure what there is.
 set -euo pipefail
 command -v spirv-dis >/dev/null || { echo 'SKIPPED: no spirv-dis'; exit 77; }
 failures=0
@@ -13,6 +13,10 @@ for module in "$PHY_BUILD"/src/vk/*.spv; do
     *) exact=0 ;;
     esac
     case ${module##*/} in
+    *_eights.spv)
+        [ -e "${module%_eights.spv}.spv" ] || { echo "${module##*/}: has no plain sibling"; failures=1; }
+        continue
+        ;;
     int8dot_* | *_subgroup.spv | roofline_f16.spv | roofline_i8.spv) continue ;;
     esac
     spirv-dis --raw-id "$module" | awk -v module="${module##*/}" -v must="$exact" '
