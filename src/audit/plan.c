@@ -57,7 +57,6 @@ static bool is_listed(const char *list, const char *name)
 
 struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char *scheme)
 {
-    const bool known = strcmp(scheme, "donor") == 0;
     struct phy_audit_case *out = phy_zalloc(CASES + 1, sizeof *out);
     size_t count = 0;
     for (size_t i = 0; out && i < CASES; i++) {
@@ -68,9 +67,9 @@ struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char
         if (strcmp(cases[i].scheme, scheme) == 0 && is_listed(audit->params.paths, cases[i].path))
             out[count++] = cases[i];
     }
-    /* A storage that the table does not know (another tool's) is tried with every path that is named. */
+    /* A store that the user names, of another tool perhaps, is tried with every path that is named. */
     const char *const *names = phy_ffn_path_names();
-    for (size_t i = 0; out && !count && !known && audit->params.paths && names[i] && count < CASES; i++) {
+    for (size_t i = 0; out && !count && audit->params.store && audit->params.paths && names[i] && count < CASES; i++) {
         if (is_listed(audit->params.paths, names[i]))
             out[count++] = (struct phy_audit_case){scheme, names[i], false};
     }

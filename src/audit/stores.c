@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stores of every scheme, made once in a cache; and the digest that names a model's weights. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -116,11 +119,46 @@ static enum phy_status make_store(struct phy_audit *audit, const char *scheme, c
     return status;
 }
 
+/* Audits that share a cache make a store one after another: whoever waited finds it made. A lock goes with its run,
+ * however that ends; -1 where the cache's file system has none. */
+static int lock_store(struct phy_audit *audit, const char *directory, const char *scheme)
+{
+    char path[4096 + 8];
+    const struct timespec pause = {.tv_nsec = 100000000};
+    snprintf(path, sizeof path, "%s.lock", directory);
+    const int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return -1;
+    for (bool told = false; flock(fd, LOCK_EX | LOCK_NB) != 0; told = true) {
+        if (errno != EWOULDBLOCK || phy_cancelled(audit->params.host)) {
+            close(fd);
+            return -1;
+        }
+        if (!told)
+            phy_note(audit->host, "store %s: waiting for another audit that makes it", scheme);
+        nanosleep(&pause, NULL);
+    }
+    return fd;
+}
+
+static enum phy_status make_store_once(struct phy_audit *audit, const char *scheme, const char *directory, char *reason)
+{
+    struct stat found;
+    if (stat(directory, &found) == 0)
+        return PHY_OK;
+    const int lock = lock_store(audit, directory, scheme);
+    const enum phy_status status = phy_cancelled(audit->params.host) ? PHY_ERR_INTERRUPTED
+                                   : stat(directory, &found) == 0    ? PHY_OK
+                                                                     : make_store(audit, scheme, directory, reason);
+    if (lock >= 0)
+        close(lock);
+    return status;
+}
+
 enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *scheme, struct phy_ffn_store **out,
                                        char *reason)
 {
     char directory[4096];
-    struct stat found;
     *out = NULL;
     *reason = 0;
     int error = cache_path(audit, scheme, directory);
@@ -128,9 +166,7 @@ enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *sche
         snprintf(reason, PHY_AUDIT_SENTENCE, "the cache: %s", strerror(error));
         return PHY_OK;
     }
-    enum phy_status status = PHY_OK;
-    if (stat(directory, &found) != 0)
-        status = make_store(audit, scheme, directory, reason);
+    enum phy_status status = make_store_once(audit, scheme, directory, reason);
     if (status == PHY_OK)
         status = phy_audit_open_store(directory, PHY_Q6K_TOLD_BY_CODES, out, reason);
     return status == PHY_ERR_INTERRUPTED || status == PHY_ERR_MEMORY ? status : PHY_OK;
