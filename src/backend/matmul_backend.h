@@ -32,6 +32,9 @@ enum phy_product_kernel {
     PHY_KERNEL_COUNT
 };
 
+/* "fused", "dequant", "int8", "bf16", "walk": in traces, reports and skips. */
+const char *phy_kernel_name(enum phy_product_kernel kernel);
+
 /* y (count, rows) = x w^T, plus bias (rows) in every row unless it is NULL. */
 struct phy_product {
     const struct phy_weights *w;

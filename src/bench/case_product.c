@@ -16,11 +16,6 @@
 /* gate, up, down, and for walks down by feature. */
 enum { MATRICES = 4, DENSE_MATRICES = 3, KERNELS = PHY_KERNEL_WALK, MAX_FORMATS = PHY_WEIGHT_BITMAP_END };
 
-static const char *const kernel_names[] = {[PHY_KERNEL_FUSED] = "fused",
-                                           [PHY_KERNEL_DEQUANT] = "dequant",
-                                           [PHY_KERNEL_INT8] = "int8",
-                                           [PHY_KERNEL_BF16] = "bf16"};
-
 /* The matrices of one type: those of an ffn, or one alone; as many copies as the caches can't hold. */
 struct bank {
     enum phy_weight_type type;
@@ -302,7 +297,7 @@ static void name_kernel(struct product_case *p, const char *device)
         snprintf(p->kernel, sizeof p->kernel, "%s %u%s", p->scored ? "sparse" : "walk", p->top_k->value,
                  p->top_k->percent ? "%" : "");
     else
-        snprintf(p->kernel, sizeof p->kernel, "%s%s%s", kernel_names[p->kernel_kind], said ? "" : ":",
+        snprintf(p->kernel, sizeof p->kernel, "%s%s%s", phy_kernel_name(p->kernel_kind), said ? "" : ":",
                  said ? "" : p->form);
 }
 

@@ -90,6 +90,10 @@ void phy_terminal_close(struct phy_terminal *terminal);
 /* "physarium: <message>" to stderr and exit code 2. */
 int phy_usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* 0, or a sentence to stderr and exit code 3: an input that is told by its name must be there before the work begins.
+ */
+int phy_check_readable(const char *path);
+
 /* A JSON string on stdout, in ASCII only, so that no character of a name can do anything to a terminal or a log; what
  * is not UTF-8 becomes U+FFFD. */
 void phy_print_json_string(const char *text, size_t bytes);

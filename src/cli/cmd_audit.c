@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,10 +155,8 @@ static int check_audit(struct audit_options *o, size_t positional)
         return phy_usage_error("audit", "--against tells surgery's effect: without --all, --ffn, --paths and --lock");
     if (o->params.paths && !*o->params.paths)
         return phy_usage_error("audit", "--paths names no path");
-    if (o->params.oracle && access(o->params.oracle, R_OK) != 0) {
-        fprintf(stderr, "%s: %s\n", o->params.oracle, strerror(errno));
+    if (o->params.oracle && phy_check_readable(o->params.oracle))
         return 3;
-    }
     if (o->params.store && o->params.all)
         return phy_usage_error("audit", "--ffn and --all exclude each other");
     if (o->loosen && !o->lock)

@@ -116,10 +116,7 @@ static int check_input(const struct phy_bench_params *params)
         return 0;
     if (strcmp(params->op, "surgery") != 0 && strcmp(params->op, "generate") != 0)
         return phy_usage_error("bench", "%.64s takes no input: '%.200s'", params->op, params->input);
-    if (access(params->input, R_OK) == 0)
-        return 0;
-    fprintf(stderr, "%s: %s\n", params->input, strerror(errno));
-    return 3;
+    return phy_check_readable(params->input);
 }
 
 /* Started by measure, above: not for people, so that no help tells of it. */

@@ -41,8 +41,7 @@ struct phy_ffn_options {
     "                        formats, such as interleaved_q4k:fused (default: the best that store and device offer)\n" \
     "      --features N      sparse paths: visit the N features of largest |act(gate x)| (default: all)\n"             \
     "      --device-memory BYTES  FFN layers beyond it run on the CPU: 8GB, 512MiB\n"                                  \
-    "      --activations TYPE  f32, or bf16: rounded for the model's own bf16 matrices, faster for many tokens at "    \
-    "once\n"                                                                                                           \
+    "      --activations TYPE  f32, or bf16: rounded for the model's own bf16 matrices, faster for many tokens\n"      \
     "      --fallback cpu    a device that is lost hands over to the CPU\n"                                            \
     "      --no-tune         take fixed tiles on a Vulkan device, measure none; no bit depends on it\n"                \
     "      --trust           do not check the store's digests, nor that it was made of this model\n"                   \

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -16,6 +17,14 @@ int phy_usage_error(const char *command, const char *format, ...)
     fputc('\n', stderr);
     va_end(args);
     return 2;
+}
+
+int phy_check_readable(const char *path)
+{
+    if (access(path, R_OK) == 0)
+        return 0;
+    fprintf(stderr, "%s: %s\n", path, strerror(errno));
+    return 3;
 }
 
 int phy_finish_stdout(int code)

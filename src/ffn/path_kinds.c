@@ -87,8 +87,6 @@ const char *const *phy_ffn_path_names(void)
 
 /* ---- what is offered ---- */
 
-static const char *const kernel_words[PHY_KERNEL_COUNT] = {"fused", "dequant", "int8", "bf16", "walk"};
-
 static bool is_walk(const struct path_rule *rule)
 {
     return rule->family == PATH_LISTED || rule->family == PATH_FEATURES;
@@ -155,7 +153,7 @@ static bool device_fits(const struct path_rule *rule, const struct path_source *
     for (size_t i = 0; i < count; i++) {
         if (!backend->ops->offers(backend, needs[i].kernel, needs[i].type)) {
             snprintf(reason, bytes, "path %s: device %s has no %s kernel for %s", rule->kind.name, backend->name,
-                     kernel_words[needs[i].kernel], phy_weight_format(needs[i].type)->name);
+                     phy_kernel_name(needs[i].kernel), phy_weight_format(needs[i].type)->name);
             return false;
         }
     }

@@ -86,7 +86,6 @@ static bool amounts_to(const struct path_trace *trace, const struct path_rule *r
 
 static void write_kernels(const struct path_trace *trace, char *out, size_t bytes)
 {
-    static const char *const words[PHY_KERNEL_COUNT] = {"fused", "dequant", "int8", "bf16", "walk"};
     size_t used = 0;
     out[0] = 0;
     for (size_t i = 0; i < trace->count && used < bytes; i++) {
@@ -97,8 +96,8 @@ static void write_kernels(const struct path_trace *trace, char *out, size_t byte
             again = again || (f->kernel == e->kernel && f->type == e->type && strcmp(f->form, e->form) == 0);
         }
         if (!again)
-            used += (size_t)snprintf(out + used, bytes - used, "%s%s %s %s", used ? ", " : "", words[e->kernel],
-                                     phy_weight_format(e->type)->name, e->form);
+            used += (size_t)snprintf(out + used, bytes - used, "%s%s %s %s", used ? ", " : "",
+                                     phy_kernel_name(e->kernel), phy_weight_format(e->type)->name, e->form);
     }
 }
 
