@@ -52,7 +52,8 @@ enum phy_bench_form {
  *   PHY_ERR_DEVICE       a device could not be used, hung or crashed; the others' results are in the report
  *   PHY_ERR_INTERRUPTED  the host asked to stop; what was measured is in the report
  * and NULL on other failures:
- *   PHY_ERR_USAGE, PHY_ERR_FORMAT (of the peer's table), PHY_ERR_IO, PHY_ERR_MEMORY */
+ *   PHY_ERR_USAGE, PHY_ERR_MEMORY
+ *   PHY_ERR_FORMAT, PHY_ERR_IO, PHY_ERR_UNSUPPORTED, PHY_ERR_LIMIT   of the input or the peer's table */
 PHY_API enum phy_status phy_bench_run(const struct phy_bench_params *params, struct phy_bench_report **out);
 PHY_API void phy_bench_report_close(struct phy_bench_report **report);
 /* Results, and devices that failed. */

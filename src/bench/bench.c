@@ -243,6 +243,12 @@ static struct phy_bench_job job_of(const struct phy_bench_params *p, uint32_t th
     };
 }
 
+/* What a model or its folder is to blame for, and no device. */
+static bool is_about_input(enum phy_status status)
+{
+    return status == PHY_ERR_IO || status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED || status == PHY_ERR_LIMIT;
+}
+
 static enum phy_status measure_devices(const struct phy_bench_params *p, const struct devices *d, uint32_t threads,
                                        double timeout_s, cJSON *root)
 {
@@ -264,6 +270,8 @@ static enum phy_status measure_devices(const struct phy_bench_params *p, const s
         }
         if (status == PHY_OK)
             continue;
+        if (i == 0 && p->input && is_about_input(status))
+            return status; /* its sentence was logged, and the others would fail alike */
         phy_warn(p->host, "device %s: %s", d->names[i], failure);
         add_failure(root, d->names[i], failure);
         worst = status == PHY_ERR_USAGE && worst == PHY_OK ? status : worst == PHY_OK ? PHY_ERR_DEVICE : worst;

@@ -23,6 +23,12 @@ expect() {
 }
 
 export VK_DRIVER_FILES=/nonexistent VK_ICD_FILENAMES=/nonexistent
+cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" other
+sed -i 's/"model_type": *"llama"/"model_type": "mamba"/' other/config.json
+expect 5 "$PHYSARIUM" bench generate other --device cpu:ref --quick --quiet -o other.json
+[[ $(cat err) == *'"mamba", which is not supported' && $(wc -l <err) == 1 && ! -e other.json ]] ||
+    complain "a model that is not supported: $(cat err)"
+rm -r other
 begin=$SECONDS
 expect 0 "$PHYSARIUM" bench --quick --budget 6 --quiet
 # A machine that others keep busy says nothing about ours.
