@@ -208,10 +208,10 @@ static enum phy_status measure(struct phy_audit_lane *lane, struct phy_audit_run
     status = phy_measuring_begin(&measuring, audit, run, store->decoded);
     if (status == PHY_OK) {
         status = dual_pass(&measuring, ffn, &trace);
-        if (status != PHY_OK && status != PHY_ERR_INTERRUPTED && *held->line)
-            phy_audit_add_cause(&run->causes, "%s", held->line);
         if (status == PHY_OK)
             driven_pass(lane, run, ffn, &trace);
+        if (status != PHY_ERR_INTERRUPTED && *held->line)
+            phy_audit_add_cause(&run->causes, "%s", held->line);
         phy_measuring_end(&measuring);
         if (status == PHY_OK && trace.wrong)
             phy_audit_add_cause(&run->causes, "dispatch: %llu of %llu calls ran what they should",
