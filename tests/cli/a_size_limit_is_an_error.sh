@@ -3,11 +3,7 @@
 # A limit on the size of files is an error with a sentence for every command that writes, and leaves no half file.
 set -euo pipefail
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
-cp "$PHY_SOURCE"/tests/golden/tokenizer/tiny-llama3/* donor/
+. "$PHY_SOURCE/tests/support/tiny_donor.sh"
 python3 -c 'import struct, sys
 sys.stdout.buffer.write(b"".join(struct.pack("<I", i * i * 31 % 512) for i in range(120)))' >ids
 "$PHYSARIUM" export donor --gguf donor.gguf -q

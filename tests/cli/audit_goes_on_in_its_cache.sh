@@ -3,11 +3,7 @@
 # What a killed audit left in its cache is finished by the next one, also of a donor that was copied meanwhile.
 set -euo pipefail
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
-cp "$PHY_SOURCE"/tests/golden/tokenizer/tiny-llama3/* donor/
+. "$PHY_SOURCE/tests/support/tiny_donor.sh"
 audit() {
     "$PHYSARIUM" audit donor --all --cache cache --paths exact --device cpu:ref --no-bounds --no-oracle -q ||
         { echo "$1: exit $?"; exit 1; }

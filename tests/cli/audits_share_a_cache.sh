@@ -3,11 +3,7 @@
 # An audit waits for another that makes the store it needs, and makes no store that none of its paths reads.
 set -euo pipefail
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
-cp "$PHY_SOURCE"/tests/golden/tokenizer/tiny-llama3/* donor/
+. "$PHY_SOURCE/tests/support/tiny_donor.sh"
 audit() {
     "$PHYSARIUM" audit donor --all --cache cache --paths "$1" --device cpu:ref --no-bounds --no-oracle
 }

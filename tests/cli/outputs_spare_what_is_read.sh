@@ -4,11 +4,7 @@
 # and an output that cannot be written is refused before the work, not after it.
 set -euo pipefail
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
-cp "$PHY_SOURCE"/tests/golden/tokenizer/tiny-llama3/* donor/
+. "$PHY_SOURCE/tests/support/tiny_donor.sh"
 cp -r donor kept
 python3 -c 'import struct, sys
 sys.stdout.buffer.write(b"".join(struct.pack("<I", i * i * 31 % 512) for i in range(120)))' >ids
