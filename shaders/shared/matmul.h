@@ -17,6 +17,17 @@
 #define PHY_MATMUL_SPEC_ROW_LANES 2   /* that have rows of w of their own */
 #define PHY_MATMUL_SPEC_COUNT_LANES 3 /* that have rows of x of their own */
 #define PHY_MATMUL_SPEC_COUNT 4
+/* matmul_matrix.comp: LANES are a subgroup, which has ROWS rows of w and COUNT rows of x; matrices of M x K and K x N.
+ */
+#define PHY_MATRIX_SPEC_ROWS 4
+#define PHY_MATRIX_SPEC_COUNT 5
+#define PHY_MATRIX_SPEC_M 6
+#define PHY_MATRIX_SPEC_N 7
+#define PHY_MATRIX_SPEC_K 8
+#define PHY_MATRIX_SPEC_W_PIECES 9
+#define PHY_MATRIX_SPEC_X_PIECES 10
+#define PHY_MATRIX_SPEC_W_EXPONENTS 11 /* 0: those of w are 0, and not there */
+#define PHY_MATRIX_SPEC_END 12
 /* The build's: PHY_MATMUL_TYPE, enum phy_weight_type (floats: matmul.comp, blocks: matmul_blocks.comp, bitmaps:
  * bitmap_matmul.comp); PHY_MATMUL_ROWS
  * of w and PHY_MATMUL_COUNT rows of x for an invocation. */
@@ -39,15 +50,31 @@
 #define PHY_MATMUL_PUSH_MEMBERS                                                                                        \
     PHY_UINT row_begin;                                                                                                \
     PHY_UINT row_end;                                                                                                  \
-    PHY_UINT blocks;    /* in a row of w: of matmul.comp words of 16 bytes, else units of 32 columns */                \
-    PHY_UINT count;     /* rows of x */                                                                                \
-    PHY_UINT x_at;      /* vec4s */                                                                                    \
-    PHY_UINT x_stride;  /* vec4s */                                                                                    \
-    PHY_UINT y_at;      /* floats; of the slice's row 0 */                                                             \
-    PHY_UINT y_stride;  /* floats */                                                                                   \
-    PHY_UINT list_at;   /* words; by list: row_begin .. are places in the list */                                      \
-    PHY_UINT first_row; /* by list: of the bound slice */                                                              \
-    PHY_UINT firsts_at; /* bitmaps: words */
+    PHY_UINT blocks;         /* in a row of w: of matmul.comp words of 16 bytes, else units of 32 columns */           \
+    PHY_UINT count;          /* rows of x */                                                                           \
+    PHY_UINT x_at;           /* vec4s */                                                                               \
+    PHY_UINT x_stride;       /* vec4s */                                                                               \
+    PHY_UINT y_at;           /* floats; of the slice's row 0 */                                                        \
+    PHY_UINT y_stride;       /* floats */                                                                              \
+    PHY_UINT list_at;        /* words; by list: row_begin .. are places in the list */                                 \
+    PHY_UINT first_row;      /* by list: of the bound slice */                                                         \
+    PHY_UINT firsts_at;      /* bitmaps: words */                                                                      \
+    PHY_UINT units;          /* matmul_matrix.comp, where `blocks` are words of 16 bytes and x is one of those, too */ \
+    PHY_UINT x_exponents_at; /* words; of row 0 of x */                                                                \
+    PHY_UINT w_exponents_at; /* words; of the slice's row 0 */
+
+/* Push constants of split_rows.comp: a workgroup for each row from row_begin on. Of each row and unit `pieces` times 4
+ * words of 16 bytes, 32 binary16 each: the sum of the pieces is the value, divided by 2^exponent of the row. */
+#define PHY_SPLIT_INVOCATIONS 64
+#define PHY_SPLIT_WORDS 4 /* of a piece of a unit */
+#define PHY_SPLIT_PUSH_MEMBERS                                                                                         \
+    PHY_UINT row_begin;                                                                                                \
+    PHY_UINT units;                                                                                                    \
+    PHY_UINT pieces;       /* 1 or 2 */                                                                                \
+    PHY_UINT to_at;        /* words of 16 bytes */                                                                     \
+    PHY_UINT exponents_at; /* words */                                                                                 \
+    PHY_UINT x_at;         /* vec4s */                                                                                 \
+    PHY_UINT x_stride;     /* vec4s */
 
 /* Push constants of ffn_gate.comp: out = act(gate) * up, in rows of `width` of `out_stride` floats; the rest of a row
  * becomes zero. `step`: 1 from one of gate's values, and of up's, to the next; 2 where they lie in turn. */
@@ -71,7 +98,8 @@
     PHY_UINT units;                                                                                                    \
     PHY_UINT firsts_at; /* bitmaps: words */
 
-/* Push constants of round_x.comp: `count` rows of `units` units, each to codes and scales:
+/* Push constants of round_x.comp and round_bf16.comp: `count` rows of `units` units; the latter's to floats, as they
+ * lie, the former's each to codes and scales:
  *
  *   codes   8 words of each unit: column 16 side + 4j + c is bits 8j..8j+7 of word 4 side + c
  *   scales  of each 8 units a float32 */
@@ -129,11 +157,14 @@ static_assert(sizeof(struct phy_decode_push) == 16 && sizeof(struct phy_round_pu
 struct phy_matmul_push {
     PHY_MATMUL_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_matmul_push) == 44, "the shader's block has no padding and is within 128 bytes");
+static_assert(sizeof(struct phy_matmul_push) == 56, "the shader's block has no padding and is within 128 bytes");
+struct phy_split_push {
+    PHY_SPLIT_PUSH_MEMBERS
+};
 struct phy_ffn_gate_push {
     PHY_FFN_GATE_PUSH_MEMBERS
 };
-static_assert(sizeof(struct phy_ffn_gate_push) == 32, "as above");
+static_assert(sizeof(struct phy_split_push) == 28 && sizeof(struct phy_ffn_gate_push) == 32, "as above");
 #endif
 
 #endif

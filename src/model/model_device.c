@@ -67,10 +67,6 @@ static enum phy_status check_activations(const struct phy_model *model)
 {
     if (!model->bf16_activations)
         return PHY_OK;
-    if (!model->matmul->ops->offers(model->matmul, PHY_KERNEL_BF16, PHY_WEIGHT_BF16))
-        return phy_fail(model->host, PHY_ERR_UNSUPPORTED,
-                        "device %s: no products with activations rounded to bf16; the CPU has them",
-                        model->matmul->name);
     for (uint32_t i = 0; i < model->config.layer_count; i++) {
         const struct phy_layer *l = &model->layers[i];
         const struct phy_weights *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};

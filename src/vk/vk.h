@@ -66,6 +66,11 @@ struct vk_buffer {
     VkDeviceSize bytes;
 };
 
+/* Binary16 matrices of m x k and k x n that a subgroup multiplies, sums in binary32. */
+struct vk_matrix_shape {
+    uint32_t m, n, k;
+};
+
 enum { VK_SLOT_COUNT = 3, VK_BLOCK_COUNT = 4, VK_FLOW_PIPELINES = VK_BLOCK_COUNT * 3 * 4 * 2 };
 enum { VK_RANK_PIPELINES = 3 * 3 * 2, VK_PUSH_BYTES = 40 };
 
@@ -114,6 +119,7 @@ struct vk_backend {
     uint64_t max_input_bytes;           /* of one piece */
     bool integer_dot, fast_integer_dot; /* VK_KHR_shader_integer_dot_product, of four signed bytes in a word */
     uint32_t subgroup_size;             /* that can be asked for, full, and that add; or 0 */
+    struct vk_matrix_shape matrix;      /* VK_KHR_cooperative_matrix; or zeros */
     bool narrow;                        /* a CPU whose subgroups are four: SwiftShader's vectors */
     bool eights;                        /* llvmpipe with subgroups of eight that shuffle, and shaderInt64 */
     double tick_ns;                     /* 0: the queue has no clock */

@@ -102,14 +102,7 @@ void phy_vk_matmul_rows(struct vk_matmul *m, const struct vk_pipe *pipe, VkDescr
     }
 }
 
-/* One product's places in the arena. */
-struct places {
-    uint64_t x, rounded; /* floats; rounded: where round_x.comp put it */
-    uint64_t y;
-    uint32_t y_stride;
-};
-
-static struct phy_matmul_push matmul_push(const struct vk_matrix *matrix, size_t count, const struct places *at)
+static struct phy_matmul_push matmul_push(const struct vk_matrix *matrix, size_t count, const struct vk_places *at)
 {
     return (struct phy_matmul_push){
         .blocks = matrix->blocks,
@@ -123,7 +116,7 @@ static struct phy_matmul_push matmul_push(const struct vk_matrix *matrix, size_t
 
 /* Slice by slice on its own form. */
 static enum phy_status record_direct(struct vk_matmul *m, enum phy_product_kernel kernel,
-                                     const struct vk_matrix *matrix, size_t count, const struct places *at)
+                                     const struct vk_matrix *matrix, size_t count, const struct vk_places *at)
 {
     struct vk_pipe pipe;
     const bool int8 = kernel == PHY_KERNEL_INT8;
@@ -139,9 +132,9 @@ static enum phy_status record_direct(struct vk_matmul *m, enum phy_product_kerne
         push.row_end = slice->rows;
         push.y_at += slice->first_row;
         push.firsts_at = phy_vk_bitmap_firsts_at(matrix, slice);
-        if (int8)
-            push.x_at = (uint32_t)(at->rounded / 4);
-        else if (matrix->type < PHY_WEIGHT_FLOAT_COUNT)
+        if (kernel != PHY_KERNEL_FUSED)
+            push.x_at = (uint32_t)(at->prepared / 4);
+        if (!int8 && matrix->type < PHY_WEIGHT_FLOAT_COUNT)
             push.blocks = matrix->row_words;
         phy_vk_matmul_rows(m, &pipe, slice->set, &push, matrix->cols);
     }
@@ -175,7 +168,7 @@ static void trace_decoded(const struct vk_matmul *m, enum phy_product_kernel ker
 
 /* A piece of rows at a time to floats, which are then multiplied as such. */
 static enum phy_status record_decoded(struct vk_matmul *m, enum phy_product_kernel kernel,
-                                      const struct vk_matrix *matrix, size_t count, const struct places *at)
+                                      const struct vk_matrix *matrix, size_t count, const struct vk_places *at)
 {
     const enum phy_weight_type type = decoded_type(matrix);
     const uint32_t unit_bytes = PHY_UNIT_COLS * (uint32_t)phy_weight_float_bytes(type);
@@ -210,30 +203,12 @@ static enum phy_status record_decoded(struct vk_matmul *m, enum phy_product_kern
 }
 
 static enum phy_status record_product(struct vk_matmul *m, enum phy_product_kernel kernel,
-                                      const struct vk_matrix *matrix, size_t count, const struct places *at)
+                                      const struct vk_matrix *matrix, size_t count, const struct vk_places *at)
 {
+    if (phy_vk_matrices_take(m, kernel, matrix->type, count))
+        return phy_vk_matrices_record(m, kernel, matrix, count, at);
     return decodes(kernel, matrix, count) ? record_decoded(m, kernel, matrix, count, at)
                                           : record_direct(m, kernel, matrix, count, at);
-}
-
-/* Floats that `count` rounded rows take, 16-byte words whole. */
-static uint64_t rounded_floats(uint32_t cols, size_t count)
-{
-    const uint32_t units = vk_padded(cols) / PHY_UNIT_COLS, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
-    return (uint64_t)count * PHY_ROUNDED_ROW(units, supers) * 4;
-}
-
-static enum phy_status record_round(struct vk_matmul *m, uint32_t cols, size_t count, uint64_t x_at, uint64_t to_at)
-{
-    struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, VK_PROGRAM_ROUND, PHY_WEIGHT_F32, 1, 0, &pipe);
-    if (status)
-        return status;
-    const uint32_t units = vk_padded(cols) / PHY_UNIT_COLS;
-    const struct phy_round_push push = {units, (uint32_t)(x_at / 4), vk_padded(cols) / 4, (uint32_t)to_at};
-    phy_vk_matmul_dispatch(m, &pipe, m->arena_set, &push, sizeof push,
-                           (units + PHY_ROUND_INVOCATIONS - 1) / PHY_ROUND_INVOCATIONS, (uint32_t)count);
-    return PHY_OK;
 }
 
 /* ---- activations ---- */
@@ -291,10 +266,15 @@ enum phy_status phy_vk_matmul_reserve(struct vk_matmul *m, uint64_t floats)
     return PHY_OK;
 }
 
-/* Room to decode rows of this matrix: all of them, up to 64 MiB and a binding. */
-static enum phy_status reserve_scratch(struct vk_matmul *m, const struct vk_matrix *matrix)
+/* What a row becomes in the scratch. */
+static uint64_t decoded_bytes(const struct vk_matrix *matrix)
 {
-    const uint64_t row = (uint64_t)matrix->blocks * PHY_UNIT_COLS * phy_weight_float_bytes(decoded_type(matrix));
+    return (uint64_t)matrix->blocks * PHY_UNIT_COLS * phy_weight_float_bytes(decoded_type(matrix));
+}
+
+/* Room for rows of this matrix, of `row` bytes there: all of them, up to 64 MiB and a binding. */
+static enum phy_status reserve_scratch(struct vk_matmul *m, const struct vk_matrix *matrix, uint64_t row)
+{
     uint64_t most = phy_min_u64(m->b.properties.limits.maxStorageBufferRange, UINT64_C(64) << 20);
     if (m->options.max_slice_bytes)
         most = phy_min_u64(most, m->options.max_slice_bytes);
@@ -414,7 +394,9 @@ static bool can(const struct vk_matmul *m, enum phy_product_kernel kernel, enum 
         return type >= PHY_WEIGHT_Q8_0 && type <= PHY_WEIGHT_Q6_K;
     if (phy_weight_is_bitmap(type))
         return kernel == PHY_KERNEL_FUSED;
-    return kernel < PHY_KERNEL_COUNT && kernel != PHY_KERNEL_BF16 && type < PHY_WEIGHT_TYPE_COUNT;
+    if (kernel == PHY_KERNEL_BF16)
+        return type == PHY_WEIGHT_BF16;
+    return kernel < PHY_KERNEL_COUNT && type < PHY_WEIGHT_TYPE_COUNT;
 }
 
 /* What a product needs beside the arena, before its commands. */
@@ -424,25 +406,31 @@ static enum phy_status prepare(struct vk_matmul *m, enum phy_product_kernel kern
     if (!can(m, kernel, matrix->type) || kernel == PHY_KERNEL_WALK)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s): no such product of %s weights",
                              m->b.base.name, m->b.base.description, phy_weight_format(matrix->type)->name);
+    if (phy_vk_matrices_take(m, kernel, matrix->type, count)) {
+        const uint64_t row = phy_vk_matrices_scratch(matrix);
+        return row ? reserve_scratch(m, matrix, row) : PHY_OK;
+    }
     if (decodes(kernel, matrix, count))
-        return reserve_scratch(m, matrix);
+        return reserve_scratch(m, matrix, decoded_bytes(matrix));
     return phy_vk_matmul_tune(m, kernel == PHY_KERNEL_INT8 ? m->int8 : VK_PROGRAM_MATMUL, matrix, count);
 }
 
-/* The arena: x; x rounded, if a product wants it; results. */
+/* The arena: x; x in each other form that a product wants; results. */
 static enum phy_status multiply_rows(struct vk_matmul *m, const struct vk_product *products, size_t product_count,
                                      const float *x, size_t count, size_t first)
 {
     const uint32_t cols = m->matrices[products[0].matrix].cols;
-    const uint64_t rounded = (uint64_t)count * vk_padded(cols);
-    uint64_t begin = rounded, work = 0;
+    uint64_t prepared[VK_X_COUNT] = {0}, begin = (uint64_t)count * vk_padded(cols), work = 0;
     enum phy_status status = PHY_OK;
-    bool int8 = false;
     for (size_t i = 0; i < product_count && status == PHY_OK; i++) {
-        status = prepare(m, products[i].kernel, &m->matrices[products[i].matrix], count);
-        int8 |= products[i].kernel == PHY_KERNEL_INT8;
+        const struct vk_matrix *matrix = &m->matrices[products[i].matrix];
+        const enum vk_x x_kind = phy_vk_x_kind(m, products[i].kernel, matrix->type, count);
+        status = prepare(m, products[i].kernel, matrix, count);
+        if (prepared[x_kind])
+            continue;
+        prepared[x_kind] = begin;
+        begin += phy_vk_x_floats(x_kind, cols, count);
     }
-    begin += int8 ? rounded_floats(cols, count) : 0;
     uint64_t end = begin;
     for (size_t i = 0; i < product_count; i++)
         end += (uint64_t)count * m->matrices[products[i].matrix].rows;
@@ -453,12 +441,15 @@ static enum phy_status multiply_rows(struct vk_matmul *m, const struct vk_produc
     if (status)
         return status;
     phy_vk_matmul_put_x(m, x + first * cols, count, cols);
-    if (int8)
-        status = record_round(m, cols, count, 0, rounded);
+    for (int kind = 0; kind < VK_X_COUNT && status == PHY_OK; kind++) {
+        if (prepared[kind])
+            status = phy_vk_x_record(m, (enum vk_x)kind, cols, count, 0, prepared[kind]);
+    }
     uint64_t at = begin;
     for (size_t i = 0; i < product_count && status == PHY_OK; i++) {
         const struct vk_matrix *matrix = &m->matrices[products[i].matrix];
-        const struct places places = {0, rounded, at, matrix->rows};
+        const enum vk_x x_kind = phy_vk_x_kind(m, products[i].kernel, matrix->type, count);
+        const struct vk_places places = {0, prepared[x_kind], at, matrix->rows};
         status = record_product(m, products[i].kernel, matrix, count, &places);
         at += (uint64_t)count * matrix->rows;
         work += (uint64_t)count * matrix->rows * matrix->cols;
@@ -484,7 +475,9 @@ enum phy_status phy_vk_matmul_multiply(struct vk_matmul *m, const struct vk_prod
                                        const float *x, size_t count)
 {
     const uint32_t cols = m->matrices[products[0].matrix].cols;
-    uint64_t floats = vk_padded(cols) + rounded_floats(cols, 1);
+    uint64_t floats = vk_padded(cols);
+    for (int kind = 0; kind < VK_X_COUNT; kind++)
+        floats += phy_vk_x_floats((enum vk_x)kind, cols, 1);
     for (size_t i = 0; i < product_count; i++)
         floats += m->matrices[products[i].matrix].rows;
     size_t step = 1;
@@ -525,9 +518,12 @@ enum phy_status phy_vk_matmul_gate(struct vk_matmul *m, const struct phy_ffn_gat
 }
 
 /* Where the activations of an ffn lie in the arena (floats): x, then gate and up, either one after the other or in
- * turn, then gated, in rows padded as those of x, then y. Before x and gated's products: each rounded, for INT8. */
+ * turn, then gated, in rows padded as those of x, then y. Before x and gated's products: each in the form that they
+ * want.
+ */
 struct ffn_places {
-    uint64_t rounded, gate, up, gated, gated_rounded, y, end;
+    uint64_t prepared, gate, up, gated, gated_prepared, y, end;
+    enum vk_x x_kind, gated_kind;
     uint32_t cols, wide; /* hidden and intermediate */
     uint32_t step;       /* from one of gate's values to the next */
 };
@@ -539,15 +535,20 @@ static uint64_t whole_words(uint64_t floats)
 
 static struct ffn_places ffn_places(const struct vk_matmul *m, const struct vk_ffn *ffn, size_t count)
 {
-    const struct vk_matrix *first = &m->matrices[ffn->gate], *down = &m->matrices[ffn->down];
-    const bool int8 = ffn->kernel == PHY_KERNEL_INT8;
+    const struct vk_matrix *first = &m->matrices[ffn->gate], *up = &m->matrices[ffn->up],
+                           *down = &m->matrices[ffn->down];
     struct ffn_places at = {.cols = first->cols, .wide = down->cols, .step = ffn->paired ? 2 : 1};
-    at.rounded = (uint64_t)count * vk_padded(at.cols);
-    at.gate = at.rounded + (int8 ? rounded_floats(at.cols, count) : 0);
+    /* Of one kernel there is at most one form beside x itself. */
+    at.x_kind = phy_vk_x_kind(m, ffn->kernel, first->type, count);
+    if (at.x_kind == VK_X_PLAIN && !ffn->paired)
+        at.x_kind = phy_vk_x_kind(m, ffn->kernel, up->type, count);
+    at.gated_kind = phy_vk_x_kind(m, ffn->kernel, down->type, count);
+    at.prepared = (uint64_t)count * vk_padded(at.cols);
+    at.gate = at.prepared + phy_vk_x_floats(at.x_kind, at.cols, count);
     at.up = ffn->paired ? at.gate + 1 : at.gate + (uint64_t)count * at.wide;
     at.gated = whole_words(at.gate + 2 * (uint64_t)count * at.wide);
-    at.gated_rounded = at.gated + (uint64_t)count * vk_padded(at.wide);
-    at.y = at.gated_rounded + (int8 ? rounded_floats(at.wide, count) : 0);
+    at.gated_prepared = at.gated + (uint64_t)count * vk_padded(at.wide);
+    at.y = at.gated_prepared + phy_vk_x_floats(at.gated_kind, at.wide, count);
     at.end = at.y + (uint64_t)count * down->rows;
     return at;
 }
@@ -565,18 +566,17 @@ static enum phy_status record_ffn(struct vk_matmul *m, const struct vk_ffn *ffn,
                                            .up_at = (uint32_t)at->up,
                                            .out_at = (uint32_t)at->gated,
                                            .activation = (uint32_t)ffn->activation};
-    const struct places gate = {0, at->rounded, at->gate, stride}, up = {0, at->rounded, at->up, stride};
-    const struct places out = {at->gated, at->gated_rounded, at->y, down->rows};
-    const bool int8 = ffn->kernel == PHY_KERNEL_INT8;
-    enum phy_status status = int8 ? record_round(m, at->cols, count, 0, at->rounded) : PHY_OK;
+    const struct vk_places gate = {0, at->prepared, at->gate, stride}, up = {0, at->prepared, at->up, stride};
+    const struct vk_places out = {at->gated, at->gated_prepared, at->y, down->rows};
+    enum phy_status status = phy_vk_x_record(m, at->x_kind, at->cols, count, 0, at->prepared);
     if (status == PHY_OK)
         status = record_product(m, ffn->kernel, &m->matrices[ffn->gate], count, &gate);
     if (status == PHY_OK && !ffn->paired)
         status = record_product(m, ffn->kernel, &m->matrices[ffn->up], count, &up);
     if (status == PHY_OK)
         status = phy_vk_matmul_gate(m, &push, count);
-    if (status == PHY_OK && int8)
-        status = record_round(m, at->wide, count, at->gated, at->gated_rounded);
+    if (status == PHY_OK)
+        status = phy_vk_x_record(m, at->gated_kind, at->wide, count, at->gated, at->gated_prepared);
     return status ? status : record_product(m, ffn->kernel, down, count, &out);
 }
 
@@ -611,7 +611,7 @@ enum phy_status phy_vk_matmul_ffn(struct vk_matmul *m, const struct vk_ffn *ffn)
     if (status == PHY_OK)
         status = prepare(m, ffn->kernel, &m->matrices[ffn->down], ffn->count);
     if (status == PHY_OK)
-        status = rows_at_a_time(m, ffn_places(m, ffn, 1).end + 4, ffn->count, &step);
+        status = rows_at_a_time(m, ffn_places(m, ffn, ffn->count).end / ffn->count + 4, ffn->count, &step);
     for (size_t n = 0; n < ffn->count && status == PHY_OK; n += step)
         status = ffn_rows(m, ffn, ffn->count - n < step ? ffn->count - n : step, n);
     return status;

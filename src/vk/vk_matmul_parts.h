@@ -53,12 +53,26 @@ enum vk_program {
     VK_PROGRAM_INT8,
     VK_PROGRAM_INT8_DOT,
     VK_PROGRAM_DECODE,
+    VK_PROGRAM_SPLIT,
     VK_PROGRAM_WALK_DOWN,
     VK_PROGRAM_WALK_DOWNS, /* the same for several rows of x */
     VK_PROGRAM_WALK_SUM,
     VK_PROGRAM_GATE,
     VK_PROGRAM_ROUND,
+    VK_PROGRAM_ROUND_BF16,
+    VK_PROGRAM_SPLIT_X,
     VK_PROGRAM_COUNT
+};
+
+/* How a product wants its rows of x: as they came; or, in vk_places.prepared, int8 codes and scales; floats rounded to
+ * bf16; two binary16 numbers and exponents; one, of values rounded to bf16. */
+enum vk_x { VK_X_PLAIN, VK_X_INT8, VK_X_BF16, VK_X_SPLIT, VK_X_SPLIT_BF16, VK_X_COUNT };
+
+/* One product's places in the arena. */
+struct vk_places {
+    uint64_t x, prepared; /* floats */
+    uint64_t y;
+    uint32_t y_stride;
 };
 
 struct vk_pipe {
@@ -84,6 +98,9 @@ struct vk_matmul {
     bool shiftless; /* modules that multiply where others shift: shaders/lib/fields.glsl */
     bool eights;    /* modules for subgroups of eight: shaders/walk_down_eights.comp */
     const char *tiles_name;
+    bool matrices_on, matrices_asked; /* products of many rows of x are matmul_matrix.comp's; by the options */
+    struct vk_tile matrix_tile;
+    VkPipeline matrix_pipelines[8];
     bool unified; /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
@@ -189,6 +206,33 @@ void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m);
 /* The driver's pipelines of former runs, from and to a file. */
 void phy_vk_matmul_cache_open(struct vk_matmul *m);
 void phy_vk_matmul_cache_close(struct vk_matmul *m);
+
+/* `constants` of them, by their ids; subgroup: full ones of so many invocations, or 0 where it doesn't matter. */
+enum phy_status phy_vk_matmul_make(struct vk_matmul *m, const char *module, const uint32_t *values, uint32_t constants,
+                                   uint32_t subgroup, VkPipeline *out);
+
+/* ---- vk_matmul_x.c ---- */
+
+enum vk_x phy_vk_x_kind(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
+                        size_t count);
+/* What `count` rows take, whole words of 16 bytes; 0 for VK_X_PLAIN. */
+uint64_t phy_vk_x_floats(enum vk_x kind, uint32_t cols, size_t count);
+/* Of split rows: binary16 numbers of a value, and where the exponents begin, in floats. */
+uint32_t phy_vk_x_pieces(enum vk_x kind);
+uint64_t phy_vk_x_exponents_at(enum vk_x kind, uint32_t cols, size_t count);
+enum phy_status phy_vk_x_record(struct vk_matmul *m, enum vk_x kind, uint32_t cols, size_t count, uint64_t x_at,
+                                uint64_t to_at);
+
+/* ---- vk_matmul_matrix.c ---- */
+
+/* The device can; these products are computed so. */
+bool phy_vk_matrices_run(const struct vk_matmul *m);
+bool phy_vk_matrices_take(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
+                          size_t count);
+/* Bytes of scratch for a row; 0: it needs none. */
+uint64_t phy_vk_matrices_scratch(const struct vk_matrix *matrix);
+enum phy_status phy_vk_matrices_record(struct vk_matmul *m, enum phy_product_kernel kernel,
+                                       const struct vk_matrix *matrix, size_t count, const struct vk_places *at);
 
 /* ---- vk_matmul_tune.c ---- */
 

@@ -6,13 +6,16 @@
 #include "base/alloc.h"
 #include "vk/vk_matmul_parts.h"
 
-const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", "subgroup", NULL};
+const char *const phy_vk_matmul_tile_names[] = {"rows", "lanes", "subgroup", "matrix", NULL};
 const char *const phy_vk_matmul_dot_names[] = {"plain", "dot", NULL};
 
 /* `rows` for drivers on a CPU: a load costs more than several products, neighbours in memory gain nothing. `lanes` for
  * GPUs: 32 neighbours read 512 bytes of a row; sums of a workgroup in shared memory stay below 16 KiB, 128 invocations.
  *
  * `subgroup` is `lanes` with one subgroup to a row: its sums need no shared memory, but have an order of the device's.
+ *
+ * `matrix` is `lanes`, and vk_matmul_matrix.c's for more than 8 rows of x: GPUs that have the matrices multiply them 8
+ * to 16 times as fast as floats. CPUs gain nothing.
  *
  * For 1, up to 4, up to 8 rows of x, and more; of each the fixed choice, then others that vk_matmul_tune.c may find
  * faster. All of a line, and all lines up to 8 rows of x, have the same lanes: their sums have the same order, so that
@@ -42,7 +45,8 @@ static const char *const module_names[VK_PROGRAM_COUNT] = {
     [VK_PROGRAM_MATMUL] = "matmul",         [VK_PROGRAM_LISTED] = "listed",     [VK_PROGRAM_INT8] = "int8",
     [VK_PROGRAM_INT8_DOT] = "int8dot",      [VK_PROGRAM_DECODE] = "decode",     [VK_PROGRAM_WALK_DOWN] = "walk_down",
     [VK_PROGRAM_WALK_DOWNS] = "walk_downs", [VK_PROGRAM_WALK_SUM] = "walk_sum", [VK_PROGRAM_GATE] = "ffn_gate",
-    [VK_PROGRAM_ROUND] = "round_x",
+    [VK_PROGRAM_ROUND] = "round_x",         [VK_PROGRAM_SPLIT] = "split",       [VK_PROGRAM_ROUND_BF16] = "round_bf16",
+    [VK_PROGRAM_SPLIT_X] = "split_x",
 };
 
 static bool has_tiles(enum vk_program program)
@@ -84,7 +88,7 @@ static int named(const char *const *names, const char *name)
     return names[i] ? i : -1;
 }
 
-enum { SUBGROUP = 2 }; /* in phy_vk_matmul_tile_names */
+enum { ROWS, LANES, SUBGROUP, MATRIX }; /* phy_vk_matmul_tile_names */
 
 /* Workgroups of 128, or one subgroup if that is larger. Lists and int8 products use shared memory as `lanes` do. */
 static struct vk_tile_set subgroup_tiles(uint32_t size)
@@ -96,16 +100,24 @@ static struct vk_tile_set subgroup_tiles(uint32_t size)
 
 enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
 {
-    int tiles = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 0 : 1;
+    const bool cpu = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    int tiles = cpu ? ROWS : phy_vk_matrices_run(m) ? MATRIX : LANES;
     if (m->options.tiles)
         tiles = named(phy_vk_matmul_tile_names, m->options.tiles);
     if (tiles < 0)
         return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name, m->options.tiles);
+    m->matrices_on = tiles == MATRIX;
+    m->matrices_asked = m->matrices_on && m->options.tiles && !m->options.spoil_matrices;
+    if (m->matrices_on && !phy_vk_matrices_run(m))
+        return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no cooperative matrices%s", m->b.base.name,
+                             m->b.base.description, PHY_VK_MATRICES ? " of binary16" : " in this build");
+    if (m->matrices_on)
+        tiles = LANES;
     m->tiles_name = phy_vk_matmul_tile_names[tiles];
     m->subgroups = tiles == SUBGROUP;
     m->tiles = m->subgroups ? subgroup_tiles(m->b.subgroup_size) : tile_sets[tiles];
-    m->shiftless = tiles == 0 && m->b.narrow;
-    m->eights = tiles == 0 && m->b.eights;
+    m->shiftless = tiles == ROWS && m->b.narrow;
+    m->eights = tiles == ROWS && m->b.eights;
     if (m->subgroups && !m->b.subgroup_size)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no full subgroups that add",
                              m->b.base.name, m->b.base.description);
@@ -166,16 +178,20 @@ void phy_vk_matmul_cache_close(struct vk_matmul *m)
 
 /* ---- pipelines ---- */
 
-/* subgroup: full ones of so many invocations; 0 where it doesn't matter. */
-static enum phy_status create(struct vk_matmul *m, const char *name, const VkSpecializationInfo *constants,
-                              uint32_t subgroup, VkPipeline *out)
+enum phy_status phy_vk_matmul_make(struct vk_matmul *m, const char *module, const uint32_t *values, uint32_t constants,
+                                   uint32_t subgroup, VkPipeline *out)
 {
-    VkShaderModule module;
-    enum phy_status status = phy_vk_module_create(&m->b, phy_vk_spirv_named(name), &module);
+    VkSpecializationMapEntry entries[PHY_MATRIX_SPEC_END];
+    for (uint32_t i = 0; i < constants; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
+    const VkSpecializationInfo info = {
+        .mapEntryCount = constants, .pMapEntries = entries, .dataSize = constants * sizeof *values, .pData = values};
+    VkShaderModule shader;
+    enum phy_status status = phy_vk_module_create(&m->b, phy_vk_spirv_named(module), &shader);
     if (status)
         return status;
-    status = phy_vk_subgroup_pipeline_create(&m->b, module, m->layout, constants, subgroup, out);
-    m->b.vk.vkDestroyShaderModule(m->b.device, module, NULL);
+    status = phy_vk_subgroup_pipeline_create(&m->b, shader, m->layout, constants ? &info : NULL, subgroup, out);
+    m->b.vk.vkDestroyShaderModule(m->b.device, shader, NULL);
     m->made_pipelines = true;
     return status;
 }
@@ -226,11 +242,6 @@ enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program prog
         [PHY_MATMUL_SPEC_ROW_LANES] = tile->row_lanes,
         [PHY_MATMUL_SPEC_COUNT_LANES] = tile->count_lanes,
     };
-    VkSpecializationMapEntry entries[PHY_MATMUL_SPEC_COUNT];
-    for (uint32_t i = 0; i < PHY_MATMUL_SPEC_COUNT; i++)
-        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
-    const VkSpecializationInfo constants = {
-        .mapEntryCount = PHY_MATMUL_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
     VkPipeline *made = &m->pipelines[program][has_type(program) ? type : 0][index];
     char name[48];
     const bool subgroup = m->subgroups && program == VK_PROGRAM_MATMUL;
@@ -242,8 +253,8 @@ enum phy_status phy_vk_matmul_pipeline(struct vk_matmul *m, enum vk_program prog
     else
         snprintf(name, sizeof name, "%s", module_names[program]);
     if (!*made) {
-        enum phy_status status =
-            create(m, name, has_tiles(program) ? &constants : NULL, subgroup ? tile->lanes : 0, made);
+        enum phy_status status = phy_vk_matmul_make(m, name, values, has_tiles(program) ? PHY_MATMUL_SPEC_COUNT : 0,
+                                                    subgroup ? tile->lanes : 0, made);
         if (status)
             return status;
     }
@@ -263,4 +274,6 @@ void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m)
     VkPipeline *all = &m->pipelines[0][0][0];
     for (size_t i = 0; i < sizeof m->pipelines / sizeof *all; i++)
         m->b.vk.vkDestroyPipeline(m->b.device, all[i], NULL);
+    for (size_t i = 0; i < sizeof m->matrix_pipelines / sizeof *m->matrix_pipelines; i++)
+        m->b.vk.vkDestroyPipeline(m->b.device, m->matrix_pipelines[i], NULL);
 }

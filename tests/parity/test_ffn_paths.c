@@ -370,20 +370,17 @@ static void stores_of_every_scheme_are_computed_as_decoded(void **state)
     char directory[PATH_MAX];
     snprintf(directory, sizeof directory, "%s", tiny_path("gemma3", NULL));
     struct phy_model *model = open_model(directory, "cpu", 2);
-    size_t made = 0, stored = 0, expected = 0, cpus = 0;
-    for (size_t d = 0; d < device_count; d++)
-        cpus += strncmp(devices[d], "cpu", 3) == 0;
+    size_t made = 0, stored = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (reduced && cases[i].layout)
             continue;
         struct phy_ffn_store *store = open_store("gemma3", cases[i].scheme, cases[i].layout);
         stored++;
-        expected += strstr(cases[i].path, ":bf16") ? cpus : device_count; /* Vulkan has no such products */
         check(model, cases[i].scheme, store, cases[i].path, cases[i].tolerance, &made);
         phy_ffn_store_close(&store);
     }
     printf("%zu paths of %zu cases\n", made, stored);
-    assert_int_equal(made, expected);
+    assert_int_equal(made, stored * device_count);
     phy_model_close(&model);
 }
 

@@ -283,7 +283,11 @@ static const struct way {
     {"subgroups", {.tiles = "subgroup"}},
     {"cut small",
      {.max_slice_bytes = 80000, .max_chunk_bytes = 200000, .max_dispatch_products = 100000, .copies = true}},
+    {"cooperative matrices", {.tiles = "matrix"}},
 };
+/* They hold 22 of a weight's bits. */
+static const double split_weight = 0x1p-22;
+
 static bool can_open(const struct phy_vk_matmul_options *options)
 {
     struct phy_matmul_backend *device;
@@ -337,8 +341,8 @@ static void check_product(struct phy_matmul_backend *device, const char *way, co
 }
 
 /* Rows of x that pick one column each: a product is the weight itself, so unpacking shows, bit for bit but for zeros'
- * signs. */
-static void check_unpacking(struct phy_matmul_backend *device, const struct phy_weights *w)
+ * signs; or off by no more than that part of it. */
+static void check_unpacking(struct phy_matmul_backend *device, const struct phy_weights *w, double part)
 {
     const size_t cols = w->cols, rows = w->rows;
     float *x = calloc(cols * cols, sizeof *x), *y = malloc(cols * rows * sizeof *y), *expected = widen(w);
@@ -347,13 +351,19 @@ static void check_unpacking(struct phy_matmul_backend *device, const struct phy_
     const struct phy_product product = {w, y, NULL, PHY_KERNEL_FUSED};
     assert_int_equal(device->ops->multiply(device, &product, 1, x, cols), PHY_OK);
     for (size_t i = 0; i < rows * cols; i++) {
-        if (y[i % cols * rows + i / cols] != expected[i])
-            fail_msg("%s: weight %zu is %a, not %a", phy_weight_format(w->type)->name, i,
-                     (double)y[i % cols * rows + i / cols], (double)expected[i]);
+        const float got = y[i % cols * rows + i / cols];
+        if (!(fabs((double)got - (double)expected[i]) <= part * fabs((double)expected[i])))
+            fail_msg("%s: weight %zu is %a, not %a", phy_weight_format(w->type)->name, i, (double)got,
+                     (double)expected[i]);
     }
     free(x);
     free(y);
     free(expected);
+}
+
+static bool is_split(const char *tiles)
+{
+    return tiles && strcmp(tiles, "matrix") == 0;
 }
 
 static int type_count(void)
@@ -392,7 +402,7 @@ static void every_shape_keeps_to_the_contract(void **state)
             for (size_t c = 0; c < sizeof counts / sizeof *counts && counts[c] <= matrices[i].max_count; c++)
                 check_product(device, ways[w].name, &matrices[i], counts[c], &worst);
             if (matrices[i].w.cols == 256)
-                check_unpacking(device, &matrices[i].w);
+                check_unpacking(device, &matrices[i].w, is_split(ways[w].options.tiles) ? split_weight : 0);
         }
         phy_matmul_backend_destroy(&device);
         if (!report_worst(&worst, ways[w].name))
@@ -1191,11 +1201,10 @@ static void pipelines_are_kept_and_damage_is_ignored(void **state)
     matrix_free(&m);
 }
 
-static void subgroups_add_what_lanes_add(void **state)
+static void check_tiles(const char *tiles)
 {
-    (void)state;
-    const struct phy_vk_matmul_options options = {.tiles = "subgroup"};
-    static const size_t counts[] = {1, 3, 8, 13};
+    const struct phy_vk_matmul_options options = {.tiles = tiles};
+    static const size_t counts[] = {13, 1, 3, 8, 21, 40};
     if (!is_vulkan || !can_open(&options))
         skip();
     struct matrix m[PHY_WEIGHT_BITMAP_END];
@@ -1203,16 +1212,68 @@ static void subgroups_add_what_lanes_add(void **state)
     size_t matrix_count = 0;
     for (int type = 0; type < PHY_WEIGHT_BITMAP_END; type++) {
         if (in_few(type))
-            matrix_make(&m[matrix_count++], type, GAUSSIAN, 43, 700, 13);
+            matrix_make(&m[matrix_count++], type, GAUSSIAN, 43, 700, 40);
     }
     struct phy_matmul_backend *device = open_loaded(&options, m, matrix_count);
     for (size_t i = 0; i < matrix_count; i++) {
-        for (size_t c = 0; c < (reduced ? 1 : 4); c++)
-            check_product(device, "subgroups", &m[i], counts[c], &worst);
+        for (size_t c = 0; c < (reduced ? 1 : 6); c++)
+            check_product(device, tiles, &m[i], counts[c], &worst);
         matrix_free(&m[i]);
     }
     phy_matmul_backend_destroy(&device);
-    assert_true(report_worst(&worst, "subgroups"));
+    assert_true(report_worst(&worst, tiles));
+}
+
+static void subgroups_add_what_lanes_add(void **state)
+{
+    (void)state;
+    check_tiles("subgroup");
+}
+
+static void cooperative_matrices_add_what_lanes_add(void **state)
+{
+    (void)state;
+    check_tiles("matrix");
+}
+
+/* To the nearest bf16, ties to even. */
+static float nearest_bf16(float value)
+{
+    const uint32_t bits = phy_bits_of_float(value);
+    return phy_float_of_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u);
+}
+
+static void activations_rounded_to_bf16_keep_to_the_contract(void **state)
+{
+    (void)state;
+    enum { ROWS = 70, COLS = 500, COUNT = 21 };
+    static const size_t counts[] = {1, 3, 8, COUNT};
+    struct matrix m;
+    struct worst worst = {0};
+    float y[COUNT * ROWS];
+    matrix_make(&m, PHY_WEIGHT_BF16, GAUSSIAN, ROWS, COLS, COUNT);
+    float *weights = widen(&m.w);
+    for (size_t w = 0; w != SIZE_MAX; w = next_way(w)) {
+        struct phy_matmul_backend *device = open_loaded(&ways[w].options, &m, 1);
+        assert_true(device->ops->offers(device, PHY_KERNEL_BF16, PHY_WEIGHT_BF16));
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            assert_int_equal(multiply_by(device, PHY_KERNEL_BF16, &m, counts[c], y), PHY_OK);
+            for (size_t i = 0; i < counts[c] * ROWS; i++) {
+                double sum = 0, absolute = 0;
+                for (size_t k = 0; k < COLS; k++) {
+                    const double product =
+                        (double)weights[i % ROWS * COLS + k] * (double)nearest_bf16(m.x[i / ROWS * COLS + k]);
+                    sum += product;
+                    absolute += fabs(product);
+                }
+                compare(&worst, (double)y[i], sum, 4e-6 * absolute, i, m.seed, ways[w].name);
+            }
+        }
+        phy_matmul_backend_destroy(&device);
+    }
+    free(weights);
+    matrix_free(&m);
+    assert_true(report_worst(&worst, "bf16 activations"));
 }
 
 static void no_choice_of_tiles_changes_a_bit(void **state)
@@ -1290,6 +1351,37 @@ static void a_device_that_multiplies_wrongly_is_refused(void **state)
     assert_non_null(strstr(logged.error, "is refused: its self-test differs in matvec_f16"));
     phy_matmul_backend_destroy(&device);
     matrix_free(&m);
+}
+
+static void observe_form(void *user, enum phy_product_kernel kernel, enum phy_weight_type type, const char *form)
+{
+    (void)kernel;
+    (void)type;
+    snprintf(user, 32, "%s", form);
+}
+
+static void cooperative_matrices_that_multiply_wrongly_are_done_without(void **state)
+{
+    (void)state;
+    if (!is_vulkan || !can_open(&(struct phy_vk_matmul_options){.tiles = "matrix"}))
+        skip();
+    struct matrix m;
+    struct worst worst = {0};
+    char form[32] = "";
+    matrix_make(&m, PHY_WEIGHT_F16, GAUSSIAN, 43, 100, 13);
+    for (int spoil = 0; spoil < 2; spoil++) {
+        const struct phy_vk_matmul_options options = {.tiles = "matrix", .spoil_matrices = spoil};
+        logged.warnings = 0;
+        struct phy_matmul_backend *device = open_loaded(&options, &m, 1);
+        assert_int_equal(logged.warnings, spoil);
+        device->ran = observe_form;
+        device->ran_user = form;
+        check_product(device, "matrix", &m, 13, &worst);
+        assert_memory_equal(form, spoil ? "lanes" : "matrix", spoil ? 5 : 6);
+        phy_matmul_backend_destroy(&device);
+    }
+    matrix_free(&m);
+    assert_true(report_worst(&worst, "spoilt matrices"));
 }
 
 static void weights_that_do_not_fit_are_a_sentence(void **state)
@@ -1399,9 +1491,12 @@ static int run_device(const char *name)
         cmocka_unit_test(a_bitmap_times_many_rows_has_the_bits_of_the_whole_matrix),
         cmocka_unit_test(pipelines_are_kept_and_damage_is_ignored),
         cmocka_unit_test(subgroups_add_what_lanes_add),
+        cmocka_unit_test(cooperative_matrices_add_what_lanes_add),
+        cmocka_unit_test(activations_rounded_to_bf16_keep_to_the_contract),
         cmocka_unit_test(no_choice_of_tiles_changes_a_bit),
         cmocka_unit_test(tuning_is_kept_in_a_file_and_changes_no_bit),
         cmocka_unit_test(a_device_that_multiplies_wrongly_is_refused),
+        cmocka_unit_test(cooperative_matrices_that_multiply_wrongly_are_done_without),
         cmocka_unit_test(weights_that_do_not_fit_are_a_sentence),
         cmocka_unit_test(a_lost_device_is_a_sentence_and_opens_again),
         cmocka_unit_test(each_failed_allocation_is_a_status),
