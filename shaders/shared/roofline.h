@@ -15,12 +15,15 @@
 #define PHY_ROOFLINE_ITEMS 64 /* vectors of 16 bytes that an invocation moves */
 #define PHY_ROOFLINE_CHAINS 8 /* independent chains of multiply-adds of an invocation, of vectors of 4 */
 
-/* Specialisation constants of roofline_memory.comp. */
+/* Specialisation constants of roofline_memory.comp; ROWS: an invocation's vectors lie, 0, as far apart as there are
+ * invocations, 1, in a row. */
 #define PHY_ROOFLINE_SPEC_MODE 0 /* 0 read, 1 write, 2 copy */
-#define PHY_ROOFLINE_SPEC_ROWS                                                                                         \
-    1 /* an invocation's vectors lie: 0 as far apart as there are invocations, 1 in a row                              \
-       */
-#define PHY_ROOFLINE_SPEC_COUNT 2
+#define PHY_ROOFLINE_SPEC_ROWS 1
+/* Of roofline_matrix.comp: its matrices are M x K and K x N. */
+#define PHY_ROOFLINE_SPEC_M 2
+#define PHY_ROOFLINE_SPEC_N 3
+#define PHY_ROOFLINE_SPEC_K 4
+#define PHY_ROOFLINE_SPEC_COUNT 5
 
 #define PHY_ROOFLINE_BINDING_FROM 0   /* uvec4 */
 #define PHY_ROOFLINE_BINDING_TO 1     /* uvec4 */

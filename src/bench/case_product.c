@@ -2,6 +2,7 @@
 /* Products and whole FFNs of stored matrices, for each type and kernel that the device offers. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -301,8 +302,12 @@ static void name_kernel(struct product_case *p, const char *device)
                  said ? "" : p->form);
 }
 
-static double peak_of(const struct phy_bench_roofline *roofline, enum phy_product_kernel kernel)
+/* Of cooperative matrices the form's last number says how many products of theirs one of ours takes. */
+static double peak_of(const struct phy_bench_roofline *roofline, enum phy_product_kernel kernel, const char *form)
 {
+    const char *last = strrchr(form, '_');
+    if (strncmp(form, "matrix_", 7) == 0 && last && atoi(last + 1) > 0)
+        return roofline->matrix / atoi(last + 1);
     const double own = kernel == PHY_KERNEL_INT8 ? roofline->int8 : kernel == PHY_KERNEL_BF16 ? roofline->bf16 : 0;
     return own > 0 ? own : roofline->f32;
 }
@@ -333,7 +338,7 @@ static void row_of(void *user, size_t index, struct phy_bench_row *out)
         .bytes = set + activations,
         .operations = 2 * weights * (double)p->count,
         .bandwidth = phy_bench_bandwidth_of(&w->roofline, set, p->cold),
-        .peak = peak_of(&w->roofline, p->kernel_kind),
+        .peak = peak_of(&w->roofline, p->kernel_kind, p->form),
         .clock = t->cases[index].device_ns ? "device" : "host",
         .threads = w->job.threads,
     };

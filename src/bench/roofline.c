@@ -34,6 +34,7 @@ static void put_roofline(cJSON *device, const struct phy_bench_roofline *r)
     put_rate(roof, "f16_g_operations_per_s", r->f16);
     put_rate(roof, "int8_g_operations_per_s", r->int8);
     put_rate(roof, "bf16_g_operations_per_s", r->bf16);
+    put_rate(roof, "matrix_g_operations_per_s", r->matrix);
     cJSON *points = phy_json_array(roof, "read_by_size");
     for (size_t i = 0; i < r->point_count; i++) {
         cJSON *point = phy_json_item(points);
@@ -319,12 +320,12 @@ static enum phy_status measure_vulkan(struct phy_bench_worker *w, struct phy_vk_
     r->read = faster(cases, PHY_PROBE_READ, bytes, &which[0]);
     r->write = faster(cases, PHY_PROBE_WRITE, bytes, &which[1]);
     r->copy = faster(cases, PHY_PROBE_COPY, 2 * bytes, &which[2]);
-    double *const rates[] = {&r->f32, &r->f16, &r->int8};
-    for (int i = 0; i < 3; i++) {
+    double *const rates[] = {&r->f32, &r->f16, &r->int8, &r->matrix};
+    for (int i = 0; i < 4; i++) {
         enum phy_vk_probe_kernel kernel = (enum phy_vk_probe_kernel)(PHY_PROBE_F32 + i);
         *rates[i] = cases[kernel].status
                         ? 0
-                        : rate_of(&cases[kernel], 2.0 * probes[kernel].rounds * phy_vk_probe_products(kernel) *
+                        : rate_of(&cases[kernel], 2.0 * probes[kernel].rounds * phy_vk_probe_products(probe, kernel) *
                                                       phy_vk_probe_invocations(probe));
     }
     const double roofs[] = {r->read, r->write, r->copy};

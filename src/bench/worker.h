@@ -28,6 +28,7 @@ enum { PHY_BENCH_CACHE_POINTS = 12 };
 struct phy_bench_roofline {
     double read, write, copy; /* of sets that no cache holds */
     double f32, f16, int8, bf16;
+    double matrix; /* cooperative matrices of binary16 */
     struct phy_bench_point {
         uint64_t bytes;
         double read; /* of a set of so many bytes */

@@ -129,7 +129,11 @@ static struct phy_plot roofline_plot(const cJSON *document, const char *device, 
 static void put_roofs(struct phy_text *out, const struct phy_plot *a, const cJSON *roof, double read, double high_peak)
 {
     static const char *const ceilings[][2] = {
-        {"f32_g_operations_per_s", "f32"}, {"f16_g_operations_per_s", "f16"}, {"int8_g_operations_per_s", "int8"}};
+        {"f32_g_operations_per_s", "f32"},
+        {"f16_g_operations_per_s", "f16"},
+        {"int8_g_operations_per_s", "int8"},
+        {"matrix_g_operations_per_s", "matrix"},
+    };
     double x_begin = most(a->x.low, a->y.low / read), x_end = least(a->x.high, high_peak / read);
     phy_plot_line(out, "roof", phy_plot_x(a, x_begin), phy_plot_y(a, x_begin * read), phy_plot_x(a, x_end),
                   phy_plot_y(a, x_end * read));
@@ -191,8 +195,9 @@ static void put_roofline(struct phy_text *out, const cJSON *document, const cJSO
     double read = phy_bench_number(roof, "read_gb_per_s"), peak = phy_bench_number(roof, "f32_g_operations_per_s");
     if (!(read > 0) || !(peak > 0))
         return;
-    double high_peak = most(most(peak, phy_bench_number(roof, "f16_g_operations_per_s")),
-                            phy_bench_number(roof, "int8_g_operations_per_s"));
+    double high_peak = most(
+        most(peak, phy_bench_number(roof, "f16_g_operations_per_s")),
+        most(phy_bench_number(roof, "int8_g_operations_per_s"), phy_bench_number(roof, "matrix_g_operations_per_s")));
     struct phy_plot a = roofline_plot(document, name, read, peak, high_peak);
     struct formats formats = {0};
     struct phy_bench_view v;

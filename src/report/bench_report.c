@@ -156,6 +156,8 @@ static void put_devices(struct phy_text *out, const cJSON *document)
         put_rate(out, "f32", phy_bench_number(roof, "f32_g_operations_per_s"), "Gop/s");
         put_rate(out, "f16", phy_bench_number(roof, "f16_g_operations_per_s"), "Gop/s");
         put_rate(out, "int8", phy_bench_number(roof, "int8_g_operations_per_s"), "Gop/s");
+        put_rate(out, "bf16", phy_bench_number(roof, "bf16_g_operations_per_s"), "Gop/s");
+        put_rate(out, "matrix", phy_bench_number(roof, "matrix_g_operations_per_s"), "Gop/s");
         phy_text_put(out, "\n");
     }
 }

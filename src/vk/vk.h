@@ -143,6 +143,28 @@ bool phy_vk_find_queue_family(struct vk_backend *b, uint32_t *clock_bits);
 /* All but b itself. */
 void phy_vk_device_close(struct vk_backend *b);
 
+/* Sets b->subgroup_size: of the device's own size, if it can promise that they are full. */
+void phy_vk_find_subgroups(struct vk_backend *b);
+
+/* ---- vk_matrix.c ---- */
+
+/* What must be chained to ask for cooperative matrices. */
+struct vk_matrix_request {
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR half;
+    VkPhysicalDeviceVulkanMemoryModelFeaturesKHR memory;
+#if PHY_VK_MATRICES
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+#endif
+};
+enum { VK_MATRIX_EXTENSIONS = 3 };
+
+/* Sets b->matrix: the largest that the device multiplies in subgroups of b->subgroup_size. */
+void phy_vk_find_matrices(struct vk_backend *b);
+/* If there are: asks for them, and float16 arithmetic, in `info`; `names`, which it has, has room for
+ * VK_MATRIX_EXTENSIONS more. */
+void phy_vk_ask_matrices(const struct vk_backend *b, struct vk_matrix_request *request, VkDeviceCreateInfo *info,
+                         const char **names);
+
 /* ---- vk_list.c ---- */
 
 bool phy_vk_has_extension(VkPhysicalDevice device, const char *name);

@@ -116,8 +116,7 @@ static void find_vectors(struct vk_backend *b)
                 (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) && features.shaderInt64;
 }
 
-/* The same of subgroups: of the device's own size, if it can promise that they are full. */
-static void find_subgroups(struct vk_backend *b)
+void phy_vk_find_subgroups(struct vk_backend *b)
 {
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT feature = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
@@ -140,79 +139,6 @@ static void find_subgroups(struct vk_backend *b)
         b->subgroup_size = subgroup.subgroupSize;
 }
 
-#if PHY_VK_MATRICES
-static const char *const matrix_extensions[] = {
-    VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
-    VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME, /* which SPIR-V with such matrices has */
-    VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME,
-};
-enum { MATRIX_EXTENSIONS = sizeof matrix_extensions / sizeof *matrix_extensions };
-
-struct matrix_features {
-    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
-    VkPhysicalDeviceVulkanMemoryModelFeaturesKHR memory;
-    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR half;
-};
-
-/* Chained, before `next`. */
-static void matrix_features(struct matrix_features *f, VkBool32 value, void *next)
-{
-    f->half = (VkPhysicalDeviceShaderFloat16Int8FeaturesKHR){
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
-        .pNext = next,
-        .shaderFloat16 = value};
-    f->memory = (VkPhysicalDeviceVulkanMemoryModelFeaturesKHR){
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES_KHR,
-        .pNext = &f->half,
-        .vulkanMemoryModel = value,
-        .vulkanMemoryModelDeviceScope = value}; /* other shaders' atomics have it */
-    f->matrix = (VkPhysicalDeviceCooperativeMatrixFeaturesKHR){
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
-        .pNext = &f->memory,
-        .cooperativeMatrix = value};
-}
-
-/* The largest that divide what matmul_matrix.comp takes at a time: 32 rows of x, 32 rows of w, 32 columns. */
-static bool suits(const VkCooperativeMatrixPropertiesKHR *p)
-{
-    return p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
-           p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
-           p->scope == VK_SCOPE_SUBGROUP_KHR && p->MSize >= 4 && 32 % p->MSize == 0 && p->NSize >= 4 &&
-           32 % p->NSize == 0 && p->KSize >= 8 && 32 % p->KSize == 0;
-}
-
-static void find_matrices(struct vk_backend *b)
-{
-    enum { MOST = 64 };
-    VkCooperativeMatrixPropertiesKHR found[MOST];
-    uint32_t count = MOST, best = 0;
-    struct matrix_features have;
-    for (uint32_t i = 0; i < MATRIX_EXTENSIONS; i++) {
-        if (!phy_vk_has_extension(b->physical, matrix_extensions[i]))
-            return;
-    }
-    matrix_features(&have, VK_FALSE, NULL);
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &have.matrix};
-    vkGetPhysicalDeviceFeatures2(b->physical, &features);
-    if (!b->subgroup_size || !have.matrix.cooperativeMatrix || !have.memory.vulkanMemoryModel ||
-        !have.memory.vulkanMemoryModelDeviceScope || !have.half.shaderFloat16 ||
-        !vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)
-        return;
-    for (uint32_t i = 0; i < MOST; i++)
-        found[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
-    VkResult result = vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(b->physical, &count, found);
-    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
-        return;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t size = found[i].MSize * found[i].NSize * found[i].KSize;
-        if (!suits(&found[i]) || size <= best)
-            continue;
-        best = size;
-        b->matrix = (struct vk_matrix_shape){found[i].MSize, found[i].NSize, found[i].KSize};
-    }
-}
-#endif
-
 static enum phy_status open_queue(struct vk_backend *b)
 {
     uint32_t clock_bits = 0;
@@ -225,11 +151,9 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .queueCount = 1,
                                                 .pQueuePriorities = &priority};
     find_integer_dot(b);
-    find_subgroups(b);
+    phy_vk_find_subgroups(b);
     find_vectors(b);
-#if PHY_VK_MATRICES
-    find_matrices(b);
-#endif
+    phy_vk_find_matrices(b);
     const VkPhysicalDeviceFeatures core = {.shaderInt64 = b->eights};
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
@@ -238,7 +162,7 @@ static enum phy_status open_queue(struct vk_backend *b)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
         .subgroupSizeControl = VK_TRUE,
         .computeFullSubgroups = VK_TRUE};
-    const char *names[8];
+    const char *names[2 + VK_MATRIX_EXTENSIONS];
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue_info,
@@ -253,14 +177,8 @@ static enum phy_status open_queue(struct vk_backend *b)
         subgroups.pNext = (void *)info.pNext;
         info.pNext = &subgroups;
     }
-#if PHY_VK_MATRICES
-    struct matrix_features matrices;
-    matrix_features(&matrices, VK_TRUE, (void *)info.pNext);
-    for (uint32_t i = 0; b->matrix.m && i < MATRIX_EXTENSIONS; i++)
-        names[info.enabledExtensionCount++] = matrix_extensions[i];
-    if (b->matrix.m)
-        info.pNext = &matrices.matrix;
-#endif
+    struct vk_matrix_request matrices;
+    phy_vk_ask_matrices(b, &matrices, &info, names);
     VkResult result = vkCreateDevice(b->physical, &info, NULL, &b->device);
     if (result) {
         b->device = VK_NULL_HANDLE;

@@ -75,7 +75,8 @@ static enum phy_status pipeline(struct vk_matmul *m, enum phy_weight_type type, 
     enum phy_status status =
         *made ? PHY_OK : phy_vk_matmul_make(m, "matmul_matrix", values, PHY_MATRIX_SPEC_END, m->b.subgroup_size, made);
     *out = (struct vk_pipe){.handle = *made, .tile = &m->matrix_tile};
-    snprintf(out->form, sizeof out->form, "matrix_%ux%ux%u", shape->m, shape->n, shape->k);
+    /* The last: the device's products for one of ours. */
+    snprintf(out->form, sizeof out->form, "matrix_%ux%ux%u_%u", shape->m, shape->n, shape->k, w_pieces + x_pieces - 1);
     return status;
 }
 

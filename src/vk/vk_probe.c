@@ -16,6 +16,9 @@ EMBED(phy_spirv_roofline_memory, "roofline_memory.spv");
 EMBED(phy_spirv_roofline_f32, "roofline_f32.spv");
 EMBED(phy_spirv_roofline_f16, "roofline_f16.spv");
 EMBED(phy_spirv_roofline_i8, "roofline_i8.spv");
+#if PHY_VK_MATRICES
+EMBED(phy_spirv_roofline_matrix, "roofline_matrix.spv");
+#endif
 
 enum {
     UNIT_BYTES = PHY_ROOFLINE_INVOCATIONS * PHY_ROOFLINE_ITEMS * 16, /* of a workgroup */
@@ -43,21 +46,27 @@ struct phy_vk_probe {
 
 /* ---- the device ---- */
 
-/* With float16 arithmetic and packed dot products where it has them. */
+/* With float16 arithmetic, packed dot products and cooperative matrices where it has them. */
 static enum phy_status open_device(struct phy_vk_probe *p)
 {
     struct vk_backend *b = &p->b;
     if (!phy_vk_find_queue_family(b, &p->info.clock_bits))
         return phy_vk_report(b, PHY_ERR_DEVICE, "device %s (%s) has no compute queue", b->base.name,
                              b->base.description);
-    bool small = phy_vk_has_extension(b->physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
+    phy_vk_find_subgroups(b);
+    phy_vk_find_matrices(b);
+    p->info.matrix_m = b->matrix.m;
+    p->info.matrix_n = b->matrix.n;
+    p->info.matrix_k = b->matrix.k;
+    /* Matrices bring it. */
+    bool small = !b->matrix.m && phy_vk_has_extension(b->physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
     bool dot = phy_vk_has_extension(b->physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     VkPhysicalDeviceShaderFloat16Int8Features small_features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES};
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot_features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
-    const char *extensions[2];
+    const char *extensions[3 + VK_MATRIX_EXTENSIONS];
     uint32_t extension_count = 0;
     if (small) {
         small_features.pNext = features.pNext;
@@ -70,7 +79,7 @@ static enum phy_status open_device(struct phy_vk_probe *p)
         extensions[extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     }
     vkGetPhysicalDeviceFeatures2(b->physical, &features);
-    p->info.float16 = small_features.shaderFloat16;
+    p->info.float16 = small_features.shaderFloat16 || b->matrix.m;
     p->info.integer_dot_product = dot_features.shaderIntegerDotProduct;
     features.features = (VkPhysicalDeviceFeatures){0};
     small_features.shaderInt8 = VK_FALSE;
@@ -79,12 +88,23 @@ static enum phy_status open_device(struct phy_vk_probe *p)
                                                 .queueFamilyIndex = b->queue_family,
                                                 .queueCount = 1,
                                                 .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = &features,
-                                     .queueCreateInfoCount = 1,
-                                     .pQueueCreateInfos = &queue_info,
-                                     .enabledExtensionCount = extension_count,
-                                     .ppEnabledExtensionNames = extensions};
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
+        .pNext = &features,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE};
+    struct vk_matrix_request matrices;
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = &features,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue_info,
+                               .enabledExtensionCount = extension_count,
+                               .ppEnabledExtensionNames = extensions};
+    if (b->matrix.m) {
+        extensions[info.enabledExtensionCount++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+        info.pNext = &subgroups;
+    }
+    phy_vk_ask_matrices(b, &matrices, &info, extensions);
     VkResult result = vkCreateDevice(b->physical, &info, NULL, &b->device);
     if (result) {
         b->device = VK_NULL_HANDLE;
@@ -262,19 +282,28 @@ static enum phy_status pipeline(struct phy_vk_probe *p, enum phy_vk_probe_kernel
     else if (kernel == PHY_PROBE_I8)
         spirv = (struct vk_spirv){phy_spirv_roofline_i8, (size_t)((const char *)phy_spirv_roofline_i8_end -
                                                                   (const char *)phy_spirv_roofline_i8)};
+#if PHY_VK_MATRICES
+    else if (kernel == PHY_PROBE_MATRIX)
+        spirv = (struct vk_spirv){phy_spirv_roofline_matrix, (size_t)((const char *)phy_spirv_roofline_matrix_end -
+                                                                      (const char *)phy_spirv_roofline_matrix)};
+#endif
     /* Kernels come in pairs: apart, in rows. */
     const uint32_t values[PHY_ROOFLINE_SPEC_COUNT] = {
-        [PHY_ROOFLINE_SPEC_MODE] = (uint32_t)kernel / 2, [PHY_ROOFLINE_SPEC_ROWS] = (uint32_t)kernel % 2};
-    const VkSpecializationMapEntry entries[PHY_ROOFLINE_SPEC_COUNT] = {{0, 0, 4}, {1, 4, 4}};
-    const VkSpecializationInfo constants = {.mapEntryCount = kernel < PHY_PROBE_F32 ? PHY_ROOFLINE_SPEC_COUNT : 0,
-                                            .pMapEntries = entries,
-                                            .dataSize = sizeof values,
-                                            .pData = values};
+        [PHY_ROOFLINE_SPEC_MODE] = (uint32_t)kernel / 2, [PHY_ROOFLINE_SPEC_ROWS] = (uint32_t)kernel % 2,
+        [PHY_ROOFLINE_SPEC_M] = p->b.matrix.m,           [PHY_ROOFLINE_SPEC_N] = p->b.matrix.n,
+        [PHY_ROOFLINE_SPEC_K] = p->b.matrix.k,
+    };
+    VkSpecializationMapEntry entries[PHY_ROOFLINE_SPEC_COUNT];
+    for (uint32_t i = 0; i < PHY_ROOFLINE_SPEC_COUNT; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
+    const VkSpecializationInfo constants = {
+        .mapEntryCount = PHY_ROOFLINE_SPEC_COUNT, .pMapEntries = entries, .dataSize = sizeof values, .pData = values};
     VkShaderModule module;
     enum phy_status status = phy_vk_module_create(&p->b, spirv, &module);
     if (status)
         return status;
-    status = phy_vk_pipeline_create(&p->b, module, p->layout, &constants, &p->pipelines[kernel]);
+    const uint32_t subgroup = kernel == PHY_PROBE_MATRIX ? p->b.subgroup_size : 0;
+    status = phy_vk_subgroup_pipeline_create(&p->b, module, p->layout, &constants, subgroup, &p->pipelines[kernel]);
     p->b.vk.vkDestroyShaderModule(p->b.device, module, NULL);
     return status;
 }
@@ -445,9 +474,10 @@ uint64_t phy_vk_probe_unit_bytes(void)
 
 bool phy_vk_probe_offers(const struct phy_vk_probe *probe, enum phy_vk_probe_kernel kernel)
 {
-    return kernel == PHY_PROBE_F16  ? probe->info.float16
-           : kernel == PHY_PROBE_I8 ? probe->info.integer_dot_product
-                                    : true;
+    return kernel == PHY_PROBE_F16      ? probe->info.float16
+           : kernel == PHY_PROBE_I8     ? probe->info.integer_dot_product
+           : kernel == PHY_PROBE_MATRIX ? probe->info.matrix_m > 0
+                                        : true;
 }
 
 uint32_t phy_vk_probe_invocations(const struct phy_vk_probe *probe)
@@ -455,7 +485,10 @@ uint32_t phy_vk_probe_invocations(const struct phy_vk_probe *probe)
     return probe->workgroups * PHY_ROOFLINE_INVOCATIONS;
 }
 
-uint32_t phy_vk_probe_products(enum phy_vk_probe_kernel kernel)
+uint32_t phy_vk_probe_products(const struct phy_vk_probe *probe, enum phy_vk_probe_kernel kernel)
 {
+    const struct vk_matrix_shape *shape = &probe->b.matrix;
+    if (kernel == PHY_PROBE_MATRIX)
+        return shape->m ? shape->m * shape->n * shape->k / probe->b.subgroup_size * PHY_ROOFLINE_CHAINS : 0;
     return kernel < PHY_PROBE_F32 ? 0 : (kernel == PHY_PROBE_I8 ? 4 : 1) * 4 * PHY_ROOFLINE_CHAINS;
 }

@@ -20,6 +20,7 @@ enum phy_vk_probe_kernel {
     PHY_PROBE_F32,
     PHY_PROBE_F16,
     PHY_PROBE_I8,
+    PHY_PROBE_MATRIX, /* cooperative matrices of binary16, sums in binary32 */
     PHY_PROBE_KERNELS
 };
 
@@ -30,6 +31,7 @@ struct phy_vk_probe_info {
     double tick_ns;      /* timestampPeriod */
     uint64_t memory_bytes;
     bool float16, integer_dot_product;
+    uint32_t matrix_m, matrix_n, matrix_k; /* of cooperative matrices; 0: none */
 };
 
 struct phy_vk_probe;
@@ -55,6 +57,6 @@ enum phy_status phy_vk_probe_run(struct phy_vk_probe *probe, enum phy_vk_probe_k
 uint64_t phy_vk_probe_unit_bytes(void);
 uint32_t phy_vk_probe_invocations(const struct phy_vk_probe *probe);
 /* Multiply-adds of a round of one invocation: of int8 products, four for each dot product. */
-uint32_t phy_vk_probe_products(enum phy_vk_probe_kernel kernel);
+uint32_t phy_vk_probe_products(const struct phy_vk_probe *probe, enum phy_vk_probe_kernel kernel);
 
 #endif

@@ -45,7 +45,7 @@ static void test_device(uint32_t index)
         assert_int_equal(phy_vk_probe_run(probe, PHY_PROBE_READ + rows, bytes, 0, 0, &ns, &result), PHY_OK);
         assert_int_equal(result, words / 4 * word + words / 4 * 3 * 7);
     }
-    const uint32_t chains = phy_vk_probe_invocations(probe) * phy_vk_probe_products(PHY_PROBE_F32);
+    const uint32_t chains = phy_vk_probe_invocations(probe) * phy_vk_probe_products(probe, PHY_PROBE_F32);
     assert_int_equal(phy_vk_probe_run(probe, PHY_PROBE_F32, 0, ROUNDS, 1, &ns, &result), PHY_OK);
     assert_int_equal(result, chains * ROUNDS);
     if (phy_vk_probe_offers(probe, PHY_PROBE_F16)) {
@@ -55,6 +55,11 @@ static void test_device(uint32_t index)
     if (phy_vk_probe_offers(probe, PHY_PROBE_I8)) {
         assert_int_equal(phy_vk_probe_run(probe, PHY_PROBE_I8, 0, ROUNDS, 1, &ns, &result), PHY_OK);
         assert_int_equal(result, chains * chain_i8(ROUNDS));
+    }
+    if (phy_vk_probe_offers(probe, PHY_PROBE_MATRIX)) {
+        assert_int_equal(phy_vk_probe_run(probe, PHY_PROBE_MATRIX, 0, ROUNDS, 1, &ns, &result), PHY_OK);
+        assert_int_equal(result, phy_vk_probe_invocations(probe) * phy_vk_probe_products(probe, PHY_PROBE_MATRIX) *
+                                     (ROUNDS % 2));
     }
     phy_vk_probe_close(&probe);
     assert_null(probe);
