@@ -69,7 +69,7 @@ PHY_API enum phy_status phy_eval_run(const struct phy_eval_params *params, struc
  * context. */
 struct phy_eval_page {
     const struct phy_eval_result *result;
-    const struct phy_tokenizer *tokenizer;
+    const struct phy_tokenizer *tokenizer; /* NULL: tokens are shown by their ids */
     const uint32_t *tokens; /* (token_count) of the text, as given to phy_eval_run */
     size_t token_count;
     const char *model_name, *baseline_name; /* baseline_name NULL without one */

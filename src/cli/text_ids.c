@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A tokenizer whose template puts exactly one token before an empty text has a BOS token. */
 static enum phy_status find_bos(struct phy_text_ids *out, const struct phy_tokenizer *tokenizer)
@@ -56,6 +57,20 @@ static enum phy_status unpack(struct phy_text_ids *out, const char *name, const 
     return PHY_OK;
 }
 
+/* The directory `model` is there and has no tokenizer.json, not even a link that leads nowhere. */
+static bool has_no_tokenizer(const char *model)
+{
+    struct stat found;
+    size_t capacity = strlen(model) + sizeof "/tokenizer.json";
+    char *path = malloc(capacity);
+    if (!path)
+        return false;
+    snprintf(path, capacity, "%s/tokenizer.json", model);
+    bool absent = lstat(path, &found) != 0 && errno == ENOENT && stat(model, &found) == 0;
+    free(path);
+    return absent;
+}
+
 enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, const char *text, const char *ids,
                                   const struct phy_host *host)
 {
@@ -67,9 +82,14 @@ enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, c
         fprintf(stderr, "%s: %s\n", name, strerror(errno));
         return PHY_ERR_IO;
     }
-    enum phy_status status = phy_tokenizer_open(&out->tokenizer, model, &(struct phy_tokenizer_params){.host = host});
-    if (status == PHY_OK)
-        status = find_bos(out, out->tokenizer);
+    enum phy_status status = PHY_OK;
+    if (ids && has_no_tokenizer(model)) {
+        host->log(host->user, PHY_LOG_WARNING, "the model has no tokenizer, so no window begins with a BOS token");
+    } else {
+        status = phy_tokenizer_open(&out->tokenizer, model, &(struct phy_tokenizer_params){.host = host});
+        if (status == PHY_OK)
+            status = find_bos(out, out->tokenizer);
+    }
     if (status == PHY_OK)
         status = text ? encode(out, out->tokenizer, content, bytes) : unpack(out, name, content, bytes);
     free(content);

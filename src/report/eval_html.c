@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* eval.html: one file, no script, nothing fetched; the style of every page. Token texts come from a stranger's
  * vocabulary and go through phy_text_html_name. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -167,6 +168,12 @@ static void put_curve(struct phy_text *out, const struct phy_eval_result *r)
 static void put_tokens(struct phy_text *out, const struct phy_eval_page *page, const uint32_t *ids, size_t count)
 {
     struct phy_decoded decoded;
+    if (!page->tokenizer) {
+        for (size_t i = 0; i < count; i++)
+            phy_text_printf(out, " %" PRIu32, ids[i]);
+        phy_text_put(out, " ");
+        return;
+    }
     if (phy_tokenizer_decode(page->tokenizer, ids, count, NULL, &decoded) != PHY_OK) {
         out->failed = true;
         return;

@@ -23,8 +23,8 @@ def run(*args, **environment):
     return done
 
 
-def both(name):
-    writer, _, _ = small_models.build(name)
+def both(name, pre="gpt-2"):
+    writer, _, _ = small_models.build(name, pre)
     file, directory = WORK / f"{name}.gguf", WORK / name
     file.write_bytes(writer.bytes())
     done = run("import", file, "-o", directory, "-q")
@@ -54,6 +54,31 @@ def eval_takes_a_file_on_either_side():
     said = {run("eval", a, "--baseline", b, "--ids", words, "--ctx", "16", "--json", "-q").stdout
             for a, b in ((directory, directory), (file, directory), (directory, file), (file, file))}
     assert len(said) == 1 and b'"kl_bits"' in said.pop()
+
+
+def ids_need_no_tokenizer():
+    file, directory = both("llama", "llama-bpe")  # which begins with BOS
+    (directory / "tokenizer.json").unlink()
+    ids = WORK / "ids"
+    ids.write_bytes(b"".join(i.to_bytes(4, "little") for i in list(range(3, 40)) * 4))
+    page, scales = WORK / "page.html", WORK / "scales"
+    for command in (["eval", directory, "--ids", ids, "--ctx", "10", "--json", "-q", "--html", page],
+                    ["calibrate", directory, "--ids", ids, "--ctx", "10", "-q", "-o", scales]):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == b"the model has no tokenizer, so no window begins with a BOS token\n", done.stderr
+        if command[0] == "eval":
+            assert json.loads(done.stdout)["tokens"] == 148 // 10 * 9  # the first of each window is not scored
+    done = run("eval", file, "--ids", ids, "--ctx", "10", "--json", "-q")
+    assert json.loads(done.stdout)["tokens"] == 148 // 9 * 9 and done.stderr == b"", done  # BOS is
+    assert "<mark> " in page.read_text() and scales.stat().st_size > 0
+    done = run("eval", directory, "--text", ids, "-q")
+    assert done.returncode == 3 and b"tokenizer.json: No such file" in done.stderr, done
+    (directory / "tokenizer.json").write_text("{")
+    done = run("eval", directory, "--ids", ids, "-q")
+    assert done.returncode == 4 and b"tokenizer.json" in done.stderr, done
+    done = run("eval", WORK / "absent", "--ids", ids, "-q")
+    assert done.returncode == 3 and b"absent" in done.stderr and done.stderr.count(b"\n") == 1, done
 
 
 def what_cannot_be_run_is_refused_and_leaves_nothing():
@@ -91,7 +116,7 @@ def export_writes_the_biases_that_the_config_says():
     assert done.returncode == 5 and b"biases of its attention: GGUF's qwen3 has none" in done.stderr, done
 
 
-TESTS = [every_architecture_runs_from_its_file, eval_takes_a_file_on_either_side,
+TESTS = [every_architecture_runs_from_its_file, eval_takes_a_file_on_either_side, ids_need_no_tokenizer,
          what_cannot_be_run_is_refused_and_leaves_nothing, export_writes_the_biases_that_the_config_says]
 for test in TESTS:
     with tempfile.TemporaryDirectory() as temporary:
