@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "physarium/host.h"
 #include "physarium/targets.h"
@@ -93,6 +94,10 @@ int phy_usage_error(const char *command, const char *format, ...) __attribute__(
 /* 0, or a sentence to stderr and exit code 3: an input that is told by its name must be there before the work begins.
  */
 int phy_check_readable(const char *path);
+
+/* A path, or any text that a user or a file gave, as lines of the log show it: escaped by rule E3
+ * (docs/checkpoint-rules.md) but for quotes and backslashes, whole and without quotes around it. */
+void phy_print_escaped(FILE *to, const char *text);
 
 /* A JSON string on stdout, in ASCII only, so that no character of a name can do anything to a terminal or a log; what
  * is not UTF-8 becomes U+FFFD. */

@@ -8,14 +8,16 @@
 
 static void print_summary(const struct phy_export_result *r, const char *output, bool json)
 {
-    if (json)
+    if (json) {
         printf("{\"tensor_count\": %" PRIu64 ", \"copied_count\": %" PRIu64 ", \"token_count\": %" PRIu64
                ", \"bytes\": %" PRIu64 ", \"seconds\": %.3f}\n",
                r->tensor_count, r->copied_count, r->token_count, r->bytes, r->seconds);
-    else
-        printf("%s: %" PRIu64 " tensors (%" PRIu64 " as they lie in the store), %" PRIu64 " bytes, %" PRIu64
+    } else {
+        phy_print_escaped(stdout, output);
+        printf(": %" PRIu64 " tensors (%" PRIu64 " as they lie in the store), %" PRIu64 " bytes, %" PRIu64
                " tokens, %.1f s\n",
-               output, r->tensor_count, r->copied_count, r->bytes, r->token_count, r->seconds);
+               r->tensor_count, r->copied_count, r->bytes, r->token_count, r->seconds);
+    }
 }
 
 static int run(int argc, char **argv)

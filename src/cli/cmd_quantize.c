@@ -12,9 +12,10 @@ static double ratio(uint64_t a, uint64_t b)
 
 static void print_summary(const struct phy_quantize_params *params, const struct phy_quantize_result *r)
 {
-    printf("%s: %s, %u layer%s, %" PRIu64 " weights in %" PRIu64 " bytes, %.2f bits each (%.2f times smaller), ",
-           params->output, params->scheme, r->layer_count, r->layer_count == 1 ? "" : "s", r->weight_count,
-           r->stored_bytes, 8 * ratio(r->stored_bytes, r->weight_count), ratio(r->source_bytes, r->stored_bytes));
+    phy_print_escaped(stdout, params->output);
+    printf(": %s, %u layer%s, %" PRIu64 " weights in %" PRIu64 " bytes, %.2f bits each (%.2f times smaller), ",
+           params->scheme, r->layer_count, r->layer_count == 1 ? "" : "s", r->weight_count, r->stored_bytes,
+           8 * ratio(r->stored_bytes, r->weight_count), ratio(r->source_bytes, r->stored_bytes));
     printf("%.1f s\nrelative rmse %.4g: gate %.4g, up %.4g, down %.4g\n", r->seconds, r->relative_rmse,
            r->relative_rmse_of[0], r->relative_rmse_of[1], r->relative_rmse_of[2]);
 }

@@ -86,8 +86,9 @@ static int print_json(const struct phy_surgery_params *params, const struct phy_
 static int print_summary(const struct phy_surgery_params *params, const struct phy_surgery_result *result)
 {
     double share = result->target_elements ? (double)result->killed / (double)result->target_elements : 0.0;
-    printf("%s: %llu of %llu target weights killed (%.2f%%; %.2f%% of the model), ", params->output,
-           (unsigned long long)result->killed, (unsigned long long)result->target_elements, 100.0 * share,
+    phy_print_escaped(stdout, params->output);
+    printf(": %llu of %llu target weights killed (%.2f%%; %.2f%% of the model), ", (unsigned long long)result->killed,
+           (unsigned long long)result->target_elements, 100.0 * share,
            result->total_elements ? 100.0 * (double)result->killed / (double)result->total_elements : 0.0);
     if (result->gain > 0)
         printf("gain %g, %.1f s\n", result->gain, result->seconds);

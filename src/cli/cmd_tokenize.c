@@ -143,8 +143,11 @@ static int run(int argc, char **argv)
     char *text;
     size_t bytes;
     if (!phy_read_file(r.file, &text, &bytes)) {
-        fprintf(stderr, "physarium: %.256s: %s\n", r.file, strerror(errno));
-        return phy_status_exit_code(errno == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO);
+        int error = errno;
+        fputs("physarium: ", stderr);
+        phy_print_escaped(stderr, r.file);
+        fprintf(stderr, ": %s\n", strerror(error));
+        return phy_status_exit_code(error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO);
     }
     code = run_with(path, &r, text, bytes, NULL);
     free(text);

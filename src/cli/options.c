@@ -10,12 +10,14 @@
 
 int phy_usage_error(const char *command, const char *format, ...)
 {
+    char message[1024];
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "physarium%s%s: ", command ? " " : "", command ? command : "");
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    fprintf(stderr, "physarium%s%s: ", command ? " " : "", command ? command : "");
+    phy_print_escaped(stderr, message);
+    fputc('\n', stderr);
     return 2;
 }
 
@@ -23,7 +25,9 @@ int phy_check_readable(const char *path)
 {
     if (access(path, R_OK) == 0)
         return 0;
-    fprintf(stderr, "%s: %s\n", path, strerror(errno));
+    int error = errno;
+    phy_print_escaped(stderr, path);
+    fprintf(stderr, ": %s\n", strerror(error));
     return 3;
 }
 

@@ -1,8 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
+#include "physarium/checkpoint.h"
+
+void phy_print_escaped(FILE *to, const char *text)
+{
+    for (size_t length; *text; text += length) {
+        char shown[PHY_QUOTED_NAME_BYTES];
+        /* A character is its first byte and up to three that go on; pieces that are none are escaped byte by byte. */
+        for (length = 1; length < 4 && ((unsigned char)text[length] & 0xC0) == 0x80;)
+            length++;
+        if (*text == '"' || *text == '\\') {
+            fputc(*text, to);
+            length = 1;
+            continue;
+        }
+        phy_quote_name(shown, text, length);
+        fwrite(shown + 1, 1, strlen(shown) - 2, to);
+    }
+}
 
 /* The character at *s, which moves on; a byte that is not UTF-8 (only a file's own name can hold one) is U+FFFD. */
 static uint32_t take_character(const unsigned char **s, const unsigned char *end)

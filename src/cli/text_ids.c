@@ -43,7 +43,8 @@ static enum phy_status encode(struct phy_text_ids *out, const struct phy_tokeniz
 static enum phy_status unpack(struct phy_text_ids *out, const char *name, const char *raw, size_t bytes)
 {
     if (bytes % 4) {
-        fprintf(stderr, "%s: %zu bytes are not a whole number of uint32 values\n", name, bytes);
+        phy_print_escaped(stderr, name);
+        fprintf(stderr, ": %zu bytes are not a whole number of uint32 values\n", bytes);
         return PHY_ERR_FORMAT;
     }
     out->ids = malloc(bytes + 4);
@@ -79,7 +80,9 @@ enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, c
     const char *name = text ? text : ids;
     *out = (struct phy_text_ids){0};
     if (!phy_read_file(name, &content, &bytes)) {
-        fprintf(stderr, "%s: %s\n", name, strerror(errno));
+        int error = errno;
+        phy_print_escaped(stderr, name);
+        fprintf(stderr, ": %s\n", strerror(error));
         return PHY_ERR_IO;
     }
     enum phy_status status = PHY_OK;

@@ -2,6 +2,7 @@ phy_script_test(cli.outputs_spare_what_is_read bash ${CMAKE_CURRENT_LIST_DIR}/ou
 phy_script_test(cli.numbers_out_of_range_are_named bash ${CMAKE_CURRENT_LIST_DIR}/numbers_out_of_range_are_named.sh)
 phy_script_test(cli.closed_streams_are_held bash ${CMAKE_CURRENT_LIST_DIR}/closed_streams_are_held.sh)
 phy_script_test(cli.a_size_limit_is_an_error bash ${CMAKE_CURRENT_LIST_DIR}/a_size_limit_is_an_error.sh)
+phy_script_test(cli.names_do_nothing_to_a_terminal bash ${CMAKE_CURRENT_LIST_DIR}/names_do_nothing_to_a_terminal.sh)
 phy_script_test(cli.audit_goes_on_in_its_cache bash ${CMAKE_CURRENT_LIST_DIR}/audit_goes_on_in_its_cache.sh)
 phy_script_test(cli.audits_share_a_cache bash ${CMAKE_CURRENT_LIST_DIR}/audits_share_a_cache.sh)
 find_program(PHY_PYTHON3 python3)
