@@ -3,7 +3,7 @@
  * of the family bitmap.
  *
  *   matvec   y[n][r - row_begin] = sum over k of w[r][k] * x[n][k]      1 to PHY_BITMAP_MATVEC_COUNT rows of x
- *   decode   out (row_end - row_begin, cols): the weights as float32, exactly
+ *   decode   out (row_end - row_begin, cols): the weights as float32, bit for bit as phy_weight_decode_row gives them
  *
  * Tolerance of matvec, per element, against the sum in float64: 4e-6 * sum |w[r][k] x[n][k]|. Its bits don't depend on
  * how rows are shared, nor on how many rows of x there are. For many rows of x a caller decodes some of w and

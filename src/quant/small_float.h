@@ -22,7 +22,8 @@ static inline uint32_t phy_bits_of_float(float value)
     return bits;
 }
 
-/* binary16 to binary32, exact: s.eeeee.mmmmmmmmmm. Without a branch, so that loops of it become vectors. */
+/* binary16 to binary32, exact: s.eeeee.mmmmmmmmmm. A NaN keeps its bits and is made quiet, as by a processor's own
+ * conversion. Without a branch, so that loops of it become vectors. */
 static inline float phy_f16_widen(uint16_t half)
 {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7FFFu;
@@ -30,7 +31,8 @@ static inline float phy_f16_widen(uint16_t half)
     const uint32_t normal = (magnitude << 13) + (112u << 23) + (magnitude >= 0x7C00 ? 112u << 23 : 0);
     /* mantissa * 2^-24: normal, or zero. */
     const uint32_t subnormal = phy_bits_of_float((float)(int32_t)magnitude * 0x1p-24f);
-    return phy_float_of_bits((magnitude < 0x400 ? subnormal : normal) | sign);
+    const uint32_t quiet = magnitude > 0x7C00 ? 1u << 22 : 0;
+    return phy_float_of_bits((magnitude < 0x400 ? subnormal : normal) | quiet | sign);
 }
 
 static inline float phy_f16_load(const uint8_t *at)

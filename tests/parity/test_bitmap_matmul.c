@@ -171,6 +171,38 @@ static void matches_the_sum_in_float64_for_every_density_and_pattern(void **stat
     assert_true(report_worst(&worst, "densities"));
 }
 
+/* All 65,536 codes of a 16-bit type, NaNs of both kinds among them: the bits of the decoder of plain rows. */
+static void every_code_decodes_to_the_same_bits_in_every_form(void **state)
+{
+    const struct phy_cpu_features have = phy_cpu_detect();
+    static const enum phy_weight_type types[] = {PHY_WEIGHT_F16, PHY_WEIGHT_BF16};
+    enum { SIDE = 256, CODES = SIDE * SIDE };
+    (void)state;
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct bitmap_case c = {.rows = SIDE, .cols = SIDE, .value = types[t]};
+        c.codes = guarded_create(CODES * sizeof(uint16_t), true);
+        for (size_t i = 0; i < CODES; i++)
+            phy_store_u16((uint8_t *)c.codes.data + 2 * i, (uint16_t)i);
+        c.decoded = malloc(CODES * sizeof *c.decoded);
+        phy_weight_decode_row(c.value, c.codes.data, CODES, c.decoded);
+        for (uint32_t i = 0x7C01; i < 0x8000 && types[t] == PHY_WEIGHT_F16; i++) {
+            uint32_t bits[2];
+            memcpy(&bits[0], &c.decoded[i], sizeof *bits);
+            memcpy(&bits[1], &c.decoded[i | 0x8000], sizeof *bits);
+            assert_int_equal(bits[0], 0x7FC00000 | (i & 0x3FF) << 13);
+            assert_int_equal(bits[1], bits[0] | 0x80000000);
+        }
+        encode(&c);
+        for (const struct phy_bitmap_variant *v = phy_bitmap_variants; v->name; v++) {
+            if (phy_cpu_meets(&have, &v->needs))
+                check_decode(&c, v);
+        }
+        guarded_destroy(&c.codes);
+        guarded_destroy(&c.w_map);
+        free(c.decoded);
+    }
+}
+
 static void a_negative_zero_is_a_weight(void **state)
 {
     const uint16_t codes[3] = {0x8000, 0, 0x3F80};
@@ -242,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_the_sum_in_float64_for_every_shape),
         cmocka_unit_test(matches_the_sum_in_float64_for_every_density_and_pattern),
+        cmocka_unit_test(every_code_decodes_to_the_same_bits_in_every_form),
         cmocka_unit_test(a_negative_zero_is_a_weight),
         cmocka_unit_test(damaged_matrices_are_refused),
         cmocka_unit_test(sizes_that_overflow_have_no_view),
