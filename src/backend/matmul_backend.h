@@ -69,9 +69,9 @@ struct phy_walk_product {
     /* (intermediate): gate's products, where they were computed to choose the features, and are not again; or NULL. Of
      * one row of x. */
     const float *gate_dots;
-    const float *x; /* (rows, hidden) */
-    float *y;       /* (rows, hidden) */
-    size_t *skipped;
+    const float *x;  /* (rows, hidden) */
+    float *y;        /* (rows, hidden) */
+    size_t *skipped; /* receives the count */
     size_t rows;
 };
 

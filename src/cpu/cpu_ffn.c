@@ -165,8 +165,7 @@ static void keep_what_counts(struct walk_job *job)
         job->features[job->count] = p->features[i];
         job->activations[job->count++] = job->activations[i];
     }
-    if (p->skipped)
-        *p->skipped += job->rows * p->feature_count - job->count;
+    *p->skipped += job->rows * p->feature_count - job->count;
 }
 
 static void walk_rows(struct walk_job *job)
@@ -202,8 +201,7 @@ enum phy_status phy_cpu_walk(struct phy_matmul_backend *backend, const struct ph
         phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->gate->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->up->type);
     phy_cpu_ran(cpu, PHY_KERNEL_WALK, product->down->type);
-    if (product->skipped)
-        *product->skipped = 0;
+    *product->skipped = 0;
     for (size_t row = 0; row < product->rows; row += together) {
         job.rows = product->rows - row < together ? product->rows - row : together;
         job.x = product->x + row * product->gate->cols;
