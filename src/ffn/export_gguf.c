@@ -137,7 +137,7 @@ static void place(struct writer *w, struct out_tensor *t)
     w->count++;
 }
 
-/* Whether config.json says that the model has this tensor: what it says nothing of would change results elsewhere. */
+/* Whether config.json says that the model has this tensor. */
 static bool is_in_model(const struct phy_model_config *c, const struct import_rule *rule)
 {
     switch (rule->group) {
@@ -167,6 +167,34 @@ static enum phy_status check_biases(const struct writer *w)
                     w->run->donor.label, attention ? "FFN" : "attention", w->run->architecture->name);
 }
 
+static bool has_rule(const struct phy_export *run, const char *hf)
+{
+    for (const struct import_rule *rule = run->architecture->layer_rules; rule->gguf; rule++) {
+        if (strcmp(rule->hf, hf) == 0)
+            return is_in_model(&run->donor.config, rule);
+    }
+    return false;
+}
+
+/* Biases and norms that other models have: without them the file would compute something else than what the checkpoint
+ * holds, and with them something else than what config.json says. Running the model refuses them in the same words. */
+static enum phy_status refuse_what_others_have(const struct phy_export *run, uint32_t layer)
+{
+    char name[PHY_DONOR_NAME_BYTES];
+    for (const struct import_architecture *a = phy_import_architectures; a->name; a++) {
+        for (const struct import_rule *rule = a->layer_rules; rule->gguf; rule++) {
+            if (has_rule(run, rule->hf) ||
+                !phy_donor_has(&run->donor, phy_donor_layer_name(name, &run->donor, layer, rule->hf)))
+                continue;
+            return phy_fail(
+                run->host, PHY_ERR_UNSUPPORTED,
+                "%s: tensor \"%s\": the architecture in config.json has none, and it would change the result",
+                run->donor.label, name);
+        }
+    }
+    return PHY_OK;
+}
+
 static enum phy_status plan_one(struct writer *w, const struct import_rule *rule, uint32_t layer, bool in_layer)
 {
     const struct phy_donor *donor = &w->run->donor;
@@ -177,13 +205,8 @@ static enum phy_status plan_one(struct writer *w, const struct import_rule *rule
         snprintf(name, sizeof name, "%s%s", donor->prefix, rule->hf + 6);
     else
         snprintf(name, sizeof name, "%s", rule->hf);
-    if (!is_in_model(&donor->config, rule)) {
-        if (rule->group == GROUP_HEAD || !phy_donor_has(donor, name))
-            return PHY_OK;
-        return phy_fail(w->run->host, PHY_ERR_UNSUPPORTED,
-                        "%s: tensor \"%s\": the architecture in config.json has none, and it would change the result",
-                        donor->label, name);
-    }
+    if (!is_in_model(&donor->config, rule))
+        return PHY_OK;
     struct out_tensor *t = &w->tensors[w->count];
     *t = (struct out_tensor){.transform = rule->transform, .vector = rule->columns == SIZE_NONE};
     if (in_layer)
@@ -231,6 +254,35 @@ static size_t count_rules(const struct import_rule *rules)
     return count;
 }
 
+/* Parts for pictures and sounds, layers that are not run, what can be computed: running the model ignores them too. */
+static enum phy_status tell_what_is_left_out(const struct writer *w)
+{
+    const struct phy_checkpoint *checkpoint = w->run->donor.checkpoint;
+    const size_t given = phy_checkpoint_tensor_count(checkpoint);
+    size_t used = 0, first = 0;
+    bool *takes = phy_zalloc(given, sizeof *takes);
+    if (!takes)
+        return phy_fail_memory(w->run->host, "the tensors that are used", given);
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->tensors[i].made)
+            continue;
+        takes[w->tensors[i].source.index] = true;
+        used++;
+    }
+    while (first < given && takes[first])
+        first++;
+    if (first < given) {
+        struct phy_tensor_info tensor;
+        char quoted[PHY_QUOTED_BYTES];
+        phy_checkpoint_tensor(checkpoint, first, &tensor);
+        phy_warn(w->run->host, "%s: %zu of %zu tensors have no place in a GGUF file of %s and are left out: %s%s",
+                 w->run->donor.label, given - used, given, w->run->architecture->name,
+                 phy_quote(quoted, tensor.name, tensor.name_bytes), given - used > 1 ? " and more" : "");
+    }
+    phy_free(takes);
+    return PHY_OK;
+}
+
 static enum phy_status plan(struct writer *w)
 {
     const struct import_architecture *a = w->run->architecture;
@@ -246,6 +298,7 @@ static enum phy_status plan(struct writer *w)
     if (status == PHY_OK)
         status = plan_divisors(w);
     for (uint32_t layer = 0; layer < layers && status == PHY_OK; layer++) {
+        status = refuse_what_others_have(w->run, layer);
         for (const struct import_rule *rule = a->layer_rules; rule->gguf && status == PHY_OK; rule++)
             status = plan_one(w, rule, layer, true);
     }
@@ -254,15 +307,8 @@ static enum phy_status plan(struct writer *w)
     if (status == PHY_OK && w->fallbacks)
         phy_note(w->run->host, "%u tensors have rows that are not whole blocks and another type: %s", w->fallbacks,
                  w->fallback);
-    const size_t given = phy_checkpoint_tensor_count(w->run->donor.checkpoint);
-    size_t used = 0;
-    for (size_t i = 0; i < w->count; i++)
-        used += w->tensors[i].made == NULL;
-    if (status == PHY_OK && given > used)
-        phy_warn(w->run->host, "%s: %zu of %zu tensors have no place in a GGUF file of %s and are left out",
-                 w->run->donor.label, given - used, given, a->name);
     w->run->result.tensor_count = w->count;
-    return status;
+    return status == PHY_OK ? tell_what_is_left_out(w) : status;
 }
 
 /* ---- rows ---- */

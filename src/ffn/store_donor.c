@@ -106,6 +106,7 @@ enum phy_status phy_donor_find(const struct phy_donor *donor, const char *name, 
                         first, (unsigned long long)cols);
     }
     *out = (struct phy_donor_tensor){.name = tensor.name,
+                                     .index = found->value,
                                      .shard = tensor.shard,
                                      .at = tensor.at,
                                      .bytes = tensor.bytes,

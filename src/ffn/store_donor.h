@@ -11,7 +11,7 @@
 /* A float tensor of the donor. */
 struct phy_donor_tensor {
     const char *name;
-    uint32_t shard;
+    uint32_t index, shard; /* index: in the checkpoint's tensors */
     uint64_t at, bytes;
     enum phy_weight_type type; /* one of the three floats */
     uint64_t rows, cols;       /* a vector: 1 row */

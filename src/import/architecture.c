@@ -83,18 +83,19 @@ static const struct import_rule gemma3_rules[] = {
     {0},
 };
 
-static const struct import_architecture architectures[] = {
+const struct import_architecture phy_import_architectures[] = {
     {"llama", IMPORT_LLAMA, "llama", "LlamaForCausalLM", llama_rules, model_rules},
     {"qwen2", IMPORT_QWEN2, "qwen2", "Qwen2ForCausalLM", qwen2_rules, model_rules},
     {"qwen3", IMPORT_QWEN3, "qwen3", "Qwen3ForCausalLM", qwen3_rules, model_rules},
     {"gemma3", IMPORT_GEMMA3, "gemma3_text", "Gemma3ForCausalLM", gemma3_rules, gemma_model_rules},
+    {0},
 };
 
 const struct import_architecture *phy_import_architecture(const char *name)
 {
-    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
-        if (strcmp(architectures[i].name, name) == 0)
-            return &architectures[i];
+    for (const struct import_architecture *a = phy_import_architectures; a->name; a++) {
+        if (strcmp(a->name, name) == 0)
+            return a;
     }
     return NULL;
 }

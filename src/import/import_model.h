@@ -49,6 +49,7 @@ struct import_architecture {
     const struct import_rule *layer_rules, *model_rules; /* ended by a NULL name */
 };
 
+extern const struct import_architecture phy_import_architectures[]; /* ended by a NULL name */
 /* NULL if there is none of that name. */
 const struct import_architecture *phy_import_architecture(const char *name);
 

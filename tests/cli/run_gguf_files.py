@@ -4,6 +4,8 @@
 import json
 import os
 import pathlib
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -116,8 +118,49 @@ def export_writes_the_biases_that_the_config_says():
     assert done.returncode == 5 and b"biases of its attention: GGUF's qwen3 has none" in done.stderr, done
 
 
+def with_tensors(source, names, size):
+    """A copy of the directory with more F32 vectors of ones."""
+    directory = WORK / "more"
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(source, directory)
+    file = directory / "model.safetensors"
+    raw = file.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header, data = json.loads(raw[8:8 + length]), raw[8 + length:]
+    for name in names:
+        header[name] = {"dtype": "F32", "shape": [size], "data_offsets": [len(data), len(data) + 4 * size]}
+        data += struct.pack("<f", 1) * size
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return directory
+
+
+def export_and_generate_refuse_the_same():
+    _, llama = both("llama")
+    _, qwen2 = both("qwen2")
+    config = json.loads((qwen2 / "config.json").read_text())
+    (qwen2 / "config.json").write_text(json.dumps(config | {"rope_parameters": {"rope_type": "default"}}))  # not YaRN
+    out = WORK / "exported.gguf"
+    for source, name in ((llama, "self_attn.q_norm.weight"), (llama, "self_attn.k_norm.weight"),
+                         (llama, "pre_feedforward_layernorm.weight"), (llama, "post_feedforward_layernorm.weight"),
+                         (llama, "self_attn.o_proj.bias"), (llama, "mlp.down_proj.bias"),
+                         (qwen2, "self_attn.o_proj.bias"), (qwen2, "self_attn.q_norm.weight")):
+        name = "model.layers.1." + name
+        more = with_tensors(source, [name], 16)
+        sentence = f'{more}: tensor "{name}": the architecture in config.json has none, and it would change the result\n'
+        for command in (["export", "--gguf", out], ["generate", "-p", "a", "-n", "1"]):
+            done = run(command[0], more, *command[1:], "-q")
+            assert done.returncode == 5 and done.stderr.decode() == sentence and not out.exists(), done
+    more = with_tensors(llama, ["model.layers.0.self_attn.rotary_emb.inv_freq", "vision_tower.bias"], 16)
+    assert run("generate", more, "-p", "a", "-n", "1", "-q").returncode == 0
+    done = run("export", more, "--gguf", out, "-q")
+    assert done.returncode == 0 and done.stderr.startswith(f"{more}: 2 of ".encode()), done
+    assert b'left out: "model.layers.0.self_attn.rotary_emb.inv_freq" and more\n' in done.stderr, done
+
+
 TESTS = [every_architecture_runs_from_its_file, eval_takes_a_file_on_either_side, ids_need_no_tokenizer,
-         what_cannot_be_run_is_refused_and_leaves_nothing, export_writes_the_biases_that_the_config_says]
+         what_cannot_be_run_is_refused_and_leaves_nothing, export_writes_the_biases_that_the_config_says,
+         export_and_generate_refuse_the_same]
 for test in TESTS:
     with tempfile.TemporaryDirectory() as temporary:
         WORK = pathlib.Path(temporary)
