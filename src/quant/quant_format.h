@@ -24,6 +24,29 @@ struct phy_quant_format {
 
 #define PHY_NO_GGUF_ID UINT32_MAX
 
+/* Places in the table. */
+enum phy_quant_place {
+    PHY_QUANT_F32,
+    PHY_QUANT_F16,
+    PHY_QUANT_BF16,
+    PHY_QUANT_Q4_0,
+    PHY_QUANT_Q4_1,
+    PHY_QUANT_Q5_0,
+    PHY_QUANT_Q5_1,
+    PHY_QUANT_Q8_0,
+    PHY_QUANT_Q2_K,
+    PHY_QUANT_Q3_K,
+    PHY_QUANT_Q4_K,
+    PHY_QUANT_Q5_K,
+    PHY_QUANT_Q6_K,
+    PHY_QUANT_IQ4_NL,
+    PHY_QUANT_IQ4_XS,
+    PHY_QUANT_MXFP4,
+    PHY_QUANT_VINDEX_FP4,
+    PHY_QUANT_VINDEX_FP8,
+    PHY_QUANT_COUNT
+};
+
 extern const struct phy_quant_format phy_quant_formats[];
 extern const size_t phy_quant_format_count;
 

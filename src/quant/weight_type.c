@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/weight_type.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "base/checked_math.h"
@@ -9,40 +8,37 @@
 
 enum { MAX_ELEMENTS = 256 };
 
-static const char *const names[PHY_WEIGHT_TYPE_COUNT] = {
-    [PHY_WEIGHT_BF16] = "bf16",   [PHY_WEIGHT_F16] = "f16",        [PHY_WEIGHT_F32] = "f32",
-    [PHY_WEIGHT_Q8_0] = "q8_0",   [PHY_WEIGHT_Q4_0] = "q4_0",      [PHY_WEIGHT_Q4_K] = "q4_K",
-    [PHY_WEIGHT_Q6_K] = "q6_K",   [PHY_WEIGHT_FP8] = "vindex_fp8", [PHY_WEIGHT_FP4] = "vindex_fp4",
-    [PHY_WEIGHT_MXFP4] = "mxfp4",
-};
-
 static const struct phy_quant_format bitmaps[] = {
     {"bitmap_bf16", PHY_NO_GGUF_ID, 1, 2, NULL, NULL},
     {"bitmap_f16", PHY_NO_GGUF_ID, 1, 2, NULL, NULL},
     {"bitmap_f32", PHY_NO_GGUF_ID, 1, 4, NULL, NULL},
 };
 
-/* Where each is in phy_quant_formats: kernels ask for every row. */
-static const unsigned char places[PHY_WEIGHT_TYPE_COUNT] = {
-    [PHY_WEIGHT_BF16] = 2, [PHY_WEIGHT_F16] = 1,    [PHY_WEIGHT_F32] = 0,   [PHY_WEIGHT_Q8_0] = 7,
-    [PHY_WEIGHT_Q4_0] = 3, [PHY_WEIGHT_Q4_K] = 10,  [PHY_WEIGHT_Q6_K] = 12, [PHY_WEIGHT_FP8] = 17,
-    [PHY_WEIGHT_FP4] = 16, [PHY_WEIGHT_MXFP4] = 15,
+static const struct phy_quant_format *const formats[PHY_WEIGHT_BITMAP_END] = {
+    [PHY_WEIGHT_BF16] = &phy_quant_formats[PHY_QUANT_BF16],
+    [PHY_WEIGHT_F16] = &phy_quant_formats[PHY_QUANT_F16],
+    [PHY_WEIGHT_F32] = &phy_quant_formats[PHY_QUANT_F32],
+    [PHY_WEIGHT_Q8_0] = &phy_quant_formats[PHY_QUANT_Q8_0],
+    [PHY_WEIGHT_Q4_0] = &phy_quant_formats[PHY_QUANT_Q4_0],
+    [PHY_WEIGHT_Q4_K] = &phy_quant_formats[PHY_QUANT_Q4_K],
+    [PHY_WEIGHT_Q6_K] = &phy_quant_formats[PHY_QUANT_Q6_K],
+    [PHY_WEIGHT_FP8] = &phy_quant_formats[PHY_QUANT_VINDEX_FP8],
+    [PHY_WEIGHT_FP4] = &phy_quant_formats[PHY_QUANT_VINDEX_FP4],
+    [PHY_WEIGHT_MXFP4] = &phy_quant_formats[PHY_QUANT_MXFP4],
+    [PHY_WEIGHT_BITMAP_BF16] = &bitmaps[0],
+    [PHY_WEIGHT_BITMAP_F16] = &bitmaps[1],
+    [PHY_WEIGHT_BITMAP_F32] = &bitmaps[2],
 };
 
 const struct phy_quant_format *phy_weight_format(enum phy_weight_type type)
 {
-    if (phy_weight_is_bitmap(type))
-        return &bitmaps[type - PHY_WEIGHT_BITMAP_BF16];
-    const struct phy_quant_format *format = &phy_quant_formats[places[type]];
-    assert(strcmp(format->name, names[type]) == 0);
-    return format;
+    return formats[type];
 }
 
 bool phy_weight_type_named(const char *name, enum phy_weight_type *type)
 {
     for (int i = 0; i < PHY_WEIGHT_BITMAP_END; i++) {
-        if (strcmp(phy_weight_is_bitmap((enum phy_weight_type)i) ? bitmaps[i - PHY_WEIGHT_BITMAP_BF16].name : names[i],
-                   name) == 0) {
+        if (strcmp(formats[i]->name, name) == 0) {
             *type = (enum phy_weight_type)i;
             return true;
         }

@@ -7,6 +7,7 @@
 
 #include "quant/quant_format.h"
 #include "quant/small_float.h"
+#include "quant/weight_type.h"
 
 static uint8_t *load(const char *format, const char *set, const char *kind, size_t *bytes)
 {
@@ -115,6 +116,36 @@ static void knows_no_format_for_ids_that_it_cannot_decode(void **state)
     assert_string_equal(phy_quant_by_gguf_id(14)->name, "q6_K");
 }
 
+static void every_weight_type_has_the_format_of_its_name(void **state)
+{
+    static const char *const names[PHY_WEIGHT_BITMAP_END] = {
+        [PHY_WEIGHT_BF16] = "bf16",
+        [PHY_WEIGHT_F16] = "f16",
+        [PHY_WEIGHT_F32] = "f32",
+        [PHY_WEIGHT_Q8_0] = "q8_0",
+        [PHY_WEIGHT_Q4_0] = "q4_0",
+        [PHY_WEIGHT_Q4_K] = "q4_K",
+        [PHY_WEIGHT_Q6_K] = "q6_K",
+        [PHY_WEIGHT_FP8] = "vindex_fp8",
+        [PHY_WEIGHT_FP4] = "vindex_fp4",
+        [PHY_WEIGHT_MXFP4] = "mxfp4",
+        [PHY_WEIGHT_BITMAP_BF16] = "bitmap_bf16",
+        [PHY_WEIGHT_BITMAP_F16] = "bitmap_f16",
+        [PHY_WEIGHT_BITMAP_F32] = "bitmap_f32",
+    };
+    enum phy_weight_type found;
+    (void)state;
+    for (int type = 0; type < PHY_WEIGHT_BITMAP_END; type++) {
+        const struct phy_quant_format *format = phy_weight_format((enum phy_weight_type)type);
+        assert_string_equal(format->name, names[type]);
+        assert_true(phy_weight_type_named(names[type], &found));
+        assert_int_equal(found, type);
+        if (!phy_weight_is_bitmap((enum phy_weight_type)type))
+            assert_ptr_equal(format, phy_quant_named(names[type]));
+    }
+    assert_false(phy_weight_type_named("q4_1", &found)); /* decoded, but not multiplied in */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +153,7 @@ int main(void)
         cmocka_unit_test(widens_every_f16_code),
         cmocka_unit_test(mxfp4_scales_253_to_255_overflow_as_the_reference_does),
         cmocka_unit_test(rounds_to_bf16_to_nearest_even),
+        cmocka_unit_test(every_weight_type_has_the_format_of_its_name),
         cmocka_unit_test(knows_no_format_for_ids_that_it_cannot_decode),
     };
     return cmocka_run_group_tests_name("quant goldens", tests, NULL, NULL);
