@@ -76,7 +76,8 @@ PHY_API size_t phy_checkpoint_tensor_count(const struct phy_checkpoint *checkpoi
 PHY_API void phy_checkpoint_tensor(const struct phy_checkpoint *checkpoint, size_t index, struct phy_tensor_info *out);
 
 /* Read `bytes` bytes at `at` of a shard into `buffer`; short reads are an error. The file is read through the
- * descriptor that was checked at open. PHY_ERR_IO  read error, or the file has shrunk (the log names the file)
+ * descriptor that was checked at open.
+ *   PHY_ERR_IO  read error, or the file has shrunk (the log names the file)
  * Thread-safety: any number of threads. */
 PHY_API enum phy_status phy_checkpoint_read(const struct phy_checkpoint *checkpoint, size_t shard, uint64_t at,
                                             void *buffer, size_t bytes);
@@ -86,8 +87,9 @@ PHY_API enum phy_status phy_checkpoint_read(const struct phy_checkpoint *checkpo
 PHY_API enum phy_status phy_checkpoint_unchanged(const struct phy_checkpoint *checkpoint);
 
 /* Before long work: whether a file may be written at `path` by one who reads `inputs` (count; a NULL or "-" is none).
- * No input may be that file or a directory that it lies in, and its own directory must be there. PHY_ERR_USAGE   it may
- * not PHY_ERR_MEMORY  host allocation failed */
+ * No input may be that file or a directory that it lies in, and its own directory must be there.
+ *   PHY_ERR_USAGE   it may not
+ *   PHY_ERR_MEMORY  host allocation failed */
 PHY_API enum phy_status phy_output_file_check(const char *path, const char *const *inputs, size_t count,
                                               const struct phy_host *host);
 

@@ -17,8 +17,8 @@ extern "C" {
 
 /* How well a model predicts a text, and how far it is from a baseline. The procedure:
  *
- *   The text's tokens are cut into pieces of `context` tokens, less one when a BOS token stands in front of each;
- * pieces start `stride` tokens apart and the incomplete one at the end is dropped. Every piece is a window of its own:
+ * The text's tokens are cut into pieces of `context` tokens, less one when a BOS token stands in front of each; pieces
+ * start `stride` tokens apart and the incomplete one at the end is dropped. Every piece is a window of its own:
  * position 0, empty cache. Position 0 is not scored; of a piece that overlaps the one before only the new tokens are. A
  * token's nll is -ln softmax(logits at the position before)[token]; perplexity is exp(mean nll). With a baseline P and
  * the model Q, KL is sum_v P(v) log2(P(v) / Q(v)) at every scored position (exact: over the whole vocabulary), and
@@ -70,7 +70,7 @@ PHY_API enum phy_status phy_eval_run(const struct phy_eval_params *params, struc
 struct phy_eval_page {
     const struct phy_eval_result *result;
     const struct phy_tokenizer *tokenizer; /* NULL: tokens are shown by their ids */
-    const uint32_t *tokens; /* (token_count) of the text, as given to phy_eval_run */
+    const uint32_t *tokens;                /* (token_count) of the text, as given to phy_eval_run */
     size_t token_count;
     const char *model_name, *baseline_name; /* baseline_name NULL without one */
     const char *device;

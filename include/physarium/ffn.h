@@ -90,8 +90,9 @@ struct phy_quantize_result {
 };
 
 /* Stream the FFN of `donor` into a store, in bounded memory. The store appears by one rename; an interrupted run goes
- * on with `resume` and gives the same bytes. PHY_ERR_USAGE, PHY_ERR_IO, PHY_ERR_FORMAT (a weight that is not finite, a
- * shape that is wrong), PHY_ERR_UNSUPPORTED, PHY_ERR_MEMORY, PHY_ERR_INTERRUPTED */
+ * on with `resume` and gives the same bytes.
+ *   PHY_ERR_FORMAT  a weight that is not finite, a shape that is wrong
+ *   PHY_ERR_USAGE, PHY_ERR_IO, PHY_ERR_UNSUPPORTED, PHY_ERR_MEMORY, PHY_ERR_INTERRUPTED */
 PHY_API enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struct phy_quantize_result *out);
 
 /* ---- export ---- */

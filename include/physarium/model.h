@@ -83,8 +83,10 @@ PHY_API void phy_session_truncate(struct phy_session *session, uint32_t length);
 typedef bool phy_logits_sink(void *user, uint32_t position, const float *logits);
 
 /* Append `count` tokens. The sink sees every position from first_scored on (counted in the session; UINT32_MAX: only
- * the last), in order. PHY_ERR_USAGE        a token that is not in the vocabulary PHY_ERR_LIMIT        more tokens than
- * the session holds; nothing was appended PHY_ERR_IO           the model's files became shorter while they were mapped
+ * the last), in order.
+ *   PHY_ERR_USAGE        a token that is not in the vocabulary
+ *   PHY_ERR_LIMIT        more tokens than the session holds; nothing was appended
+ *   PHY_ERR_IO           the model's files became shorter while they were mapped
  *   PHY_ERR_DEVICE       the device was lost
  *   PHY_ERR_MEMORY       host or device memory ran out
  *   PHY_ERR_INTERRUPTED  the sink or the host asked to stop */

@@ -182,7 +182,8 @@ void phy_audit_close_storage(struct phy_audit_storage *storage);
 /* ---- stores.c ---- */
 
 /* The store of a scheme in the cache, made if it is not there. Failures are causes of the paths that need it: `reason`
- * (PHY_AUDIT_SENTENCE) and *out NULL.  PHY_ERR_INTERRUPTED, PHY_ERR_MEMORY */
+ * (PHY_AUDIT_SENTENCE) and *out NULL.
+ *   PHY_ERR_INTERRUPTED, PHY_ERR_MEMORY */
 enum phy_status phy_audit_cached_store(struct phy_audit *audit, const char *scheme, struct phy_ffn_store **out,
                                        char *reason);
 enum phy_status phy_audit_open_store(const char *directory, enum phy_q6k_order q6k_order, struct phy_ffn_store **out,

@@ -8,8 +8,9 @@
 /* Let `fill` write a new file beside `path`, through a descriptor open for reading and writing, and rename it to
  * `path`, in the place of what was there; of a link, in the place of the file that it leads to. On failure nothing is
  * left. What is no regular file, and names in /dev and /proc, are never replaced: they get the bytes when all are
- * there. fill returns 0, an errno value, or the negative of a status whose reason it has logged. PHY_ERR_IO      the
- * log names path and the reason PHY_ERR_MEMORY  host allocation failed */
+ * there. fill returns 0, an errno value, or the negative of a status whose reason it has logged.
+ *   PHY_ERR_IO      the log names path and the reason
+ *   PHY_ERR_MEMORY  host allocation failed */
 typedef int phy_fill_file(const void *user, int fd);
 enum phy_status phy_write_whole_file(const char *path, phy_fill_file *fill, const void *user,
                                      const struct phy_host *host);

@@ -15,9 +15,8 @@ struct phy_text_ids {
 };
 
 /* Tokens of the file `text` by `model`'s tokenizer, or the little-endian uint32 values of the file `ids`; the other is
- * NULL. Special tokens are not added; has_bos says whether the model wants one: with ids of a
- * model without a tokenizer nothing says so, and a warning says that. phy_text_ids_free(out), whatever
- * the status. The failure has been said. */
+ * NULL. Special tokens are not added; has_bos says whether the model wants one. Of ids for a model without a tokenizer
+ * nothing says it, and a warning says that. phy_text_ids_free(out), whatever the status. The failure has been said. */
 enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, const char *text, const char *ids,
                                   const struct phy_host *host);
 

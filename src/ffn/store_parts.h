@@ -57,7 +57,9 @@ enum phy_status phy_store_index_parse(struct phy_ffn_store *store, char *text, s
 /* Index of the file `name` in the store's list, added if need be. PHY_ERR_MEMORY */
 enum phy_status phy_store_add_file(struct phy_ffn_store *store, const char *name, size_t *index);
 struct phy_store_matrix *phy_store_add_matrix(struct phy_ffn_store *store);
-/* Open a file of the store for reading: regular, no link. PHY_ERR_FORMAT  missing, or something else PHY_ERR_IO */
+/* Open a file of the store for reading: regular, no link.
+ *   PHY_ERR_FORMAT  missing, or something else
+ *   PHY_ERR_IO */
 enum phy_status phy_store_open_plain(const struct phy_ffn_store *store, int dir_fd, const char *name, int *fd,
                                      uint64_t *bytes);
 /* A file of at most `most` bytes as a text with a NUL behind it, the caller's: phy_free. Statuses as above, and

@@ -50,7 +50,9 @@ struct phy_file_id phy_file_id_of(const struct stat *status);
 bool phy_file_id_equal(const struct phy_file_id *a, const struct phy_file_id *b);
 
 /* Open a weight file or the index by rule I5: links are followed, a pipe does not block, and what is open is a regular
- * file. `label` names it in messages. PHY_ERR_FORMAT  missing, or not a regular file PHY_ERR_IO      unreadable */
+ * file. `label` names it in messages.
+ *   PHY_ERR_FORMAT  missing, or not a regular file
+ *   PHY_ERR_IO      unreadable */
 enum phy_status phy_open_regular(int *fd, struct phy_file_id *id, int dir_fd, const char *name, const char *label,
                                  const struct phy_host *host);
 /* True if the directory holds an entry of that name, be it a link that leads nowhere. */

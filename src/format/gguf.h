@@ -45,7 +45,8 @@ struct phy_gguf; /* a checked header */
 
 /* Read and check everything up to the tensor data. `file` begins every message; it is copied. The source is copied too;
  * what it points to must outlive *out. Time is linear in the header, memory at most a few times its keys, names and
- * tensors: string and array values are walked, not kept. PHY_ERR_IO           a read failed, or the file shrank
+ * tensors: string and array values are walked, not kept.
+ *   PHY_ERR_IO           a read failed, or the file shrank
  *   PHY_ERR_FORMAT, PHY_ERR_UNSUPPORTED, PHY_ERR_LIMIT   by the G rules; one line in the log
  *   PHY_ERR_MEMORY       host allocation failed
  * *out is NULL on failure; phy_gguf_close(&gguf) otherwise.

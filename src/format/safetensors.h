@@ -9,7 +9,9 @@
 enum { PHY_SAFETENSORS_MAX_HEADER = 100000000, PHY_SAFETENSORS_MAX_DIMS = 16 };
 
 /* The file, for messages, is called `file`. On success the table is the caller's: phy_tensor_table_free; after a
- * failure it is empty. PHY_ERR_FORMAT       a rule is broken PHY_ERR_UNSUPPORTED  a dtype that we do not know
+ * failure it is empty.
+ *   PHY_ERR_FORMAT       a rule is broken
+ *   PHY_ERR_UNSUPPORTED  a dtype that we do not know
  *   PHY_ERR_LIMIT        more than 16 dimensions
  *   PHY_ERR_MEMORY       host allocation failed
  *   PHY_ERR_IO           (read) the file could not be read, or shrank */

@@ -5,7 +5,7 @@
  *           Against float64: relative error of act <= 2e-6, absolute <= 1e-7 max(1, |x|).
  *   log_sum ln(sum e^x[i]) within 2e-6 + 1e-7 |result|, and the lowest index of the largest x.
  *   kl      sum over i of e^(p[i]-p_log) ((p[i]-p_log) - (q[i]-q_log)), in nats, within 2e-6 of its float64 value
- * relative to the sum of absolute terms.
+ *           relative to the sum of absolute terms.
  *   norm    x[i] += plus[i], if there is a plus; then RMSNorm, to[i] = x[i] / sqrt(mean x^2 + eps) * (offset + w[i])
  *           (B. Zhang, R. Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467). Squares are added in
  *           float64, in eight sums: the same bits from every form.

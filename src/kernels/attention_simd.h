@@ -3,8 +3,7 @@
  *
  *   TILE_VECS, TILE_COUNT   the register tile of rows: TILE_VECS vectors x TILE_COUNT queries
  *
- * Scores below the largest by 87 or more count as
- * e^-87, which no sum can tell from 0. */
+ * Scores below the largest by 87 or more count as e^-87, which no sum can tell from 0. */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>

@@ -69,8 +69,9 @@ const char *phy_flow_self_test_judge_tile(const struct phy_flow_self_test_tile *
                                           const float *conductance, const struct phy_flow_tile_result *result);
 
 /* All of it on a form of the CPU; about a millisecond, and 10 more for "ref". The processor must meet variant->needs.
- *   PHY_ERR_DEVICE  `failed` (of failed_bytes, never overrun) says what differed: "a*b+c" or "conductance of a ...
- * tile" PHY_ERR_MEMORY  host allocation failed */
+ *   PHY_ERR_DEVICE  `failed` (of failed_bytes, never overrun) says what differed: "a*b+c" or
+ *                   "conductance of a ... tile"
+ *   PHY_ERR_MEMORY  host allocation failed */
 enum phy_status phy_flow_self_test(const struct phy_flow_variant *variant, char *failed, size_t failed_bytes);
 
 /* The digest: FNV-1a over 32-bit words, low word first; a last half word counts as a word. */

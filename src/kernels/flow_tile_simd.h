@@ -12,9 +12,9 @@
  *   - Lines are padded to whole vectors and groups. A padded cell has food 0, so it carries nothing and adds nothing.
  *   - Sums are of integers: their order does not matter.
  *   - "Folded" cells hold 2D and food * 2^15, supplies are scaled by 2^-16: exact powers of two, so the product is the
- * flux already, share is unchanged, and (D + a)/2 becomes one fused D + a, whose product 2D * 1/2 is exact. This holds
- * while nothing subnormal matters: up to PHY_FLOW_FOLDED_ITERATIONS (see flow_tile.h). After that D may be as small as
- * it likes, and the plain cells, D and food, do every operation as the reference does. */
+ *     flux already, share is unchanged, and (D + a)/2 becomes one fused D + a, whose product 2D * 1/2 is exact. This
+ *     holds while nothing subnormal matters: up to PHY_FLOW_FOLDED_ITERATIONS (see flow_tile.h). After that D may be as
+ *     small as it likes, and the plain cells, D and food, do every operation as the reference does. */
 #ifndef PHY_KERNELS_FLOW_TILE_SIMD_H
 #define PHY_KERNELS_FLOW_TILE_SIMD_H
 

@@ -3,7 +3,7 @@
  *
  * Least squared error, searched as in quant/encode_affine.h (docs/quant.md, "The encoders here"):
  *   1. each group by itself: steps that put its largest entry a little within or beyond the last level, each refitted
- * by least squares to the levels that it gave; the best is kept and refitted once more;
+ *      by least squares to the levels that it gave; the best is kept and refitted once more;
  *   2. d from the largest scale; then each group's s among its neighbours, the entries rounded anew for each;
  *   3. d refitted by least squares to all codes of the block, and step 2 again; the better block is kept.
  *

@@ -97,8 +97,9 @@ struct phy_surgery_record {
 /* Write surgery.json, surgery.md, surgery.html, coverage.json and tensors.jsonl into the directory that dir_fd is open
  * on, each fsynced. Counts are checked against the shapes first: impossible ones (rows * cols is not elements, more
  * killed than processed) are PHY_ERR_INTERNAL. Where processed is not elements, coverage.json says
- * "denominator_correct": false, and then it is PHY_ERR_INTERNAL too. PHY_ERR_IO, PHY_ERR_MEMORY Two records that differ
- * in times, devices and memory only give files that differ in those fields only. */
+ * "denominator_correct": false, and then it is PHY_ERR_INTERNAL too. Two records that differ in times, devices and
+ * memory only give files that differ in those fields only.
+ *   PHY_ERR_IO, PHY_ERR_MEMORY */
 enum phy_status phy_report_write_surgery(int dir_fd, const struct phy_surgery_record *record,
                                          const struct phy_host *host);
 

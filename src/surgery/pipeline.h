@@ -48,8 +48,10 @@ struct phy_pipeline_params {
 };
 
 /* Write the rest of the output. At the end, and when it was interrupted, everything written has been fsynced and
- * journaled. PHY_ERR_FORMAT       a weight that is not finite or too large; no resume will help PHY_ERR_IO,
- * PHY_ERR_MEMORY, PHY_ERR_DEVICE PHY_ERR_INTERRUPTED  the host asked to stop (no line is logged) */
+ * journaled.
+ *   PHY_ERR_FORMAT       a weight that is not finite or too large; no resume will help
+ *   PHY_ERR_IO, PHY_ERR_MEMORY, PHY_ERR_DEVICE
+ *   PHY_ERR_INTERRUPTED  the host asked to stop (no line is logged) */
 enum phy_status phy_pipeline_run(const struct phy_pipeline_params *params);
 
 /* Name of a shard's file in the partial directory. */
