@@ -29,8 +29,8 @@
  * A bitmap's rows have no fixed size. What is bound, rows of a matrix, is three planes of all of them:
  *
  *   bits     of each row and 4 units a word of 16 bytes: bit c % 32 of its c / 32 % 4 is 1 where weight c is stored
- *   firsts   of each of those words 4 bytes: where its values begin, counted in values from the beginning of what is
- * bound values   as stored, row after row; then 16 bytes of zeros, and to a whole word, because loads run ahead */
+ *   firsts   of each of those words 4 bytes: where its values begin, counted in values from the first that is bound
+ *   values   as stored, row after row; then 16 bytes of zeros, and to a whole word, because loads run ahead */
 #ifndef PHY_SHADERS_SHARED_WEIGHT_LAYOUT_H
 #define PHY_SHADERS_SHARED_WEIGHT_LAYOUT_H
 
