@@ -20,7 +20,8 @@ struct phy_vk_matmul_options {
     const char
         *cache_directory; /* for what vk_cache.h keeps; NULL: the user's; "": keep nothing. Outlives the backend */
     bool spoil_self_test; /* test seam: the self-test sees a wrong product */
-    bool spoil_matrices;  /* likewise, of cooperative matrices, which are used without being asked for */
+    /* test seam: cooperative matrices, used without being asked for, 1 multiply wrongly, 2 cannot be compiled */
+    uint32_t spoil_matrices;
 };
 
 /* Device `index` of phy_vk_list; options may be NULL. load runs the self-test. host must outlive the backend.

@@ -71,6 +71,8 @@ static enum phy_status pipeline(struct vk_matmul *m, enum phy_weight_type type, 
         [PHY_MATRIX_SPEC_X_PIECES] = x_pieces,
         [PHY_MATRIX_SPEC_W_EXPONENTS] = exponents,
     };
+    if (m->options.spoil_matrices == 2)
+        return phy_vk_fail(&m->b, VK_ERROR_INITIALIZATION_FAILED, "a pipeline");
     VkPipeline *made = &m->matrix_pipelines[(w_pieces - 1) * 4 + (x_pieces - 1) * 2 + exponents];
     enum phy_status status =
         *made ? PHY_OK : phy_vk_matmul_make(m, "matmul_matrix", values, PHY_MATRIX_SPEC_END, m->b.subgroup_size, made);

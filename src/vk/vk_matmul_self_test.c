@@ -176,28 +176,46 @@ static enum phy_status product_error(struct vk_matmul *m, const struct phy_weigh
     if (status)
         return status;
     if (m->options.spoil_self_test ||
-        (m->options.spoil_matrices && phy_vk_matrices_take(m, PHY_KERNEL_FUSED, w->type, count)))
+        (m->options.spoil_matrices == 1 && phy_vk_matrices_take(m, PHY_KERNEL_FUSED, w->type, count)))
         y[count * w->rows - 1] += 1.0f;
     *error = judge(w, x, count, y);
     return PHY_OK;
 }
 
-/* Cooperative matrices that multiply wrongly (some flush subnormals) are done without, unless they were asked for. */
+/* Cooperative matrices that multiply wrongly (some flush subnormals), or that the driver cannot compile, are done
+ * without, unless they were asked for. */
+static enum phy_status try_matrices(struct vk_matmul *m, const struct phy_weights *w, uint32_t index, size_t count,
+                                    const float *x)
+{
+    double error = 0;
+    m->b.warn_only = true;
+    enum phy_status status = product_error(m, w, index, count, x, &error);
+    m->b.warn_only = false;
+    if (status == PHY_OK && error <= 1)
+        return PHY_OK;
+    if (status != PHY_OK && status != PHY_ERR_DEVICE)
+        return status;
+    m->matrices_on = false;
+    atomic_store(&m->b.lost, false); /* if it is, what follows says so */
+    if (status == PHY_OK)
+        phy_warn(m->b.host,
+                 "device %s (%s): its cooperative matrices differ in the self-test by %.3g times the tolerance",
+                 m->b.base.name, m->b.base.description, error);
+    phy_warn(m->b.host, "device %s (%s): products do without cooperative matrices", m->b.base.name,
+             m->b.base.description);
+    return PHY_OK;
+}
+
 static enum phy_status test_products(struct vk_matmul *m, const struct phy_weights *w, uint32_t index, size_t count,
                                      const float *x)
 {
     char name[32];
     double error = 0;
-    enum phy_status status = product_error(m, w, index, count, x, &error);
-    if (status == PHY_OK && !(error <= 1) && phy_vk_matrices_take(m, PHY_KERNEL_FUSED, w->type, count) &&
-        !m->matrices_asked) {
-        phy_warn(m->b.host,
-                 "device %s (%s): products do without its cooperative matrices, which differ in the self-test by %.3g "
-                 "times the tolerance",
-                 m->b.base.name, m->b.base.description, error);
-        m->matrices_on = false;
+    enum phy_status status = PHY_OK;
+    if (phy_vk_matrices_take(m, PHY_KERNEL_FUSED, w->type, count) && !m->matrices_asked)
+        status = try_matrices(m, w, index, count, x);
+    if (status == PHY_OK)
         status = product_error(m, w, index, count, x, &error);
-    }
     if (status)
         return status;
     snprintf(name, sizeof name, "%s_%s", count > PHY_MATVEC_MAX_COUNT ? "matmul" : "matvec",

@@ -1369,11 +1369,13 @@ static void cooperative_matrices_that_multiply_wrongly_are_done_without(void **s
     struct worst worst = {0};
     char form[32] = "";
     matrix_make(&m, PHY_WEIGHT_F16, GAUSSIAN, 43, 100, 13);
-    for (int spoil = 0; spoil < 2; spoil++) {
+    for (uint32_t spoil = 0; spoil < 3; spoil++) {
         const struct phy_vk_matmul_options options = {.tiles = "matrix", .spoil_matrices = spoil};
+        const unsigned errors = logged.errors;
         logged.warnings = 0;
         struct phy_matmul_backend *device = open_loaded(&options, &m, 1);
-        assert_int_equal(logged.warnings, spoil);
+        assert_int_equal(logged.warnings, spoil ? 2 : 0);
+        assert_int_equal(logged.errors, errors);
         device->ran = observe_form;
         device->ran_user = form;
         check_product(device, "matrix", &m, 13, &worst);
