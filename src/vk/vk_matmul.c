@@ -408,7 +408,8 @@ static enum phy_status prepare(struct vk_matmul *m, enum phy_product_kernel kern
                              m->b.base.name, m->b.base.description, phy_weight_format(matrix->type)->name);
     if (phy_vk_matrices_take(m, kernel, matrix->type, count)) {
         const uint64_t row = phy_vk_matrices_scratch(matrix);
-        return row ? reserve_scratch(m, matrix, row) : PHY_OK;
+        enum phy_status status = row ? reserve_scratch(m, matrix, row) : PHY_OK;
+        return status ? status : phy_vk_matmul_tune(m, VK_PROGRAM_MATRIX, matrix, count);
     }
     if (decodes(kernel, matrix, count))
         return reserve_scratch(m, matrix, decoded_bytes(matrix));

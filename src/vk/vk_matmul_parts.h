@@ -61,6 +61,7 @@ enum vk_program {
     VK_PROGRAM_ROUND,
     VK_PROGRAM_ROUND_BF16,
     VK_PROGRAM_SPLIT_X,
+    VK_PROGRAM_MATRIX, /* vk_matmul_matrix.c's own */
     VK_PROGRAM_COUNT
 };
 
@@ -99,8 +100,8 @@ struct vk_matmul {
     bool eights;    /* modules for subgroups of eight: shaders/walk_down_eights.comp */
     const char *tiles_name;
     bool matrices_on, matrices_asked; /* products of many rows of x are matmul_matrix.comp's; by the options */
-    struct vk_tile matrix_tile;
-    VkPipeline matrix_pipelines[8];
+    struct vk_tile matrix_tiles[VK_TILE_CHOICES];
+    VkPipeline matrix_pipelines[VK_TILE_CHOICES][8];
     bool unified; /* host and device share memory: no copies */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
@@ -229,6 +230,13 @@ enum phy_status phy_vk_x_record(struct vk_matmul *m, enum vk_x kind, uint32_t co
 bool phy_vk_matrices_run(const struct vk_matmul *m);
 bool phy_vk_matrices_take(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
                           size_t count);
+/* How many tiles the device can run. */
+uint32_t phy_vk_matrices_choices(const struct vk_matmul *m, enum phy_weight_type type);
+/* For a measurement: rows 0 .. rows - 1 of what *set binds, whatever it holds, by that tile; x at the arena's
+ * beginning. */
+enum phy_status phy_vk_matrices_sample(struct vk_matmul *m, const struct vk_matrix *matrix, size_t count, uint32_t rows,
+                                       uint32_t choice, struct vk_pipe *pipe, struct phy_matmul_push *push,
+                                       VkDescriptorSet *set);
 /* Bytes of scratch for a row; 0: it needs none. */
 uint64_t phy_vk_matrices_scratch(const struct vk_matrix *matrix);
 enum phy_status phy_vk_matrices_record(struct vk_matmul *m, enum phy_product_kernel kernel,

@@ -274,6 +274,7 @@ void phy_vk_matmul_pipelines_destroy(struct vk_matmul *m)
     VkPipeline *all = &m->pipelines[0][0][0];
     for (size_t i = 0; i < sizeof m->pipelines / sizeof *all; i++)
         m->b.vk.vkDestroyPipeline(m->b.device, all[i], NULL);
-    for (size_t i = 0; i < sizeof m->matrix_pipelines / sizeof *m->matrix_pipelines; i++)
-        m->b.vk.vkDestroyPipeline(m->b.device, m->matrix_pipelines[i], NULL);
+    all = &m->matrix_pipelines[0][0];
+    for (size_t i = 0; i < sizeof m->matrix_pipelines / sizeof *all; i++)
+        m->b.vk.vkDestroyPipeline(m->b.device, all[i], NULL);
 }

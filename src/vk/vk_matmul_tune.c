@@ -12,7 +12,7 @@
 static const uint64_t least_weights = 1 << 20;
 /* A product of the sweep: about 5 ms of a slow device. */
 static const uint64_t sweep_products = 32 << 20;
-enum { MOST_CHOICES = 4096, RUNS = 3 };
+enum { MOST_CHOICES = 4096, RUNS = 3, MATRIX_SWEEP = 64 /* times as many: their devices are fast */ };
 /* A choice must beat the fixed one by more than noise. */
 static const double worthwhile = 0.95;
 
@@ -67,22 +67,36 @@ void phy_vk_matmul_tune_close(struct vk_matmul *m)
                            m->choice_count * sizeof *m->choices);
 }
 
-/* Rows of the first slice, of zeros: the best of some runs after the first. */
+/* What a run multiplies: rows of the first slice. */
+static enum phy_status sample(struct vk_matmul *m, enum vk_program program, const struct vk_matrix *matrix,
+                              size_t count, uint32_t choice, struct vk_pipe *pipe, struct phy_matmul_push *push,
+                              VkDescriptorSet *set)
+{
+    const struct vk_slice *slice = &m->slices[matrix->first_slice];
+    const uint64_t products = program == VK_PROGRAM_MATRIX ? MATRIX_SWEEP * sweep_products : sweep_products;
+    const uint32_t rows = (uint32_t)phy_min_u64(products / ((uint64_t)matrix->cols * count) + 1, slice->rows);
+    const bool words = program == VK_PROGRAM_MATMUL && matrix->type < PHY_WEIGHT_FLOAT_COUNT;
+    if (program == VK_PROGRAM_MATRIX)
+        return phy_vk_matrices_sample(m, matrix, count, rows, choice, pipe, push, set);
+    *push = (struct phy_matmul_push){.row_end = rows,
+                                     .blocks = words ? matrix->row_words : matrix->blocks,
+                                     .count = (uint32_t)count,
+                                     .x_stride = vk_padded(matrix->cols) / 4,
+                                     .y_at = (uint32_t)(count * 2 * vk_padded(matrix->cols)),
+                                     .y_stride = matrix->rows,
+                                     .firsts_at = phy_vk_bitmap_firsts_at(matrix, slice)};
+    *set = slice->set;
+    return phy_vk_matmul_pipeline(m, program, matrix->type, count, choice, pipe);
+}
+
+/* Of x of zeros: the best of some runs after the first. */
 static enum phy_status measure(struct vk_matmul *m, enum vk_program program, const struct vk_matrix *matrix,
                                size_t count, uint32_t choice, double *seconds)
 {
-    const struct vk_slice *slice = &m->slices[matrix->first_slice];
-    const uint64_t rows = phy_min_u64(sweep_products / ((uint64_t)matrix->cols * count) + 1, slice->rows);
-    const bool words = program == VK_PROGRAM_MATMUL && matrix->type < PHY_WEIGHT_FLOAT_COUNT;
-    const struct phy_matmul_push push = {.row_end = (uint32_t)rows,
-                                         .blocks = words ? matrix->row_words : matrix->blocks,
-                                         .count = (uint32_t)count,
-                                         .x_stride = vk_padded(matrix->cols) / 4,
-                                         .y_at = (uint32_t)(count * 2 * vk_padded(matrix->cols)),
-                                         .y_stride = matrix->rows,
-                                         .firsts_at = phy_vk_bitmap_firsts_at(matrix, slice)};
+    struct phy_matmul_push push;
     struct vk_pipe pipe;
-    enum phy_status status = phy_vk_matmul_pipeline(m, program, matrix->type, count, choice, &pipe);
+    VkDescriptorSet set;
+    enum phy_status status = sample(m, program, matrix, count, choice, &pipe, &push, &set);
     *seconds = 1e9;
     for (int run = 0; run < RUNS && status == PHY_OK; run++) {
         status = phy_vk_matmul_begin(m);
@@ -92,7 +106,7 @@ static enum phy_status measure(struct vk_matmul *m, enum vk_program program, con
         phy_vk_matmul_barrier(m, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                               VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-        phy_vk_matmul_rows(m, &pipe, slice->set, &push, matrix->cols);
+        phy_vk_matmul_rows(m, &pipe, set, &push, matrix->cols);
         const double started = phy_seconds_now();
         status = phy_vk_matmul_run(m);
         const double taken = phy_seconds_now() - started;
@@ -113,10 +127,12 @@ enum phy_status phy_vk_matmul_tune(struct vk_matmul *m, enum vk_program program,
     if (!grown)
         return phy_vk_report(&m->b, PHY_ERR_MEMORY, "out of memory: a list of tiles");
     m->choices = grown;
-    count = count < 64 ? count : 64;
+    const size_t most = program == VK_PROGRAM_MATRIX ? 256 : 64;
+    count = count < most ? count : most;
     enum phy_status status = phy_vk_matmul_reserve(m, count * (2 * (uint64_t)vk_padded(matrix->cols) + matrix->rows));
     double fixed = 0, best = 0;
-    const uint32_t choices = phy_vk_tile_choices(m, program, matrix->type, count);
+    const uint32_t choices = program == VK_PROGRAM_MATRIX ? phy_vk_matrices_choices(m, matrix->type)
+                                                          : phy_vk_tile_choices(m, program, matrix->type, count);
     for (uint32_t i = 0; i < choices && status == PHY_OK; i++) {
         double seconds;
         status = measure(m, program, matrix, count, i, &seconds);
