@@ -53,7 +53,7 @@ void phy_compare_put_table(struct phy_text *out, const struct phy_comparison *c)
                     phy_audit_string(model, "digest"));
     for (size_t i = 0; i < c->column_count; i++) {
         phy_text_printf(out, "%2zu  %-24s ", i + 1, plain(quoted, c->files[c->columns[i].file].name));
-        phy_text_printf(out, "%-12s ", plain(quoted, c->columns[i].device));
+        phy_text_printf(out, "%-17s ", plain(quoted, c->columns[i].device));
         phy_text_printf(out, "%s\n", plain(quoted, c->columns[i].description));
     }
     phy_text_printf(

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "audit/audit_parts.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "device/device_set.h"
 #include "vk/vk_backend.h"
+#include "vk/vk_matmul.h"
 
 const struct phy_activation_variant *phy_audit_activation(const char *device)
 {
@@ -16,49 +16,72 @@ const struct phy_activation_variant *phy_audit_activation(const char *device)
                                                                         : phy_matmul_variant_best(&have)->name);
 }
 
-static bool holds(const char *text, const char *part, size_t bytes)
-{
-    for (; strlen(text) >= bytes; text++) {
-        if (strncasecmp(text, part, bytes) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* What one word of --device names; SIZE_MAX: every device, `count`: none. */
-static size_t find(const struct phy_device_list *list, const char *word, size_t bytes)
+/* What the name of a device that is not Vulkan's stands for; `count`: none. */
+static size_t find_cpu(const struct phy_device_list *list, const char *word, size_t bytes)
 {
     size_t best = list->count;
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0; i < list->count && list->devices[i].kind == PHY_DEVICE_CPU; i++) {
         const struct phy_device_info *d = &list->devices[i];
-        const bool vulkan = d->kind == PHY_DEVICE_VULKAN;
         if (strlen(d->name) == bytes && memcmp(d->name, word, bytes) == 0)
             return i;
-        if (bytes == 3 && memcmp(word, "cpu", 3) == 0 && !vulkan && d->available)
+        if (bytes == 3 && memcmp(word, "cpu", 3) == 0 && d->available)
             best = i; /* the last form that runs is the best */
-        if (bytes == 6 && memcmp(word, "vulkan", 6) == 0 && vulkan &&
-            (best == list->count || (strcmp(list->devices[best].type, "cpu") == 0 && strcmp(d->type, "cpu") != 0)))
-            best = i;
-        if (bytes > 7 && memcmp(word, "vulkan:", 7) == 0 && vulkan && best == list->count &&
-            holds(d->device_name, word + 7, bytes - 7))
-            best = i;
     }
     return best;
 }
 
-static enum phy_status take(struct phy_audit *audit, const struct phy_device_list *list, size_t index)
+/* `form` becomes part of the name. */
+static enum phy_status take(struct phy_audit *audit, const struct phy_device_info *device, const char *form)
 {
     struct phy_audit_record *r = &audit->record;
+    struct phy_device_info taken = *device;
+    const size_t used = strlen(taken.name);
+    snprintf(taken.name + used, sizeof taken.name - used, "%s", form);
     for (size_t i = 0; i < r->device_count; i++) {
-        if (strcmp(r->devices[i].name, list->devices[index].name) == 0)
+        if (strcmp(r->devices[i].name, taken.name) == 0)
             return PHY_OK;
     }
     struct phy_device_info *grown = phy_realloc(r->devices, r->device_count + 1, sizeof *grown);
     if (!grown)
         return phy_fail_memory(audit->host, "the devices", sizeof *grown);
     r->devices = grown;
-    grown[r->device_count++] = list->devices[index];
+    grown[r->device_count++] = taken;
     return PHY_OK;
+}
+
+static enum phy_status take_vulkan(struct phy_audit *audit, const struct phy_device_list *list, const char *word,
+                                   size_t bytes)
+{
+    struct phy_vulkan_spec spec;
+    char form[PHY_VK_FORM_BYTES];
+    size_t first = 0, index;
+    while (first < list->count && list->devices[first].kind == PHY_DEVICE_CPU)
+        first++;
+    enum phy_status status = phy_vulkan_spec_read(&spec, word, bytes, audit->host);
+    if (status == PHY_OK)
+        status = phy_vulkan_spec_find(&index, &spec, list->devices + first, list->count - first, list->vulkan_note,
+                                      audit->host);
+    if (status != PHY_OK)
+        return status == PHY_ERR_DEVICE ? PHY_ERR_USAGE : status;
+    return take(audit, &list->devices[first + index], phy_vk_matmul_form(form, spec.tiles, spec.dots));
+}
+
+/* One word of --device: a device, or all of them. */
+static enum phy_status take_word(struct phy_audit *audit, const struct phy_device_list *list, const char *word,
+                                 size_t bytes)
+{
+    enum phy_status status = PHY_OK;
+    if (phy_device_is_vulkan(word, bytes))
+        return take_vulkan(audit, list, word, bytes);
+    if (bytes == 3 && memcmp(word, "all", 3) == 0) {
+        for (size_t i = 0; i < list->count && status == PHY_OK; i++)
+            status = take(audit, &list->devices[i], "");
+        return status;
+    }
+    const size_t index = find_cpu(list, word, bytes);
+    return index < list->count ? take(audit, &list->devices[index], "")
+                               : phy_fail(audit->host, PHY_ERR_USAGE, "device \"%.*s\": there is none of that name",
+                                          (int)(bytes < 64 ? bytes : 64), word);
 }
 
 /* What Vulkan devices run, if one is audited. */
@@ -89,17 +112,7 @@ enum phy_status phy_audit_devices(struct phy_audit *audit)
     enum phy_status status = phy_devices_list_kinds(&list, vulkan, audit->host);
     for (const char *at = spec; status == PHY_OK && *at; at += *at == ',') {
         size_t bytes = strcspn(at, ",");
-        if (bytes == 3 && memcmp(at, "all", 3) == 0) {
-            for (size_t i = 0; i < list.count && status == PHY_OK; i++)
-                status = take(audit, &list, i);
-        } else {
-            size_t index = find(&list, at, bytes);
-            if (index < list.count)
-                status = take(audit, &list, index);
-            else
-                status = phy_fail(audit->host, PHY_ERR_USAGE, "device \"%.*s\": there is none of that name%s%.300s",
-                                  (int)(bytes < 64 ? bytes : 64), at, *list.vulkan_note ? "; " : "", list.vulkan_note);
-        }
+        status = take_word(audit, &list, at, bytes);
         at += bytes;
     }
     if (status == PHY_OK && !audit->record.device_count)

@@ -138,17 +138,25 @@ static bool has_room(const struct phy_audit *audit, size_t lanes)
     return (double)lanes * path <= memory / 2;
 }
 
-/* The forms of the CPU share a lane, as they share the model's threads; each Vulkan device has its own. A test seam is
- * one thread's. Their number. */
+/* Forms of one Vulkan device, or of the CPU. */
+static bool same_device(const struct phy_device_info *a, const struct phy_device_info *b)
+{
+    const size_t bytes = strcspn(a->name, "/");
+    return a->kind == b->kind &&
+           (a->kind == PHY_DEVICE_CPU || (strncmp(a->name, b->name, bytes) == 0 && strcspn(b->name, "/") == bytes));
+}
+
+/* The forms of the CPU share a lane, as they share the model's threads; so do the forms of each Vulkan device. A test
+ * seam is one thread's. Their number. */
 static size_t choose_lanes(const struct phy_audit *audit, size_t *lane_of)
 {
     const struct phy_audit_record *r = &audit->record;
-    size_t count = 0, cpu = SIZE_MAX;
+    size_t count = 0;
     for (size_t d = 0; d < r->device_count; d++) {
-        if (r->devices[d].kind == PHY_DEVICE_VULKAN)
-            lane_of[d] = count++;
-        else
-            lane_of[d] = cpu = cpu == SIZE_MAX ? count++ : cpu;
+        size_t first = 0;
+        while (!same_device(&r->devices[first], &r->devices[d]))
+            first++;
+        lane_of[d] = first < d ? lane_of[first] : count++;
     }
     if (count == 1 || (!audit->seam && has_room(audit, count)))
         return count;

@@ -339,6 +339,24 @@ static enum phy_status lock_in(const struct phy_audit *audit, const char *direct
     return status == PHY_OK ? phy_audit_write_directory(audit, path) : status;
 }
 
+/* Bounds hold for every device as it is: no form that was forced sets them without the one that the device chooses. */
+static enum phy_status check_forms(const struct phy_audit *audit)
+{
+    const struct phy_audit_record *r = &audit->record;
+    for (size_t i = 0; i < r->device_count; i++) {
+        const char *name = r->devices[i].name, *slash = strchr(name, '/');
+        const int bytes = slash ? (int)(slash - name) : 0;
+        bool plain = !slash;
+        for (size_t k = 0; k < r->device_count && !plain; k++)
+            plain = strlen(r->devices[k].name) == (size_t)bytes && memcmp(r->devices[k].name, name, (size_t)bytes) == 0;
+        if (!plain)
+            return phy_fail(audit->host, PHY_ERR_USAGE,
+                            "a run of %s sets no bounds without %.*s: a bound is of what devices choose by themselves",
+                            name, bytes, name);
+    }
+    return PHY_OK;
+}
+
 enum phy_status phy_audit_lock(const struct phy_audit *audit, const char *directory, const char *loosen)
 {
     const struct phy_audit_record *r = &audit->record;
@@ -355,10 +373,12 @@ enum phy_status phy_audit_lock(const struct phy_audit *audit, const char *direct
     }
     if (r->budget_seconds)
         return phy_fail(audit->host, PHY_ERR_USAGE, "a run that --budget trimmed sets no bounds");
+    enum phy_status status = check_forms(audit);
+    if (status)
+        return status;
     char *path = phy_alloc(bytes, 1);
     if (!path)
         return phy_fail_memory(audit->host, "a path", bytes);
-    enum phy_status status = PHY_OK;
     if (mkdir(directory, 0777) != 0 && errno != EEXIST)
         status = phy_fail(audit->host, PHY_ERR_IO, "%s: %s", directory, strerror(errno));
     if (status == PHY_OK)

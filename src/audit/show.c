@@ -40,12 +40,15 @@ static size_t collect(const cJSON *runs, struct line *lines)
     return count;
 }
 
+enum { DEVICE_WIDTH = 17 }; /* "vulkan:0/subgroup" */
+
 static void put_column(struct phy_text *out, const char *text, size_t width)
 {
     size_t begin = out->bytes;
     phy_text_plain_name(out, text, PHY_NAME_BARE);
-    while (!out->failed && out->bytes - begin <= width)
+    do
         phy_text_put(out, " ");
+    while (!out->failed && out->bytes - begin <= width);
 }
 
 static void put_line(struct phy_text *out, const struct line *line)
@@ -57,7 +60,7 @@ static void put_line(struct phy_text *out, const struct line *line)
     put_column(out, where, 18);
     put_column(out, phy_audit_string(line->run, "path"), 24);
     put_column(out, phy_audit_string(cJSON_GetObjectItemCaseSensitive(line->run, "store"), "scheme"), 8);
-    put_column(out, phy_audit_string(line->run, "device"), 11);
+    put_column(out, phy_audit_string(line->run, "device"), DEVICE_WIDTH);
     const char *token = phy_audit_string(line->at, "token");
     char quoted[PHY_QUOTED_BYTES];
     phy_text_put(out, phy_quote(quoted, token, strlen(token)));
@@ -78,8 +81,8 @@ enum phy_status phy_audit_show(const char *file, size_t worst, phy_audit_sink *s
     if (lines) {
         collect(runs, lines);
         qsort(lines, count, sizeof *lines, compare_lines);
-        phy_text_printf(&text, "%-10s %-9s %-18s %-24s %-8s %-11s %s\n", "rel L2", "1 - cos", "where", "path",
-                        "storage", "device", "token");
+        phy_text_printf(&text, "%-10s %-9s %-18s %-24s %-8s %-*s %s\n", "rel L2", "1 - cos", "where", "path", "storage",
+                        DEVICE_WIDTH, "device", "token");
     }
     for (size_t i = 0; lines && i < count && i < worst; i++)
         put_line(&text, &lines[i]);

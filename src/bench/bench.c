@@ -19,6 +19,7 @@
 #include "bench/matrices.h"
 #include "bench/peer.h"
 #include "bench/worker_process.h"
+#include "device/device_set.h"
 #include "physarium/version.h"
 #include "report/bench_report.h"
 #include "report/json.h"
@@ -145,6 +146,24 @@ static enum phy_status list_vulkan(const struct phy_bench_params *p, double time
     return PHY_OK;
 }
 
+/* Of "cpu[:FORM]" or "vulkan[:N|:NAME][/FORM]"; a form of products only where there are products alone. */
+static enum phy_status check_device(const struct phy_bench_params *p, const char *name, size_t length)
+{
+    const bool cpu = strncmp(name, "cpu", 3) == 0 && (length == 3 || name[3] == ':');
+    struct phy_vulkan_spec read = {0};
+    if (!cpu && !phy_device_is_vulkan(name, length))
+        return phy_fail(p->host, PHY_ERR_USAGE, "device \"%.*s\": not one of cpu[:FORM], vulkan[:N|:NAME][/FORM], all",
+                        (int)length, name);
+    enum phy_status status = cpu ? PHY_OK : phy_vulkan_spec_read(&read, name, length, p->host);
+    const bool products =
+        p->op && (strcmp(p->op, "matmul") == 0 || strcmp(p->op, "ffn") == 0 || strcmp(p->op, "generate") == 0);
+    if (status == PHY_OK && (read.tiles || read.dots) && !products)
+        return phy_fail(p->host, PHY_ERR_USAGE,
+                        "device \"%.*s\": a form after a slash is for bench matmul, ffn and generate alone",
+                        (int)length, name);
+    return status;
+}
+
 static enum phy_status choose_devices(const struct phy_bench_params *p, double timeout_s, struct devices *d,
                                       cJSON *root)
 {
@@ -159,11 +178,9 @@ static enum phy_status choose_devices(const struct phy_bench_params *p, double t
             if (status)
                 return status;
         } else {
-            bool cpu = strncmp(at, "cpu", 3) == 0 && (length == 3 || at[3] == ':');
-            bool vulkan = strncmp(at, "vulkan", 6) == 0 && (length == 6 || at[6] == ':');
-            if (!cpu && !vulkan)
-                return phy_fail(p->host, PHY_ERR_USAGE, "device \"%.*s\": not one of cpu[:FORM], vulkan[:N|:NAME], all",
-                                (int)length, at);
+            enum phy_status status = check_device(p, at, length);
+            if (status)
+                return status;
             snprintf(d->names[d->count++], DEVICE_BYTES, "%.*s", (int)length, at);
         }
         at += length + (at[length] == ',');

@@ -89,7 +89,7 @@ static void put_row(struct phy_text *out, cJSON *rows, const struct phy_bench_vi
 {
     put_clean(out, v->op, 16);
     put_clean(out, v->format[0] ? v->format : "-", 6);
-    put_clean(out, v->device, 11);
+    put_clean(out, v->device, 17); /* "vulkan:0/subgroup" */
     put_clean(out, v->kernel, 16);
     put_clean(out, v->shape, 12);
     phy_text_printf(out, "%5.0f %s  %6.3f  [%.3f, %.3f]  %s\n", v->x_rows, v->cold ? "cold" : "warm", r->ratio, r->low,
@@ -153,8 +153,9 @@ static enum phy_status compare(const struct sides *s, struct phy_bench_compared 
     phy_json_count(root, "schema", PHY_BENCH_SCHEMA);
     phy_json_double(root, "threshold", s->threshold);
     cJSON *rows = phy_json_array(root, "rows");
-    phy_text_put(&text, "op               format device      kernel           shape         rows memory after/before  "
-                        "[95% interval]\n");
+    phy_text_put(&text,
+                 "op               format device            kernel           shape         rows memory after/before  "
+                 "[95% interval]\n");
     bool ok = rows && join(s, out, &text, rows);
     phy_text_printf(&text,
                     "%zu rows joined, %zu slower by more than %.3f, %zu faster; %zu only before, %zu only after\n",

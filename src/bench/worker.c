@@ -18,6 +18,7 @@
 #include "kernels/flow_tile.h"
 #include "report/json.h"
 #include "vk/vk_backend.h"
+#include "vk/vk_matmul.h"
 
 /* ---- messages ---- */
 
@@ -306,15 +307,19 @@ static enum phy_status resolve(struct phy_bench_worker *w)
     struct phy_cpu_features have = phy_cpu_detect();
     w->is_cpu = strncmp(spec, "cpu", 3) == 0;
     if (!w->is_cpu) {
-        enum phy_status status = phy_device_find_vulkan(&w->vulkan_index, spec, w->host);
-        snprintf(w->device, sizeof w->device, "vulkan:%u", w->vulkan_index);
+        struct phy_vulkan_spec read;
+        char form[PHY_VK_FORM_BYTES];
+        enum phy_status status = phy_device_find_vulkan(&w->vulkan_index, &read, spec, w->host);
+        snprintf(w->device, sizeof w->device, "vulkan:%u%s", w->vulkan_index,
+                 phy_vk_matmul_form(form, read.tiles, read.dots));
         return status;
     }
     const struct phy_flow_variant *form = spec[3] == ':' ? phy_flow_variant_named(spec + 4) : NULL;
     if (strcmp(spec, "cpu") == 0)
         form = phy_flow_variant_best(&have);
     if (!form)
-        return phy_fail(w->host, PHY_ERR_USAGE, "device \"%.64s\": not one of cpu[:FORM], vulkan[:N|:NAME], all", spec);
+        return phy_fail(w->host, PHY_ERR_USAGE, "device \"%.64s\": not one of cpu[:FORM], vulkan[:N|:NAME][/FORM], all",
+                        spec);
     if (!phy_cpu_meets(&have, &form->needs))
         return phy_fail(w->host, PHY_ERR_DEVICE, "device %s: this processor (%s) does not have the instructions", spec,
                         phy_cpu_model());

@@ -60,11 +60,20 @@ static void put_oracle_line(struct phy_text *out, const struct phy_audit_record 
     }
 }
 
+/* Of the column of devices: with a forced form their names are long. */
+static int device_width(const struct phy_audit_record *r)
+{
+    size_t width = strlen("cpu:avx512 ");
+    for (size_t i = 0; i < r->device_count; i++)
+        width = strlen(r->devices[i].name) > width ? strlen(r->devices[i].name) : width;
+    return (int)width;
+}
+
 static void put_run_line(struct phy_text *out, const struct phy_audit_record *r, const struct phy_audit_run *run)
 {
     char cos[32], decoded[32], dispatch[48], where[PHY_AUDIT_NAME];
     snprintf(dispatch, sizeof dispatch, "%" PRIu64 "/%" PRIu64, run->dispatch_seen, run->dispatch_expected);
-    phy_text_printf(out, "%-24s %-8s %-11s ", run->path, run->scheme, run->device);
+    phy_text_printf(out, "%-24s %-8s %-*s ", run->path, run->scheme, device_width(r), run->device);
     if (!run->original.count) {
         phy_text_printf(out, "%-47s %s\n", "no observation", verdict_of(run));
         return;
@@ -91,8 +100,9 @@ void phy_audit_put_table(struct phy_text *out, const struct phy_audit_record *r)
 {
     put_head_line(out, r);
     put_oracle_line(out, r);
-    phy_text_printf(out, "\n%-24s %-8s %-11s %-13s %9s %9s %9s  %-4s %8s %8s  %-8s %s\n", "path", "storage", "device",
-                    "min cos", "rel L2", "decoded", "dispatch", "top1", "anchordP", "KL bits", "verdict", "worst");
+    phy_text_printf(out, "\n%-24s %-8s %-*s %-13s %9s %9s %9s  %-4s %8s %8s  %-8s %s\n", "path", "storage",
+                    device_width(r), "device", "min cos", "rel L2", "decoded", "dispatch", "top1", "anchordP",
+                    "KL bits", "verdict", "worst");
     for (size_t i = 0; i < r->run_count; i++)
         put_run_line(out, r, &r->runs[i]);
     for (size_t i = 0; i < r->run_count; i++) {

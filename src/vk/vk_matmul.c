@@ -710,6 +710,13 @@ static bool offers(const struct phy_matmul_backend *backend, enum phy_product_ke
     return can((const struct vk_matmul *)backend, kernel, type);
 }
 
+const char *phy_vk_matmul_form(char out[PHY_VK_FORM_BYTES], const char *tiles, const char *dots)
+{
+    snprintf(out, PHY_VK_FORM_BYTES, "%s%s%s%s", tiles || dots ? "/" : "", tiles ? tiles : "", tiles && dots ? "+" : "",
+             dots ? dots : "");
+    return out;
+}
+
 enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t index,
                                      const struct phy_vk_matmul_options *options, const struct phy_host *host)
 {
@@ -742,7 +749,9 @@ enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t i
     m->unified = (type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU) &&
                  phy_vk_host_writes_device_memory(&m->b.memory) && !m->options.copies;
     m->products_per_dispatch = m->options.max_dispatch_products ? m->options.max_dispatch_products : 64 << 20;
-    snprintf(m->base.name, sizeof m->base.name, "vulkan:%u", index);
+    char form[PHY_VK_FORM_BYTES];
+    snprintf(m->base.name, sizeof m->base.name, "vulkan:%u%s", index,
+             phy_vk_matmul_form(form, m->options.tiles, m->options.dots));
     snprintf(m->base.description, sizeof m->base.description, "%s", m->b.base.description);
     *out = &m->base;
     return PHY_OK;

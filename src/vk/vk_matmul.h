@@ -36,4 +36,9 @@ enum phy_status phy_vk_matmul_create(struct phy_matmul_backend **out, uint32_t i
 extern const char *const phy_vk_matmul_tile_names[];
 extern const char *const phy_vk_matmul_dot_names[];
 
+/* What a backend's name says of the forms that were asked for, each NULL or a name of these: "/rows+plain", "/dot"; ""
+ * for neither. */
+enum { PHY_VK_FORM_BYTES = 24 };
+const char *phy_vk_matmul_form(char out[PHY_VK_FORM_BYTES], const char *tiles, const char *dots);
+
 #endif
