@@ -52,7 +52,10 @@ one_driver() {
     [[ $(field ffn.device <page) == vulkan:0/lanes ]]
     fails 2 "a form is one of rows, lanes, subgroup" "${run[@]}" --device vulkan:0/lanse
     fails 7 "none of the" "${run[@]}" --device vulkan:nobody/lanes
-
+    echo "$1: $tried forms"
+}
+# In one report. It takes seconds, and no driver matters: of the first.
+report_forms() {
     # Side by side in one audit; a lock wants the device as it is, too.
     "$PHYSARIUM" audit donor --paths exact --device vulkan:0/rows,vulkan/lanes,vulkan:0,vulkan:0/rows -o audited -q >/dev/null
     name=$(python3 -c 'import json
@@ -66,10 +69,7 @@ print(*names)')
     fails 2 "sets no bounds without vulkan:0" \
         "$PHYSARIUM" audit donor --paths exact --device vulkan:0/lanes --lock locked -q
     [[ ! -e locked/bounds.json ]]
-    echo "$1: $tried forms"
-}
-# The forms in one report; its rooflines take seconds, so of one driver.
-bench_forms() {
+
     "$PHYSARIUM" bench matmul --device vulkan:0/rows,vulkan:0/lanes --shape 64x256 --format q4_k --rows 1 --budget 1 -o bench.json \
         -q >/dev/null
     python3 -c 'import json
@@ -84,7 +84,7 @@ for icd in /usr/share/vulkan/icd.d/lvp_icd*.json /usr/local/share/vulkan/icd.d/l
     [[ -e $icd ]] || continue
     export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd
     one_driver "${icd##*/}"
-    [[ $drivers != 0 ]] || bench_forms
+    [[ $drivers != 0 ]] || report_forms
     drivers=$((drivers + 1))
 done
 if [[ $drivers == 0 ]]; then
