@@ -24,7 +24,7 @@ struct phy_audit_params {
     const char *store;            /* only this FFN store; NULL: the model's own matrices, and with `all` every scheme */
     enum phy_q6k_order q6k_order; /* of a vindex that `store` names */
     const char *paths;            /* "a,b:c"; NULL: all that fit */
-    const char *device;           /* "cpu:avx2,vulkan:0", "all"; NULL: "all" */
+    const char *device;           /* "cpu:avx2,vulkan:0/lanes", "all"; NULL: "all" */
     bool all;                     /* make the stores of all schemes in `cache` */
     const char *cache;            /* NULL: $XDG_CACHE_HOME/physarium/stores, or ~/.cache/physarium/stores */
     const char *prompts;          /* a file of more prompts, one a line; or NULL */

@@ -16,7 +16,7 @@ extern "C" {
 /* Zero is "the default" in every member. Lists are texts with commas. */
 struct phy_bench_params {
     const char *op;       /* "flow" "ffn" "matmul" "copy" "surgery" "generate" "scaling"; NULL: a quick look */
-    const char *device;   /* "all", or names as --device takes them; NULL: "all" */
+    const char *device;   /* "all", or names as --device takes them, with forms in products; NULL: "all" */
     const char *formats;  /* "bf16,q4_k" or "all" */
     const char *shapes;   /* "3584x18944": hidden x intermediate of an ffn, rows x columns else */
     const char *rows;     /* "1,8,512": rows of x */

@@ -20,8 +20,9 @@ struct phy_session;
 
 struct phy_model_params {
     /* What multiplies the weights: "cpu", "cpu:ref", "cpu:avx2", "cpu:avx512", "vulkan", "vulkan:N", "vulkan:NAME"
-     * (part of the device's name); NULL: "cpu". A Vulkan device holds a copy of the weights; the rest runs on the CPU.
-     */
+     * (part of the device's name); NULL: "cpu". "vulkan:N/FORM" forces the form of its products: "rows", "lanes",
+     * "subgroup", "plain", "dot", or one of the first three and one of the last two with + between. A Vulkan device
+     * holds a copy of the weights; the rest runs on the CPU. */
     const char *device;
     uint32_t threads; /* 0: all processors */
     bool tune;        /* a Vulkan device chooses its tiles by a short measured sweep; changes no bit */
@@ -40,7 +41,7 @@ struct phy_model_params {
 
 struct phy_model_info {
     const char *model_type; /* "llama", "mistral", "qwen2", "qwen3", "gemma3_text" */
-    const char *device;     /* in use: "cpu:avx512", "vulkan:0"; the text changes when the CPU takes over */
+    const char *device;     /* in use: "cpu:avx512", "vulkan:0/lanes"; the text changes when the CPU takes over */
     uint32_t vocab_size, hidden_size, intermediate_size, layer_count, head_count, kv_head_count, head_dim;
     uint32_t max_positions;
     uint32_t bos;        /* UINT32_MAX: none */

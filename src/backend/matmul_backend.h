@@ -105,7 +105,7 @@ struct phy_matmul_backend_ops {
 
 struct phy_matmul_backend {
     const struct phy_matmul_backend_ops *ops;
-    char name[32];            /* what --device takes: "cpu:avx2", "vulkan:0" */
+    char name[32];            /* what --device takes: "cpu:avx2", "vulkan:0/lanes" */
     char description[256];    /* for people: the device's name */
     double device_ns;         /* of the last call's kernels by the device's own clock; 0: it has none */
     phy_kernel_observer *ran; /* or NULL; the owner sets it */

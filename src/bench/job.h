@@ -11,7 +11,7 @@
 
 struct phy_bench_job {
     char *op;      /* "flow", "ffn" ...; "look": a bit of each; "list": the names of the Vulkan devices */
-    char *device;  /* one: "cpu:avx512", "vulkan:0" */
+    char *device;  /* one: "cpu:avx512", "vulkan:0/lanes" */
     char *formats; /* with commas; NULL: the op's own */
     char *shapes, *rows;
     char *top_k;   /* of an ffn: features of walks */

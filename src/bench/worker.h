@@ -42,7 +42,7 @@ struct phy_bench_worker {
     phy_bench_emit *emit;
     void *emit_user;
     struct phy_pool *pool;
-    char device[32]; /* "cpu:avx512", "vulkan:0" */
+    char device[32]; /* "cpu:avx512", "vulkan:0/lanes" */
     bool is_cpu;
     uint32_t vulkan_index;
     uint64_t cache_bytes; /* sets of twice as many are cold */

@@ -60,19 +60,21 @@ const struct phy_command cmd_calibrate = {
     .name = "calibrate",
     .run = run,
     .summary = "measure channel scales for activation-aware surgery",
-    .help = "usage: physarium calibrate MODEL --text FILE -o calibration.safetensors [OPTIONS]\n"
-            "\n"
-            "Runs the model over a text and writes, for every tensor that surgery prunes, the root mean square of its "
-            "input\n"
-            "channels (to the power alpha, mean 1): what surgery --calibration reads.\n"
-            "\n"
-            "      --text FILE       UTF-8 text; - is standard input\n"
-            "      --ids FILE        or token ids, little-endian uint32\n"
-            "  -o, --output FILE     safetensors file, written beside and renamed\n"
-            "      --alpha A         power of the root mean square (default 1)\n"
-            "      --ctx N           tokens of a window (default 512)\n"
-            "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME]\n"
-            "      --threads N       CPU threads (default: all processors)\n"
-            "      --json            a summary on stdout\n"
-            "  -q, --quiet           errors and warnings only\n",
+    .help =
+        "usage: physarium calibrate MODEL --text FILE -o calibration.safetensors [OPTIONS]\n"
+        "\n"
+        "Runs the model over a text and writes, for every tensor that surgery prunes, the root mean square of its "
+        "input\n"
+        "channels (to the power alpha, mean 1): what surgery --calibration reads.\n"
+        "\n"
+        "      --text FILE       UTF-8 text; - is standard input\n"
+        "      --ids FILE        or token ids, little-endian uint32\n"
+        "  -o, --output FILE     safetensors file, written beside and renamed\n"
+        "      --alpha A         power of the root mean square (default 1)\n"
+        "      --ctx N           tokens of a window (default 512)\n"
+        "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME][/FORM]; FORM:\n"
+        "                        rows, lanes, subgroup, and +plain or +dot for int8 (default: the device's own)\n"
+        "      --threads N       CPU threads (default: all processors)\n"
+        "      --json            a summary on stdout\n"
+        "  -q, --quiet           errors and warnings only\n",
 };

@@ -200,10 +200,12 @@ static enum phy_status open_vulkan(struct phy_device_set *set, const char *spec,
 {
     uint32_t index;
     struct phy_vulkan_spec read;
-    enum phy_status status = phy_device_find_vulkan(&index, &read, spec, host);
+    enum phy_status status = phy_vulkan_spec_read(&read, spec, strlen(spec), host);
     if (status == PHY_OK && (read.tiles || read.dots))
         return phy_fail(host, PHY_ERR_USAGE, "device \"%.64s\": %s, and the flow has none; leave it out", spec,
                         "a form after a slash says how matrices are multiplied");
+    if (status == PHY_OK)
+        status = phy_device_find_vulkan(&index, &read, spec, host);
     return status == PHY_OK ? add_vulkan(set, index, false, host) : status;
 }
 

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A Vulkan device's forms of products by name, on each driver that is there: the device that was used is told with its
+# form, all of them say the same, and what cannot be is one sentence.
+set -euo pipefail
+# shellcheck source=tests/support/tiny_donor.sh
+source "$PHY_SOURCE/tests/support/tiny_donor.sh"
+field() { python3 -c 'import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1].split("."): value = value[key]
+print(value)' "$1"; }
+fails() {
+    local wanted=$1 text=$2 code=0
+    shift 2
+    "$@" >stdout 2>stderr || code=$?
+    if [[ $code != "$wanted" || $(wc -l <stderr) != 1 ]] || ! grep -q -- "$text" stderr; then
+        echo "wanted exit $wanted and \"$text\", got exit $code and:"
+        cat stderr
+        exit 1
+    fi
+}
+run=("$PHYSARIUM" generate donor -p "the cat" -n 6 --ignore-eos --quiet)
+on() { "${run[@]}" --device "$1" --json; }
+wanted=$(on cpu:ref | field text)
+
+# Without a look at any driver.
+fails 2 "a form is one of rows, lanes, subgroup" "${run[@]}" --device vulkan/lanse
+fails 2 "a form is one of rows, lanes, subgroup" "${run[@]}" --device vulkan:0/rows+lanes
+fails 2 "a form is one of rows, lanes, subgroup" "${run[@]}" --device vulkan:0/plain+dot
+fails 2 "a form is one of rows, lanes, subgroup" "$PHYSARIUM" bench matmul --device vulkan/lanse -o bench.json -q
+fails 2 "for bench matmul, ffn and generate" "$PHYSARIUM" bench flow --device vulkan:0/lanes -o bench.json -q
+fails 2 "a form is one of rows, lanes, subgroup" "$PHYSARIUM" audit donor --paths exact --device vulkan:0/lanse -q
+fails 2 "the flow has none" "$PHYSARIUM" surgery donor -o pruned --device vulkan:0/lanes -q
+[[ ! -e pruned && ! -e bench.json ]]
+
+# Of lanes and rows every device has both; a subgroup's form only where subgroups can be asked for.
+one_driver() {
+    local name form tried=0
+    for form in rows lanes subgroup rows+plain; do
+        if ! on "vulkan:0/$form" >page 2>stderr; then
+            [[ $form == subgroup && $(wc -l <stderr) == 1 ]] && grep -q "no full subgroups" stderr
+            echo "$1: SKIPPED $form: $(cat stderr)"
+            continue
+        fi
+        [[ $(field device <page) == "vulkan:0/$form" ]]
+        [[ $(field text <page) == "$wanted" ]]
+        tried=$((tried + 1))
+    done
+    [[ $(on vulkan | field device) == vulkan:0 ]]
+    [[ $(on vulkan/plain+lanes | field device) == vulkan:0/lanes+plain ]]
+    "$PHYSARIUM" logits donor --ids 287,373,13 -o logits --path interleaved --device vulkan:0/lanes --json >page
+    [[ $(field ffn.device <page) == vulkan:0/lanes ]]
+    fails 2 "a form is one of rows, lanes, subgroup" "${run[@]}" --device vulkan:0/lanse
+    fails 7 "none of the" "${run[@]}" --device vulkan:nobody/lanes
+    echo "$1: $tried forms"
+}
+# In one report. It takes seconds, and no driver matters: of the first.
+report_forms() {
+    # Side by side in one audit; a lock wants the device as it is, too.
+    "$PHYSARIUM" audit donor --paths exact --device vulkan:0/rows,vulkan/lanes,vulkan:0,vulkan:0/rows -o audited -q >/dev/null
+    name=$(python3 -c 'import json
+root = json.load(open("audited/audit.json"))
+names = [device["name"] for device in root["devices"]]
+kernels = {run["device"]: run["dispatch"]["kernels"] for run in root["runs"]}
+assert "rows_" in kernels["vulkan:0/rows"] and "lanes_" not in kernels["vulkan:0/rows"], kernels
+assert "lanes_" in kernels["vulkan:0/lanes"] and "rows_" not in kernels["vulkan:0/lanes"], kernels
+print(*names)')
+    [[ $name == "vulkan:0/rows vulkan:0/lanes vulkan:0" ]]
+    fails 2 "sets no bounds without vulkan:0" \
+        "$PHYSARIUM" audit donor --paths exact --device vulkan:0/lanes --lock locked -q
+    [[ ! -e locked/bounds.json ]]
+
+    "$PHYSARIUM" bench matmul --device vulkan:0/rows,vulkan:0/lanes --shape 64x256 --format q4_k --rows 1 --budget 1 -o bench.json \
+        -q >/dev/null
+    python3 -c 'import json
+results = json.load(open("bench.json"))["results"]
+found = {(r["device"], r["kernel"].split("_")[0]) for r in results if r["kernel"].startswith("fused")}
+assert found == {("vulkan:0/rows", "fused:rows"), ("vulkan:0/lanes", "fused:lanes")}, found'
+}
+drivers=0
+export XDG_CACHE_HOME=$work/cache
+for icd in /usr/share/vulkan/icd.d/lvp_icd*.json /usr/local/share/vulkan/icd.d/lvp_icd*.json \
+    /usr/lib*/chromium*/vk_swiftshader_icd.json /opt/*/chrome/vk_swiftshader_icd.json; do
+    [[ -e $icd ]] || continue
+    export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd
+    one_driver "${icd##*/}"
+    [[ $drivers != 0 ]] || report_forms
+    drivers=$((drivers + 1))
+done
+if [[ $drivers == 0 ]]; then
+    echo "SKIPPED: neither lavapipe nor SwiftShader is there"
+    exit 77
+fi
