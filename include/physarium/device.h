@@ -32,6 +32,9 @@ struct phy_device_info {
     /* Vulkan limits that matter; 0 for the CPU. */
     uint32_t subgroup_size, max_invocations, max_shared_bytes;
     uint64_t max_storage_range_bytes, memory_bytes;
+    /* Forms of a model's products, as --device takes them after a slash: "rows lanes subgroup plain dot" of those that
+     * it has, and "lanes+dot", which it uses by itself; "" for the CPU. */
+    char forms[64], own_form[32];
     uint32_t threads; /* CPU: processors this process may use */
 };
 

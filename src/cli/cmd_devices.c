@@ -39,7 +39,24 @@ static void print_device(const struct phy_device_info *d)
     print_bytes("shared memory", d->max_shared_bytes);
     print_bytes("buffers of", d->max_storage_range_bytes);
     print_bytes("memory", d->memory_bytes);
-    printf("\n");
+    printf("\n%11s forms of products: %s; its own: %s\n", "", d->forms, d->own_form);
+}
+
+static bool put_forms(cJSON *device, const char *forms)
+{
+    cJSON *array = cJSON_AddArrayToObject(device, "forms");
+    bool ok = array != NULL;
+    while (ok && *forms) {
+        char name[32];
+        const size_t length = strcspn(forms, " ");
+        snprintf(name, sizeof name, "%.*s", (int)length, forms);
+        cJSON *item = cJSON_CreateString(name);
+        ok = item && cJSON_AddItemToArray(array, item);
+        if (!ok)
+            cJSON_Delete(item);
+        forms += length + (forms[length] == ' ');
+    }
+    return ok;
 }
 
 static bool put_device(cJSON *array, const struct phy_device_info *d)
@@ -67,7 +84,8 @@ static bool put_device(cJSON *array, const struct phy_device_info *d)
            cJSON_AddNumberToObject(o, "max_invocations", d->max_invocations) &&
            cJSON_AddNumberToObject(o, "max_shared_bytes", d->max_shared_bytes) &&
            cJSON_AddNumberToObject(o, "max_storage_range_bytes", (double)d->max_storage_range_bytes) &&
-           cJSON_AddNumberToObject(o, "memory_bytes", (double)d->memory_bytes);
+           cJSON_AddNumberToObject(o, "memory_bytes", (double)d->memory_bytes) && put_forms(o, d->forms) &&
+           cJSON_AddStringToObject(o, "own_form", d->own_form);
 }
 
 /* False when out of memory. */
@@ -133,6 +151,7 @@ const struct phy_command cmd_devices = {
         "Lists every form of the CPU's kernels and every Vulkan device, by the name that --device takes, with its\n"
         "driver and the limits that matter, and runs each device's self-test: a device is used only if every bit of\n"
         "its arithmetic is right. \"vulkan\" alone names the first Vulkan device that is not a CPU, else the first.\n"
+        "Behind a slash --device takes forms of a model's products, vulkan:0/subgroup+dot, of those that are listed.\n"
         "\n"
         "  --json             print {\"devices\":[{\"name\":\"cpu:ref\",\"kind\":\"cpu\",\"available\":true, ...}]}\n"
         "  -q, --quiet        no notes on stderr\n"

@@ -143,6 +143,8 @@ bool phy_vk_find_queue_family(struct vk_backend *b, uint32_t *clock_bits);
 /* All but b itself. */
 void phy_vk_device_close(struct vk_backend *b);
 
+/* Sets b->integer_dot and b->fast_integer_dot. */
+void phy_vk_find_integer_dot(struct vk_backend *b);
 /* Sets b->subgroup_size: of the device's own size, if it can promise that they are full. */
 void phy_vk_find_subgroups(struct vk_backend *b);
 
@@ -164,6 +166,12 @@ void phy_vk_find_matrices(struct vk_backend *b);
  * VK_MATRIX_EXTENSIONS more. */
 void phy_vk_ask_matrices(const struct vk_backend *b, struct vk_matrix_request *request, VkDeviceCreateInfo *info,
                          const char **names);
+
+/* ---- vk_matmul_pipeline.c ---- */
+
+/* What struct phy_device_info says of the forms of products. b: its physical device, properties and what the functions
+ * above find. */
+void phy_vk_describe_forms(const struct vk_backend *b, struct phy_device_info *info);
 
 /* ---- vk_list.c ---- */
 

@@ -83,8 +83,7 @@ bool phy_vk_find_queue_family(struct vk_backend *b, uint32_t *clock_bits)
     return false;
 }
 
-/* Integer dot products are used where they are: what they need to be asked for. */
-static void find_integer_dot(struct vk_backend *b)
+void phy_vk_find_integer_dot(struct vk_backend *b)
 {
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR feature = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
@@ -150,7 +149,7 @@ static enum phy_status open_queue(struct vk_backend *b)
                                                 .queueFamilyIndex = b->queue_family,
                                                 .queueCount = 1,
                                                 .pQueuePriorities = &priority};
-    find_integer_dot(b);
+    phy_vk_find_integer_dot(b);
     phy_vk_find_subgroups(b);
     find_vectors(b);
     phy_vk_find_matrices(b);

@@ -84,6 +84,16 @@ static void describe_driver(struct phy_device_info *info, VkPhysicalDevice devic
     copy_text(info->driver, sizeof info->driver, text);
 }
 
+static void describe_forms(struct phy_device_info *info, VkPhysicalDevice device,
+                           const VkPhysicalDeviceProperties *properties)
+{
+    struct vk_backend b = {.physical = device, .properties = *properties};
+    phy_vk_find_integer_dot(&b);
+    phy_vk_find_subgroups(&b);
+    phy_vk_find_matrices(&b);
+    phy_vk_describe_forms(&b, info);
+}
+
 static void describe(struct phy_device_info *info, VkPhysicalDevice device, uint32_t index)
 {
     VkPhysicalDeviceProperties properties;
@@ -115,6 +125,7 @@ static void describe(struct phy_device_info *info, VkPhysicalDevice device, uint
              VK_API_VERSION_MINOR(properties.apiVersion), VK_API_VERSION_PATCH(properties.apiVersion));
     snprintf(info->type, sizeof info->type, "%s", type_name(properties.deviceType));
     describe_driver(info, device, &properties);
+    describe_forms(info, device, &properties);
 }
 
 enum phy_status phy_vk_list(struct phy_device_info **out, size_t *count, char note[PHY_VK_NOTE_BYTES],

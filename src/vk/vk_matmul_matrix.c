@@ -39,24 +39,24 @@ static uint64_t shared_bytes(const struct vk_tile *tile, const struct vk_matrix_
     return lines * 5 * 16 > sums ? lines * 5 * 16 : sums;
 }
 
-static bool can_run(const struct vk_matmul *m, const struct vk_tile *tile, uint32_t w_pieces)
+static bool can_run(const struct vk_backend *b, const struct vk_tile *tile, uint32_t w_pieces)
 {
-    const VkPhysicalDeviceLimits *limits = &m->b.properties.limits;
-    const uint32_t invocations = m->b.subgroup_size * tile->row_lanes * tile->count_lanes;
-    return m->b.matrix.m && invocations <= limits->maxComputeWorkGroupInvocations &&
+    const VkPhysicalDeviceLimits *limits = &b->properties.limits;
+    const uint32_t invocations = b->subgroup_size * tile->row_lanes * tile->count_lanes;
+    return b->matrix.m && invocations <= limits->maxComputeWorkGroupInvocations &&
            invocations <= limits->maxComputeWorkGroupSize[0] &&
-           shared_bytes(tile, &m->b.matrix, w_pieces) <= limits->maxComputeSharedMemorySize;
+           shared_bytes(tile, &b->matrix, w_pieces) <= limits->maxComputeSharedMemorySize;
 }
 
-bool phy_vk_matrices_run(const struct vk_matmul *m)
+bool phy_vk_matrices_run(const struct vk_backend *b)
 {
-    return can_run(m, &tiles[0], 2);
+    return can_run(b, &tiles[0], 2);
 }
 
 uint32_t phy_vk_matrices_choices(const struct vk_matmul *m, enum phy_weight_type type)
 {
     uint32_t count = 1;
-    while (count < VK_TILE_CHOICES && can_run(m, &tiles[count], pieces_of(type)))
+    while (count < VK_TILE_CHOICES && can_run(&m->b, &tiles[count], pieces_of(type)))
         count++;
     return count;
 }

@@ -227,7 +227,7 @@ enum phy_status phy_vk_x_record(struct vk_matmul *m, enum vk_x kind, uint32_t co
 /* ---- vk_matmul_matrix.c ---- */
 
 /* The device can; these products are computed so. */
-bool phy_vk_matrices_run(const struct vk_matmul *m);
+bool phy_vk_matrices_run(const struct vk_backend *b);
 bool phy_vk_matrices_take(const struct vk_matmul *m, enum phy_product_kernel kernel, enum phy_weight_type type,
                           size_t count);
 /* How many tiles the device can run. */

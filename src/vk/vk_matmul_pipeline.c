@@ -98,17 +98,37 @@ static struct vk_tile_set subgroup_tiles(uint32_t size)
     return (struct vk_tile_set){.floats = {{one}, {four}, {eight}, {four}}, .blocks = {{one}, {four}, {eight}, {four}}};
 }
 
+static int own_tiles(const struct vk_backend *b)
+{
+    const bool cpu = b->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    return cpu ? ROWS : phy_vk_matrices_run(b) ? MATRIX : LANES;
+}
+
+void phy_vk_describe_forms(const struct vk_backend *b, struct phy_device_info *info)
+{
+    const bool has[] = {
+        [ROWS] = true, [LANES] = true, [SUBGROUP] = b->subgroup_size > 0, [MATRIX] = phy_vk_matrices_run(b)};
+    size_t used = 0;
+    for (int i = 0; phy_vk_matmul_tile_names[i]; i++) {
+        if (has[i])
+            used += (size_t)snprintf(info->forms + used, sizeof info->forms - used, "%s ", phy_vk_matmul_tile_names[i]);
+    }
+    snprintf(info->forms + used, sizeof info->forms - used, "%s%s%s", phy_vk_matmul_dot_names[0],
+             b->integer_dot ? " " : "", b->integer_dot ? phy_vk_matmul_dot_names[1] : "");
+    snprintf(info->own_form, sizeof info->own_form, "%s+%s", phy_vk_matmul_tile_names[own_tiles(b)],
+             phy_vk_matmul_dot_names[b->fast_integer_dot]);
+}
+
 enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
 {
-    const bool cpu = m->b.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    int tiles = cpu ? ROWS : phy_vk_matrices_run(m) ? MATRIX : LANES;
+    int tiles = own_tiles(&m->b);
     if (m->options.tiles)
         tiles = named(phy_vk_matmul_tile_names, m->options.tiles);
     if (tiles < 0)
         return phy_vk_report(&m->b, PHY_ERR_USAGE, "device %s: no tiles \"%.32s\"", m->b.base.name, m->options.tiles);
     m->matrices_on = tiles == MATRIX;
     m->matrices_asked = m->matrices_on && m->options.tiles && !m->options.spoil_matrices;
-    if (m->matrices_on && !phy_vk_matrices_run(m))
+    if (m->matrices_on && !phy_vk_matrices_run(&m->b))
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no cooperative matrices%s", m->b.base.name,
                              m->b.base.description, PHY_VK_MATRICES ? " of binary16" : " in this build");
     if (m->matrices_on)
