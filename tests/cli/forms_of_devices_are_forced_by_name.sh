@@ -5,20 +5,8 @@
 set -euo pipefail
 # shellcheck source=tests/support/tiny_donor.sh
 source "$PHY_SOURCE/tests/support/tiny_donor.sh"
-field() { python3 -c 'import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."): value = value[key]
-print(value)' "$1"; }
-fails() {
-    local wanted=$1 text=$2 code=0
-    shift 2
-    "$@" >stdout 2>stderr || code=$?
-    if [[ $code != "$wanted" || $(wc -l <stderr) != 1 ]] || ! grep -q -- "$text" stderr; then
-        echo "wanted exit $wanted and \"$text\", got exit $code and:"
-        cat stderr
-        exit 1
-    fi
-}
+# shellcheck source=tests/support/commands.sh
+source "$PHY_SOURCE/tests/support/commands.sh"
 run=("$PHYSARIUM" generate donor -p "the cat" -n 2 --ignore-eos --quiet)
 on() { "${run[@]}" --device "$1" --json; }
 wanted=$(on cpu:ref | field text)

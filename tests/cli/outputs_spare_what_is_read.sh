@@ -5,20 +5,14 @@
 set -euo pipefail
 
 . "$PHY_SOURCE/tests/support/tiny_donor.sh"
+. "$PHY_SOURCE/tests/support/commands.sh"
 cp -r donor kept
 python3 -c 'import struct, sys
 sys.stdout.buffer.write(b"".join(struct.pack("<I", i * i * 31 % 512) for i in range(120)))' >ids
 donor_digest() { (cd donor && find . -type f -printf '%p %s\n' | sort && find . -type f -exec sha256sum {} + | sort); }
 before=$(donor_digest)
-fails() {
-    local wanted=$1 text=$2 code=0
-    shift 2
-    "$@" >stdout 2>stderr || code=$?
-    if [[ $code != "$wanted" || $(wc -l <stderr) != 1 ]] || ! grep -q -- "$text" stderr; then
-        echo "$*: wanted exit $wanted and \"$text\", got exit $code and:"
-        cat stderr
-        exit 1
-    fi
+spares() {
+    fails "$@"
     [[ $(donor_digest) == "$before" ]] || { echo "$*: the donor was changed"; exit 1; }
 }
 calibrate=("$PHYSARIUM" calibrate donor --ids ids -q -o)
@@ -28,26 +22,26 @@ audit=("$PHYSARIUM" audit donor --device cpu:ref --paths full_mmap --no-bounds -
 
 for output in donor/model.safetensors donor/new ./donor/../donor/config.json donor/physarium/../x; do
     [[ $output != donor/physarium/* ]] || mkdir -p donor/physarium
-    fails 2 "lies inside donor" "${calibrate[@]}" "$output"
-    fails 2 "lies inside donor" "${logits[@]}" "$output"
-    fails 2 "lies inside donor" "${eval[@]}" "$output"
-    fails 2 "lies inside donor" "${audit[@]}" --html "$output"
-    fails 2 "lies inside donor" "${audit[@]}" --junit "$output"
+    spares 2 "lies inside donor" "${calibrate[@]}" "$output"
+    spares 2 "lies inside donor" "${logits[@]}" "$output"
+    spares 2 "lies inside donor" "${eval[@]}" "$output"
+    spares 2 "lies inside donor" "${audit[@]}" --html "$output"
+    spares 2 "lies inside donor" "${audit[@]}" --junit "$output"
 done
 ln -s donor linked
-fails 2 "lies inside donor" "${calibrate[@]}" linked/new
-fails 2 "lies inside donor" "${audit[@]}" -o donor
-fails 2 "lies inside donor" "${audit[@]}" -o donor/audit
-fails 2 "lies inside donor" "${audit[@]}" --lock donor
-fails 2 "is what is read" "${eval[@]}" ids
-fails 2 "lies inside donor" "$PHYSARIUM" bench generate donor -o donor/bench.json -q
+spares 2 "lies inside donor" "${calibrate[@]}" linked/new
+spares 2 "lies inside donor" "${audit[@]}" -o donor
+spares 2 "lies inside donor" "${audit[@]}" -o donor/audit
+spares 2 "lies inside donor" "${audit[@]}" --lock donor
+spares 2 "is what is read" "${eval[@]}" ids
+spares 2 "lies inside donor" "$PHYSARIUM" bench generate donor -o donor/bench.json -q
 
 # Before the work: nothing has been measured when these are refused.
-fails 2 "is missing" "${calibrate[@]}" absent/x
-fails 2 "a directory" "${logits[@]}" kept
-fails 2 "is missing" "$PHYSARIUM" bench copy -q -o absent/bench.json
-fails 2 "is missing" "${audit[@]}" --html absent/x
-fails 2 "no slash" "${eval[@]}" x/
+spares 2 "is missing" "${calibrate[@]}" absent/x
+spares 2 "a directory" "${logits[@]}" kept
+spares 2 "is missing" "$PHYSARIUM" bench copy -q -o absent/bench.json
+spares 2 "is missing" "${audit[@]}" --html absent/x
+spares 2 "no slash" "${eval[@]}" x/
 
 # A pipe gets all of it, a link stays one, and so does a directory of results that is there already.
 "${logits[@]}" whole

@@ -20,20 +20,8 @@ def kl(row):
     pairs = zip(distribution("baseline", row), distribution(sys.argv[1], row))
     return math.fsum(math.exp(p) * (p - q) for p, q in pairs) / math.log(2)
 print(max(map(kl, range(10))))' "$1"; }
-field() { python3 -c 'import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."): value = value[key]
-print(value)' "$1"; }
-fails() {
-    local wanted=$1 text=$2 code=0
-    shift 2
-    "$@" >stdout 2>stderr || code=$?
-    if [[ $code != "$wanted" || $(wc -l <stderr) != 1 ]] || ! grep -q -- "$text" stderr; then
-        echo "wanted exit $wanted and \"$text\", got exit $code and:"
-        cat stderr
-        exit 1
-    fi
-}
+# shellcheck source=tests/support/commands.sh
+source "$PHY_SOURCE/tests/support/commands.sh"
 
 # check PATH LARGEST_KL OPTIONS...
 paths=0
