@@ -85,20 +85,20 @@ void main()
     uint own_row = gl_SubgroupID % ROW_LANES * ROWS, own_first = gl_SubgroupID / ROW_LANES * COUNT;
     uvec4 words[LOADS];
     SumMatrix part[SUMS], sum[SUMS], rest[SUMS];
-    for (uint i = 0; i < SUMS; i++)
+    [[unroll]] for (uint i = 0; i < SUMS; i++)
         part[i] = sum[i] = rest[i] = SumMatrix(0.0);
-    for (uint i = 0; i < LOADS; i++)
+    [[unroll]] for (uint i = 0; i < LOADS; i++)
         words[i] = load_word(min(id + i * INVOCATIONS, LINES * 4 - 1), 0, row, first);
     for (uint u = 0; u < push.units; u++) {
         barrier(); // the step before has been multiplied
-        for (uint i = 0; i < LOADS; i++) {
+        [[unroll]] for (uint i = 0; i < LOADS; i++) {
             uint at = id + i * INVOCATIONS;
             if (at < LINES * 4)
                 stage[at / 4 * LINE + at % 4] = words[i];
         }
         barrier(); // the lines of this step are there
         if (u + 1 < push.units) {
-            for (uint i = 0; i < LOADS; i++)
+            [[unroll]] for (uint i = 0; i < LOADS; i++)
                 words[i] = load_word(min(id + i * INVOCATIONS, LINES * 4 - 1), u + 1, row, first);
         }
         // The smallest products first: what is added to small sums is rounded little.
@@ -108,24 +108,24 @@ void main()
                     continue;
                 for (uint k = 0; k < 32 / K; k++) {
                     coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[DOWN];
-                    for (uint i = 0; i < DOWN; i++) {
+                    [[unroll]] for (uint i = 0; i < DOWN; i++) {
                         uint line = W_LINES + uint(p) * COUNT_TILE + own_first + i * M;
                         coopMatLoad(a[i], stage, line * LINE + k * K / 8, LINE, gl_CooperativeMatrixLayoutRowMajor);
                     }
-                    for (uint j = 0; j < ACROSS; j++) {
+                    [[unroll]] for (uint j = 0; j < ACROSS; j++) {
                         coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b;
                         uint line = uint(q) * ROW_TILE + own_row + j * N;
                         coopMatLoad(b, stage, line * LINE + k * K / 8, LINE, gl_CooperativeMatrixLayoutColumnMajor);
-                        for (uint i = 0; i < DOWN; i++)
+                        [[unroll]] for (uint i = 0; i < DOWN; i++)
                             part[i * ACROSS + j] = coopMatMulAdd(a[i], b, part[i * ACROSS + j]);
                     }
                 }
             }
         }
         if (u % PANEL_UNITS == PANEL_UNITS - 1 || u + 1 == push.units) {
-            for (uint i = 0; i < SUMS; i++) {
+            [[unroll]] for (uint i = 0; i < SUMS; i++) {
                 // By elements: lavapipe takes (a + b) - a of whole matrices for b.
-                for (uint e = 0; e < part[i].length(); e++) {
+                [[unroll]] for (uint e = 0; e < part[i].length(); e++) {
                     float whole = sum[i][e], lost = rest[i][e];
                     add_keeping(part[i][e], whole, lost);
                     sum[i][e] = whole;
@@ -137,8 +137,8 @@ void main()
     }
     barrier(); // the factors are not needed any more
     uint lane = gl_SubgroupInvocationID, own = gl_SubgroupID * SUM_WORDS;
-    for (uint i = 0; i < SUMS; i++) {
-        for (uint e = 0; e < sum[i].length(); e++)
+    [[unroll]] for (uint i = 0; i < SUMS; i++) {
+        [[unroll]] for (uint e = 0; e < sum[i].length(); e++)
             sum[i][e] = whole_of(sum[i][e], rest[i][e]);
         coopMatStore(sum[i], stage, own, N / 4, gl_CooperativeMatrixLayoutRowMajor);
         subgroupBarrier(); // a matrix is there
