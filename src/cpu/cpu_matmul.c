@@ -65,28 +65,64 @@ static enum phy_status prepare_rounded(struct cpu_matmul *cpu, struct cpu_input 
     return PHY_OK;
 }
 
-static void round_one_bf16(void *user, size_t index, unsigned worker)
+/* A panel's rows, whether or not it is turned. */
+static void round_some_bf16(void *user, size_t index, unsigned worker)
 {
     const struct round_job *job = user;
-    const size_t cols = job->input->cols;
-    char *to = (char *)job->cpu->codes.data + index * job->cpu->bf16->row_bytes(cols);
+    const struct phy_bf16_matmul_variant *bf16 = job->cpu->bf16;
+    const size_t cols = job->input->cols, row_bytes = bf16->row_bytes(cols), first = index * PHY_X_PANEL_ROWS;
+    const size_t left = job->input->count - first, count = left < PHY_X_PANEL_ROWS ? left : PHY_X_PANEL_ROWS;
+    char *rows = (char *)job->cpu->codes.data + first * row_bytes;
     (void)worker;
-    job->cpu->bf16->round_row(job->input->x + index * cols, cols, to);
+    for (size_t i = 0; i < count; i++)
+        bf16->round_row(job->input->x + (first + i) * cols, cols, rows + i * row_bytes);
+    if (bf16->turn_rows && !job->input->few)
+        bf16->turn_rows(rows, count, cols, (char *)job->cpu->turned.data + first * row_bytes);
 }
 
 static enum phy_status prepare_bf16(struct cpu_matmul *cpu, struct cpu_input *input)
 {
-    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, cpu->bf16->row_bytes(input->cols));
+    const size_t panels = (input->count + PHY_X_PANEL_ROWS - 1) / PHY_X_PANEL_ROWS;
+    const size_t row_bytes = cpu->bf16->row_bytes(input->cols);
+    const bool turned = cpu->bf16->turn_rows && !input->few;
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->codes, input->count, row_bytes);
+    if (status == PHY_OK && turned)
+        status = phy_cpu_reserve(cpu, &cpu->turned, panels * PHY_X_PANEL_ROWS, row_bytes);
     if (status != PHY_OK)
         return status;
     struct round_job job = {cpu, input};
-    if (input->few) { /* not worth waking threads */
-        for (size_t n = 0; n < input->count; n++)
-            round_one_bf16(&job, n, 0);
-    } else {
-        phy_pool_run(cpu->pool, input->count, round_one_bf16, &job);
-    }
-    input->rounded_bf16 = cpu->codes.data;
+    if (input->few) /* not worth waking threads */
+        round_some_bf16(&job, 0, 0);
+    else
+        phy_pool_run(cpu->pool, panels, round_some_bf16, &job);
+    input->rounded_bf16 = turned ? cpu->turned.data : cpu->codes.data;
+    return PHY_OK;
+}
+
+static void turn_panel(void *user, size_t index, unsigned worker)
+{
+    const struct round_job *job = user;
+    const struct cpu_input *input = job->input;
+    const size_t first = index * PHY_X_PANEL_ROWS, left = input->count - first, cols = input->cols;
+    (void)worker;
+    job->cpu->form->turn_rows(input->x + first * cols, left < PHY_X_PANEL_ROWS ? left : PHY_X_PANEL_ROWS, cols,
+                              (float *)job->cpu->turned.data + first * cols);
+}
+
+/* Panels of x pay where panels of weights don't: up to MOST rows of x, unless more than UNUSED lanes of the last one
+ * are idle. Measured on Zen 4, 2560 columns: 1.25 times as fast with 16 rows, 1.1 with 64, as fast with 27 or 80. */
+static enum phy_status prepare_panels(struct cpu_matmul *cpu, struct cpu_input *input)
+{
+    enum { MOST = 64, UNUSED = 5 };
+    const size_t panels = (input->count + PHY_X_PANEL_ROWS - 1) / PHY_X_PANEL_ROWS;
+    if (!cpu->form->turn_rows || input->few || input->count > MOST || panels * PHY_X_PANEL_ROWS - input->count > UNUSED)
+        return PHY_OK;
+    enum phy_status status = phy_cpu_reserve(cpu, &cpu->turned, panels * PHY_X_PANEL_ROWS, input->cols * sizeof(float));
+    if (status != PHY_OK)
+        return status;
+    struct round_job job = {cpu, input};
+    phy_pool_run(cpu->pool, panels, turn_panel, &job);
+    input->x_panels = cpu->turned.data;
     return PHY_OK;
 }
 
@@ -107,7 +143,8 @@ enum phy_status phy_cpu_prepare(struct cpu_matmul *cpu, enum phy_product_kernel 
         return prepare_rounded(cpu, input);
     if (kernel == PHY_KERNEL_BF16)
         return prepare_bf16(cpu, input);
-    return kernel == PHY_KERNEL_DEQUANT ? reserve_decoded(cpu, rows, cols) : PHY_OK;
+    enum phy_status status = prepare_panels(cpu, input);
+    return status == PHY_OK && kernel == PHY_KERNEL_DEQUANT ? reserve_decoded(cpu, rows, cols) : status;
 }
 
 enum phy_status phy_cpu_prepare_weights(struct cpu_matmul *cpu, const struct phy_weights *w,
@@ -177,8 +214,13 @@ static void multiply_bitmap(const struct cpu_matmul *cpu, const struct phy_weigh
         cpu->bitmap->matvec(&product, begin, end);
         return;
     }
-    const struct phy_matmul floats = {
-        .rows = end - begin, .cols = w->cols, .x = input->x, .count = input->count, .y = y, .y_stride = y_stride};
+    const struct phy_matmul floats = {.rows = end - begin,
+                                      .cols = w->cols,
+                                      .x = input->x,
+                                      .count = input->count,
+                                      .y = y,
+                                      .y_stride = y_stride,
+                                      .x_panels = input->x_panels};
     float *decoded = worker_decoded(cpu, worker);
     for (size_t r = begin; r < end; r += DECODED_ROWS) {
         const size_t rows = end - r < DECODED_ROWS ? end - r : DECODED_ROWS;
@@ -225,7 +267,8 @@ void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weight
         multiply_bf16(cpu, data, end - begin, input, worker, y, y_stride);
         return;
     }
-    const struct phy_matmul product = {data, w->type, end - begin, w->cols, input->x, input->count, y, y_stride};
+    const struct phy_matmul product = {data,         w->type, end - begin, w->cols,        input->x,
+                                       input->count, y,       y_stride,    input->x_panels};
     if (input->kernel == PHY_KERNEL_DEQUANT)
         multiply_decoded(cpu, &product, worker);
     else if (w->type < PHY_WEIGHT_FLOAT_COUNT)
@@ -417,8 +460,8 @@ static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weigh
 static void destroy(struct phy_matmul_backend *backend)
 {
     struct cpu_matmul *cpu = (struct cpu_matmul *)backend;
-    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,
-                                          &cpu->fours,   &cpu->gated, &cpu->pairs,  &cpu->list};
+    struct cpu_buffer *const buffers[] = {&cpu->decoded, &cpu->codes, &cpu->scales, &cpu->sums,  &cpu->fours,
+                                          &cpu->gated,   &cpu->pairs, &cpu->list,   &cpu->turned};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         phy_free(buffers[i]->data);
     phy_free(cpu->panels);

@@ -37,6 +37,7 @@ struct cpu_matmul {
     struct cpu_buffer decoded;                    /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
     size_t decoded_stride;                        /* bytes */
     struct cpu_buffer codes, scales, sums, fours; /* of rounded activations; codes of bf16, too */
+    struct cpu_buffer turned;                     /* panels of x */
     struct cpu_buffer gated,
         pairs;              /* of an ffn: the input of down; (threads, count, ..) gate and up of some features */
     struct cpu_buffer list; /* of a walk: features that count, and their activations */
@@ -53,6 +54,7 @@ struct cpu_input {
     bool few;                     /* matvec's, not matmul's */
     struct phy_int8_rows rounded; /* INT8 only */
     const void *rounded_bf16;     /* BF16 only: (count) rows as the form keeps them */
+    const float *x_panels;        /* or NULL: struct phy_matmul's */
 };
 /* Make room for products of this kernel, and round x if it is INT8 or BF16. The input is valid until the next is
  * prepared. */

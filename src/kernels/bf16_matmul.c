@@ -23,7 +23,7 @@ static void round_floats(const float *x, size_t cols, void *to)
 
 static struct phy_matmul of_floats(const struct phy_bf16_matmul *p)
 {
-    return (struct phy_matmul){p->w, PHY_WEIGHT_BF16, p->rows, p->cols, p->x, p->count, p->y, p->y_stride};
+    return (struct phy_matmul){p->w, PHY_WEIGHT_BF16, p->rows, p->cols, p->x, p->count, p->y, p->y_stride, NULL};
 }
 
 #define FLOAT_FORM(form)                                                                                               \
@@ -67,6 +67,7 @@ const struct phy_bf16_matmul_variant phy_bf16_matmul_variants[] = {
      .needs = {.avx2 = true, .avx512 = true, .avx512_bf16 = true},
      .row_bytes = phy_bf16_row_bytes_avx512bf16,
      .round_row = phy_bf16_round_row_avx512bf16,
+     .turn_rows = phy_bf16_turn_rows_avx512bf16,
      .matvec = phy_bf16_matvec_avx512bf16,
      .matmul = phy_bf16_matmul_avx512bf16},
 #endif

@@ -20,7 +20,9 @@
 struct phy_bf16_matmul {
     const void *w; /* (rows, cols) bf16, row-major, dense */
     size_t rows, cols;
-    const void *x; /* (count) rows as the same variant's round_row leaves them, row_bytes(cols) each */
+    /* (count) rows as the same variant's round_row leaves them, row_bytes(cols) each; for matmul of a variant that has
+     * turn_rows, panels as that leaves them, PHY_X_PANEL_ROWS * row_bytes(cols) each. */
+    const void *x;
     size_t count;
     float *y;        /* (count, rows), y_stride elements from row to row */
     size_t y_stride; /* elements */
@@ -32,6 +34,8 @@ struct phy_bf16_matmul_variant {
     /* Of a rounded row, which holds what suits the form: floats, or bf16. */
     size_t (*row_bytes)(size_t cols);
     void (*round_row)(const float *x, size_t cols, void *to);
+    /* Or NULL. One panel of count <= PHY_X_PANEL_ROWS rounded rows; both 64-byte aligned. */
+    void (*turn_rows)(const void *rows, size_t count, size_t cols, void *panel);
     /* As those of struct phy_matmul_variant. */
     void (*matvec)(const struct phy_bf16_matmul *product, size_t row_begin, size_t row_end);
     void (*matmul)(const struct phy_bf16_matmul *product, size_t row_begin, size_t row_end, float *panel);

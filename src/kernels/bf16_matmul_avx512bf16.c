@@ -2,13 +2,14 @@
 /* vdpbf16ps: sixteen sums of two products each, in one instruction. It works as if each product were added by a fused
  * multiply-add, and counts subnormals as zeros. Sums of CHAIN_PAIRS pairs are added up in float32: a chain of equal
  * products, of 16 bits each, is then exact, and adding up a row's few chains loses little. */
+#include <string.h>
+
 #include "kernels/bf16_matmul_forms.h"
 #include "kernels/vec_avx512.h"
 
-/* 24 sums, 3 weights, 1 activation of 32 registers */
-enum { UNIT_VECS = 3, TILE_COUNT = 8, CHAIN = 8, CHAIN_PAIRS = 64, PAIR_LANES = 2 * LANES };
+#include "kernels/matmul_turned.h"
 
-#include "kernels/matmul_tile.h"
+enum { CHAIN_PAIRS = 64, PAIR_LANES = 2 * LANES };
 
 /* ---- x ---- */
 
@@ -120,81 +121,151 @@ void phy_bf16_matvec_avx512bf16(const struct phy_bf16_matmul *product, size_t ro
 
 /* ---- many rows of x ---- */
 
-/* panel[k / 2][UNIT_ROWS] = the pair w[r + i][k0 + k], w[r + i][k0 + k + 1]; zeros past the end of rows and columns. */
-INLINE void pack_pairs(const struct phy_bf16_matmul *product, size_t r, size_t rows, size_t k0, size_t cols,
-                       uint32_t *panel)
+/* panel[pair][LANES] = the pair of each row; lanes from `count` on are zero. */
+void phy_bf16_turn_rows_avx512bf16(const void *rows, size_t count, size_t cols, void *panel)
 {
-    const size_t pairs = (cols + 1) / 2;
-    for (size_t i = 0; i < UNIT_ROWS; i += LANES) {
-        for (size_t k = 0; k < cols; k += PAIR_LANES) {
-            const __mmask32 mask = first_bits(cols - k < PAIR_LANES ? cols - k : PAIR_LANES);
-            vec lanes[LANES];
-            for (size_t l = 0; l < LANES; l++) {
-                const uint16_t *from = (const uint16_t *)product->w + (r + i + l) * product->cols + k0 + k;
-                lanes[l] = i + l < rows ? _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, from)) : vec_zero();
-            }
-            vec_transpose(lanes);
-            for (size_t l = 0; l < LANES && k / 2 + l < pairs; l++)
-                vec_store((float *)panel + (k / 2 + l) * UNIT_ROWS + i, lanes[l]);
-        }
-    }
+    const size_t pairs = phy_bf16_row_bytes_avx512bf16(cols) / sizeof(uint32_t);
+    turn_rows(rows, pairs, count, pairs, panel);
 }
 
-/* chain[j][v] += w[v] * x[j] over `pairs` pairs of columns; x: rows of `stride` pairs. */
-INLINE void pair_chain(tile_vecs chain, const uint32_t *panel, const uint32_t *x, size_t stride, size_t count,
-                       size_t pairs)
+/* 24 sums, 4 vectors of x, 1 weight of 32 registers */
+enum { TILE_SUMS = 24, MOST_TILE_ROWS = 12, LINE_PAIRS = 16, PANEL_PAIRS = PHY_MATMUL_PANEL_COLS / 2 };
+
+/* A thread's scratch: rows that can't be read as they lie, behind the results. */
+struct pair_scratch {
+    struct turned turned;
+    uint32_t rows[MOST_TILE_ROWS][PANEL_PAIRS + LANES]; /* a pitch that does not map rows to the same cache set */
+};
+_Static_assert(sizeof(struct pair_scratch) <= PHY_MATMUL_PANEL_BYTES, "a thread's scratch is too small");
+
+/* Constants where tiles are inlined. */
+struct pair_shape {
+    size_t vecs, rows, sums; /* sums = vecs * rows */
+};
+
+/* Row j of w: w + j * stride bytes; vector v of x: x + v * step pairs. */
+struct pair_operands {
+    const char *w;
+    size_t stride;
+    const uint32_t *x;
+    size_t step;
+};
+
+/* Sums of `pairs` pairs from k on. Each line of w read asks for that of the next tile's rows. */
+INLINE void pair_chain(struct pair_shape shape, const struct pair_operands *of, size_t k, size_t pairs, vec *chain)
 {
-    FOR_TILE(count, chain[j][v] = vec_zero())
-    for (size_t k = 0; k < pairs; k++) {
-        __m512i w[UNIT_VECS];
-        UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++)
-            w[v] = _mm512_loadu_si512(panel + k * UNIT_ROWS + v * LANES);
-        UNROLL
-        for (size_t j = 0; j < count; j++) {
-            const __m512i xk = _mm512_set1_epi32((int32_t)x[j * stride + k]);
+    UNROLL
+    for (size_t i = 0; i < shape.sums; i++)
+        chain[i] = vec_zero();
+    for (const size_t end = k + pairs; k < end; k++) {
+        __m512i x[TURNED_VECS];
+        if (k % LINE_PAIRS == 0) {
             UNROLL
-            for (size_t v = 0; v < UNIT_VECS; v++)
-                chain[j][v] = dot_pairs(chain[j][v], w[v], xk);
+            for (size_t j = 0; j < shape.rows; j++)
+                __builtin_prefetch((const void *)((uintptr_t)of->w + (shape.rows + j) * of->stride + 4 * k), 0, 2);
+        }
+        UNROLL
+        for (size_t v = 0; v < shape.vecs; v++)
+            x[v] = _mm512_load_si512(of->x + v * of->step + k * LANES);
+        UNROLL
+        for (size_t j = 0; j < shape.rows; j++) {
+            int32_t pair;
+            memcpy(&pair, of->w + j * of->stride + 4 * k, sizeof pair);
+            const __m512i w = _mm512_set1_epi32(pair);
+            UNROLL
+            for (size_t v = 0; v < shape.vecs; v++)
+                chain[j * shape.vecs + v] = dot_pairs(chain[j * shape.vecs + v], w, x[v]);
         }
     }
 }
 
-/* One register tile over a panel of `pairs`, added to y unless it is the first panel. */
-INLINE void pair_tile(const struct phy_matmul *y, const uint32_t *panel, const uint32_t *x, size_t stride, size_t r,
-                      size_t rows, size_t n, size_t count, size_t pairs, bool add)
+INLINE void pair_tile(struct pair_shape shape, const struct pair_operands *of, size_t pairs, vec *sum)
 {
-    tile_vecs sum;
-    ask_for(y->y + n * y->y_stride + r, y->y_stride, count, UNIT_ROWS, 1);
-    pair_chain(sum, panel, x, stride, count, pairs < CHAIN_PAIRS ? pairs : CHAIN_PAIRS);
+    pair_chain(shape, of, 0, pairs < CHAIN_PAIRS ? pairs : CHAIN_PAIRS, sum);
     for (size_t k = CHAIN_PAIRS; k < pairs; k += CHAIN_PAIRS) {
-        const size_t left = pairs - k;
-        tile_vecs chain;
-        pair_chain(chain, panel + k * UNIT_ROWS, x + k, stride, count, left < CHAIN_PAIRS ? left : CHAIN_PAIRS);
-        FOR_TILE(count, sum[j][v] = vec_add(sum[j][v], chain[j][v]))
+        vec chain[TILE_SUMS];
+        pair_chain(shape, of, k, pairs - k < CHAIN_PAIRS ? pairs - k : CHAIN_PAIRS, chain);
+        UNROLL
+        for (size_t i = 0; i < shape.sums; i++)
+            sum[i] = vec_add(sum[i], chain[i]);
     }
-    put_tile(y, sum, r, rows, n, count, add);
+}
+
+/* Part of a product: `rows` rows from r on, `cols` columns from k0 on, panels of x from x on. */
+struct pair_part {
+    const struct phy_bf16_matmul *product;
+    size_t r, rows, k0, cols;
+    const uint32_t *x;
+    size_t step; /* pairs from panel to panel */
+};
+
+/* Rows i .. of a part with a zero behind an odd last column, as what follows it is not ours; the unit's last row stands
+ * for those past it. */
+static void copy_rows(const struct pair_part *part, size_t i, size_t rows, struct pair_scratch *scratch)
+{
+    for (size_t j = 0; j < rows; j++) {
+        const size_t row = part->r + (i + j < part->rows ? i + j : part->rows - 1);
+        const uint16_t *w = (const uint16_t *)part->product->w + row * part->product->cols + part->k0;
+        scratch->rows[j][part->cols / 2] = 0;
+        memcpy(scratch->rows[j], w, part->cols * sizeof *w);
+    }
+}
+
+INLINE void pair_tiles(const struct pair_part *part, struct pair_shape shape, struct pair_scratch *scratch)
+{
+    for (size_t i = 0; i < part->rows; i += shape.rows) {
+        const size_t cols = part->product->cols;
+        struct pair_operands of = {.w = (const char *)part->product->w + ((part->r + i) * cols + part->k0) * 2,
+                                   .stride = cols * 2,
+                                   .x = part->x + part->k0 / 2 * LANES,
+                                   .step = part->step};
+        vec sum[TILE_SUMS];
+        if (part->cols % 2 || part->rows - i < shape.rows) {
+            copy_rows(part, i, shape.rows, scratch);
+            of.w = (const char *)scratch->rows;
+            of.stride = sizeof scratch->rows[0];
+        }
+        pair_tile(shape, &of, (part->cols + 1) / 2, sum);
+        add_turned(&scratch->turned, i, shape.vecs, shape.rows, sum, part->k0 > 0);
+    }
+}
+
+INLINE struct pair_shape shape_of(size_t vecs, size_t rows)
+{
+    return (struct pair_shape){vecs, rows, vecs * rows};
+}
+
+/* A unit of rows times `vecs` panels of x. */
+static void pair_unit(struct pair_part part, size_t vecs, struct pair_scratch *scratch)
+{
+    const size_t all = part.product->cols;
+    for (part.k0 = 0; part.k0 < all; part.k0 += PHY_MATMUL_PANEL_COLS) {
+        part.cols = all - part.k0 < PHY_MATMUL_PANEL_COLS ? all - part.k0 : PHY_MATMUL_PANEL_COLS;
+        if (vecs == 4)
+            pair_tiles(&part, shape_of(4, 6), scratch);
+        else if (vecs == 3)
+            pair_tiles(&part, shape_of(3, 8), scratch);
+        else if (vecs == 2)
+            pair_tiles(&part, shape_of(2, 12), scratch);
+        else
+            pair_tiles(&part, shape_of(1, 12), scratch);
+    }
 }
 
 void phy_bf16_matmul_avx512bf16(const struct phy_bf16_matmul *product, size_t row_begin, size_t row_end, float *panel)
 {
-    const struct phy_matmul y = {.y = product->y, .y_stride = product->y_stride};
-    const size_t stride = phy_bf16_row_bytes_avx512bf16(product->cols) / sizeof(uint32_t), count = product->count;
-    uint32_t *pairs_panel = (uint32_t *)panel;
-    for (size_t r = row_begin; r < row_end; r += UNIT_ROWS) {
-        const size_t rows = row_end - r < UNIT_ROWS ? row_end - r : UNIT_ROWS;
-        for (size_t k0 = 0; k0 < product->cols; k0 += PHY_MATMUL_PANEL_COLS) {
-            const size_t left = product->cols - k0, cols = left < PHY_MATMUL_PANEL_COLS ? left : PHY_MATMUL_PANEL_COLS;
-            const size_t pairs = (cols + 1) / 2;
-            const uint32_t *x = (const uint32_t *)product->x + k0 / 2;
-            size_t n = 0;
-            pack_pairs(product, r, rows, k0, cols, pairs_panel);
-            for (; n + TILE_COUNT <= count; n += TILE_COUNT)
-                pair_tile(&y, pairs_panel, x + n * stride, stride, r, rows, n, TILE_COUNT, pairs, k0 > 0);
-            for (; n + 4 <= count; n += 4)
-                pair_tile(&y, pairs_panel, x + n * stride, stride, r, rows, n, 4, pairs, k0 > 0);
-            for (; n < count; n++)
-                pair_tile(&y, pairs_panel, x + n * stride, stride, r, rows, n, 1, pairs, k0 > 0);
+    const size_t step = LANES * phy_bf16_row_bytes_avx512bf16(product->cols) / sizeof(uint32_t);
+    const size_t panels = (product->count + LANES - 1) / LANES;
+    struct pair_scratch *scratch = (struct pair_scratch *)panel;
+    for (size_t r = row_begin; r < row_end; r += TURNED_ROWS) {
+        const size_t rows = row_end - r < TURNED_ROWS ? row_end - r : TURNED_ROWS;
+        for (size_t p = 0; p < panels; p += TURNED_VECS) {
+            const size_t vecs = panels - p < TURNED_VECS ? panels - p : TURNED_VECS, n = p * LANES;
+            const size_t left = product->count - n, count = left < vecs * LANES ? left : vecs * LANES;
+            const struct pair_part part = {
+                .product = product, .r = r, .rows = rows, .x = (const uint32_t *)product->x + p * step, .step = step};
+            pair_unit(part, vecs, scratch);
+            put_turned(&scratch->turned, rows, product->y + n * product->y_stride + r, product->y_stride, count);
         }
     }
 }

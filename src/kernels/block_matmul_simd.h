@@ -84,6 +84,33 @@ INLINE void pack_panel(const struct phy_matmul *product, enum phy_weight_type ty
     }
 }
 
+#if TURNED
+/* Whole blocks of every format, which are unpacked where the type is looked at: all else is the same code for each. */
+#define WIDE_COLS 256
+#define WIDEN_EARLY true
+#define LINE_COLS(type) ((void)(type), (size_t)TILE_SUM_COLS)
+
+INLINE uintptr_t weight_row(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t k0)
+{
+    return (uintptr_t)product->w + r * row_stride(type, product->cols) + k0 / block_elements(type) * block_bytes(type);
+}
+
+static void widen_row(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t k0, size_t cols,
+                      float *to)
+{
+    const uint8_t *w = (const uint8_t *)weight_row(product, type, r, k0);
+#define WIDEN(type) unpack_cols(type, w, cols, to)
+    switch (type) {
+        FOR_PRODUCT_TYPE(WIDEN)
+    default:
+        break;
+    }
+#undef WIDEN
+}
+
+#include "kernels/matmul_turned_simd.h"
+#endif
+
 INLINE void matmul_typed(const struct phy_matmul *product, enum phy_weight_type type, size_t row_begin, size_t row_end,
                          float *panel)
 {
@@ -99,6 +126,12 @@ INLINE void matmul_typed(const struct phy_matmul *product, enum phy_weight_type 
 
 void FORM(phy_block_matmul)(const struct phy_matmul *product, size_t row_begin, size_t row_end, float *panel)
 {
+#if TURNED
+    if (product->x_panels) {
+        matmul_turned(product, product->type, row_begin, row_end, (struct turned_scratch *)panel);
+        return;
+    }
+#endif
 #define MATMUL(type) matmul_typed(product, type, row_begin, row_end, panel)
     switch (product->type) {
         FOR_PRODUCT_TYPE(MATMUL)

@@ -13,6 +13,7 @@ const struct phy_matmul_variant phy_matmul_variants[] = {
      .needs = {.avx2 = true, .avx512 = true},
      .matvec = phy_matvec_avx512,
      .matmul = phy_matmul_avx512,
+     .turn_rows = phy_turn_rows_avx512,
      .row_unit = 32},
 #endif
     {.name = NULL},

@@ -18,7 +18,8 @@
 #include "base/cpu_features.h"
 #include "quant/weight_type.h"
 
-enum { PHY_MATVEC_MAX_COUNT = 8 };
+/* PHY_X_PANEL_ROWS: rows of x that lie side by side in a panel. */
+enum { PHY_MATVEC_MAX_COUNT = 8, PHY_X_PANEL_ROWS = 16 };
 
 struct phy_matmul {
     const void *w;             /* (rows, cols) row-major, dense */
@@ -28,6 +29,9 @@ struct phy_matmul {
     size_t count;
     float *y;        /* (count, rows), y_stride elements from row to row */
     size_t y_stride; /* elements */
+    /* For matmul, or NULL: x once more, as the form's turn_rows leaves it: (ceil(count / PHY_X_PANEL_ROWS), cols,
+     * PHY_X_PANEL_ROWS), 64-byte aligned. The result's bits are the same with and without. */
+    const float *x_panels;
 };
 
 struct phy_matmul_variant {
@@ -37,6 +41,9 @@ struct phy_matmul_variant {
     void (*matvec)(const struct phy_matmul *product, size_t row_begin, size_t row_end);
     /* The same for any count. `panel` is this thread's scratch of PHY_MATMUL_PANEL_BYTES, 64-byte aligned. */
     void (*matmul)(const struct phy_matmul *product, size_t row_begin, size_t row_end, float *panel);
+    /* NULL where matmul has no use for x_panels. One panel: count <= PHY_X_PANEL_ROWS rows of x; to: (cols,
+     * PHY_X_PANEL_ROWS), 64-byte aligned. */
+    void (*turn_rows)(const float *x, size_t count, size_t cols, float *to);
     size_t row_unit; /* rows that matmul takes at a time: cut shares of rows at multiples of it */
 };
 

@@ -5,4 +5,5 @@
 /* 12 chains, 12 sums, 3 weights, 1 activation of 32 registers */
 enum { UNIT_VECS = 3, TILE_COUNT = 4, CHAIN = 8 };
 
+#define TURNED 1
 #include "kernels/matmul_simd.h"

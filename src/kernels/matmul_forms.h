@@ -10,5 +10,6 @@
 PHY_MATMUL_FORM(ref)
 PHY_MATMUL_FORM(avx2)
 PHY_MATMUL_FORM(avx512)
+void phy_turn_rows_avx512(const float *x, size_t count, size_t cols, float *to);
 
 #endif

@@ -36,7 +36,7 @@ INLINE vec load_floats_tail(const float *x, size_t left)
  * method, as in matmul_tile.h. */
 enum { CHAIN_COLS = 16 * LANES, SUM_COLS = CHAINS * CHAIN_COLS };
 
-enum { LINE_BYTES = 64, ASKS = 4 };
+enum { ASKS = 4 };
 
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. Rows lie one after another, so
  * each line read asks for its line of the next blocks: processors look ahead within a page of one stream, and rows are
@@ -176,9 +176,44 @@ INLINE void pack_panel(const struct phy_matmul *product, enum phy_weight_type ty
     }
 }
 
+#if TURNED
+#define WIDE_COLS TILE_SUM_COLS
+#define WIDEN_EARLY false
+#define LINE_COLS(type) ((type) == PHY_WEIGHT_F32 ? (size_t)LINE_FLOATS : (size_t)2 * LINE_FLOATS)
+
+INLINE uintptr_t weight_row(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t k0)
+{
+    return (uintptr_t)product->w + (r * product->cols + k0) * (type == PHY_WEIGHT_F32 ? 4 : 2);
+}
+
+INLINE void widen_row(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t k0, size_t cols,
+                      float *to)
+{
+    const void *w = (const void *)weight_row(product, type, r, k0);
+    size_t k = 0;
+    for (; k + LANES <= cols; k += LANES)
+        vec_store(to + k, load_codes(w, type, k));
+    if (k < cols)
+        vec_store(to + k, load_codes_tail(w, type, k, cols - k));
+}
+
+#include "kernels/matmul_turned_simd.h"
+
+void FORM(phy_turn_rows)(const float *x, size_t count, size_t cols, float *to)
+{
+    turn_rows(x, cols, count, cols, to);
+}
+#endif
+
 INLINE void matmul_typed(const struct phy_matmul *product, enum phy_weight_type type, size_t row_begin, size_t row_end,
                          float *panel)
 {
+#if TURNED
+    if (product->x_panels) {
+        matmul_turned(product, type, row_begin, row_end, (struct turned_scratch *)panel);
+        return;
+    }
+#endif
     for (size_t r = row_begin; r < row_end; r += UNIT_ROWS) {
         size_t rows = row_end - r < UNIT_ROWS ? row_end - r : UNIT_ROWS;
         for (size_t k0 = 0; k0 < product->cols; k0 += PHY_MATMUL_PANEL_COLS) {

@@ -16,43 +16,66 @@
 #include "kernels/matmul.h"
 #include "kernels/vec_math.h"
 
-enum { UNIT_ROWS = UNIT_VECS * LANES, CHAINS = 8 };
+enum { UNIT_ROWS = UNIT_VECS * LANES, CHAINS = 8, TILE_VECS = UNIT_VECS * TILE_COUNT };
 
-/* One vector for each row of x and each vector of rows. */
-typedef vec tile_vecs[TILE_COUNT][UNIT_VECS];
+/* A tile's registers: `vecs` vectors for each of `count` rows whose values are broadcast; all = vecs * count, at most
+ * TILE_VECS. Constants where tiles are inlined. */
+struct tile_shape {
+    size_t vecs, count, all;
+};
 
-#define FOR_TILE(count, body)                                                                                          \
-    UNROLL                                                                                                             \
-    for (size_t j = 0; j < (count); j++) {                                                                             \
-        UNROLL                                                                                                         \
-        for (size_t v = 0; v < UNIT_VECS; v++)                                                                         \
-            body;                                                                                                      \
-    }
-
-/* chain[j][v] += w[v] * x[j] over `cols` columns. Unrolled, as a short chain ends sooner than the branch that ends it
- * is foreseen. */
-INLINE void tile_chain(tile_vecs chain, const float *panel, const float *x, size_t stride, size_t count, size_t cols)
+INLINE struct tile_shape shape_of(size_t vecs, size_t count)
 {
+    return (struct tile_shape){vecs, count, vecs * count};
+}
+
+/* Vector j * vecs + v belongs to row j. */
+typedef vec tile_vecs[TILE_VECS];
+
+#define FOR_TILE(shape, body)                                                                                          \
+    UNROLL                                                                                                             \
+    for (size_t i = 0; i < (shape).all; i++)                                                                           \
+        body;
+
+enum { LINE_BYTES = 64, LINE_FLOATS = LINE_BYTES / sizeof(float) };
+
+/* What a tile multiplies, from its first column on. Either side may be the weights. */
+struct tile_operands {
+    const float *lanes;    /* vector v of column k: lanes + k * k_step + v * v_step */
+    size_t k_step, v_step; /* floats */
+    const float *rows;     /* column k of row j: rows[j * stride + k] */
+    size_t stride;
+    /* What the next tile reads of row j: from next + j * next_stride on, a line for each line_cols columns. Asked for
+     * into the second-level cache if next_far, else into the first. Past the end in vain. Constants but for next. */
+    uintptr_t next;
+    size_t next_stride, line_cols;
+    bool next_far;
+};
+
+/* chain[j][v] += lanes[v] * rows[j] over `cols` columns from k on. Unrolled, as a short chain ends sooner than the
+ * branch that ends it is foreseen. */
+INLINE void tile_chain(tile_vecs chain, struct tile_shape shape, const struct tile_operands *of, size_t from,
+                       size_t cols)
+{
+    const float *lanes = of->lanes + from * of->k_step, *rows = of->rows + from;
     UNROLL_8
     for (size_t k = 0; k < cols; k++) {
-        vec w[UNIT_VECS];
+        vec column[TILE_VECS];
         UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++)
-            w[v] = vec_load(panel + k * UNIT_ROWS + v * LANES);
+        for (size_t v = 0; v < shape.vecs; v++)
+            vec_load_once(column[v], lanes + k * of->k_step + v * of->v_step);
         UNROLL
-        for (size_t j = 0; j < count; j++) {
-            const vec xk = vec_set1(x[j * stride + k]);
+        for (size_t j = 0; j < shape.count; j++) {
+            const vec value = vec_set1(rows[j * of->stride + k]);
             UNROLL
-            for (size_t v = 0; v < UNIT_VECS; v++)
-                chain[j][v] = vec_fma(w[v], xk, chain[j][v]);
+            for (size_t v = 0; v < shape.vecs; v++)
+                chain[j * shape.vecs + v] = vec_fma(column[v], value, chain[j * shape.vecs + v]);
         }
     }
 }
 
 enum {
-    LINE_FLOATS = 16,
     TILE_SUM_COLS = CHAIN * CHAINS,
-    TILE_VECS = TILE_COUNT * UNIT_VECS,
     FOLDS = (TILE_VECS + CHAINS - 1) / CHAINS /* sums a chain */
 };
 
@@ -79,90 +102,113 @@ INLINE vec kahan_end(const struct tile_state *state, size_t i, vec sum)
 }
 
 /* sum += one chain of `cols` columns. */
-INLINE void add_chain(tile_vecs sum, const float *panel, const float *x, size_t stride, size_t count, size_t cols)
+INLINE void add_chain(tile_vecs sum, struct tile_shape shape, const struct tile_operands *of, size_t from, size_t cols)
 {
     tile_vecs chain;
-    FOR_TILE(count, chain[j][v] = vec_zero())
-    tile_chain(chain, panel, x, stride, count, cols);
-    FOR_TILE(count, sum[j][v] = vec_add(sum[j][v], chain[j][v]))
+    FOR_TILE(shape, chain[i] = vec_zero())
+    tile_chain(chain, shape, of, from, cols);
+    FOR_TILE(shape, sum[i] = vec_add(sum[i], chain[i]))
 }
 
-/* Ask for the lines that `columns` columns of `count` rows lie in; to_write is a constant. */
-INLINE void ask_for(const float *rows, size_t stride, size_t count, size_t columns, int to_write)
+/* Ask for the lines of y that `columns` columns of `count` rows lie in. */
+INLINE void ask_to_write(const float *y, size_t stride, size_t count, size_t columns)
 {
     UNROLL
     for (size_t j = 0; j < count; j++) {
         UNROLL
-        for (size_t k = 0; k < columns; k += LINE_FLOATS) {
-            const void *line = (const void *)((uintptr_t)rows + (j * stride + k) * sizeof *rows);
-            if (to_write)
-                __builtin_prefetch(line, 1);
-            else
-                __builtin_prefetch(line, 0);
-        }
+        for (size_t k = 0; k < columns; k += LINE_FLOATS)
+            __builtin_prefetch((const void *)((uintptr_t)y + (j * stride + k) * sizeof *y), 1);
     }
 }
 
-/* y = or += of a tile. */
-INLINE void put_tile(const struct phy_matmul *product, tile_vecs whole, size_t r, size_t rows, size_t n, size_t count,
-                     bool add)
+/* Ask for what the next tile reads of the columns from k on, if that is where a line begins. */
+INLINE void ask_for_next(struct tile_shape shape, const struct tile_operands *of, size_t k)
 {
+    if (k % of->line_cols)
+        return;
     UNROLL
-    for (size_t j = 0; j < count; j++) {
-        float *y = product->y + (n + j) * product->y_stride + r;
-        float lanes[UNIT_ROWS];
-        float *to = rows == UNIT_ROWS ? y : lanes;
-        UNROLL
-        for (size_t v = 0; v < UNIT_VECS; v++)
-            vec_store(to + v * LANES, add && to == y ? vec_add(vec_load(y + v * LANES), whole[j][v]) : whole[j][v]);
-        for (size_t i = 0; to != y && i < rows; i++)
-            y[i] = add ? y[i] + lanes[i] : lanes[i];
+    for (size_t j = 0; j < shape.count; j++) {
+        const void *line = (const void *)(of->next + j * of->next_stride + k / of->line_cols * LINE_BYTES);
+        if (of->next_far)
+            __builtin_prefetch(line, 0, 2);
+        else
+            __builtin_prefetch(line, 0);
     }
 }
 
-/* One register tile: UNIT_ROWS rows x `count` rows of x over `cols` columns; added to y unless it is the first panel.
- * While it is at work it asks for the next rows of x, and for its own of y; what lies past them is asked for in vain.
- */
-INLINE void tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n, size_t count,
-                 size_t k0, size_t cols)
+/* One register tile over `cols` columns. While it is at work it asks for the next. */
+INLINE void tile(struct tile_shape shape, const struct tile_operands *of, size_t cols, tile_vecs sum)
 {
-    const size_t stride = product->cols, sums = (cols + TILE_SUM_COLS - 1) / TILE_SUM_COLS;
-    const float *x = product->x + n * stride + k0;
+    const size_t sums = (cols + TILE_SUM_COLS - 1) / TILE_SUM_COLS;
     struct tile_state state;
-    tile_vecs sum;
-    ask_for(product->y + n * product->y_stride + r, product->y_stride, count, UNIT_ROWS, 1);
-    for (size_t i = 0; i < sums; i++) {
-        const bool last = i + 1 == sums;
-        const size_t left = last ? cols - i * TILE_SUM_COLS : TILE_SUM_COLS;
-        size_t k = 0, step = 0;
-        FOR_TILE(count, sum[j][v] = vec_zero())
-        for (; k + CHAIN <= left; k += CHAIN, step++) {
-            if (k % LINE_FLOATS == 0)
-                ask_for(x + k + count * stride, stride, count, LINE_FLOATS, 0);
-            add_chain(sum, panel + k * UNIT_ROWS, x + k, stride, count, CHAIN);
-            if (i > 1 && step * FOLDS < TILE_VECS)
+    for (size_t s = 0; s < sums; s++) {
+        const bool last = s + 1 == sums;
+        const size_t begin = s * TILE_SUM_COLS, end = last ? cols : begin + TILE_SUM_COLS;
+        size_t k = begin, step = 0;
+        FOR_TILE(shape, sum[i] = vec_zero())
+        for (; k + CHAIN <= end; k += CHAIN, step++) {
+            ask_for_next(shape, of, k);
+            add_chain(sum, shape, of, k, CHAIN);
+            if (s > 1 && step * FOLDS < TILE_VECS)
                 fold_some(&state, step);
         }
-        if (k < left)
-            add_chain(sum, panel + k * UNIT_ROWS, x + k, stride, count, left - k);
-        for (; i > 1 && step * FOLDS < TILE_VECS; step++)
+        if (k < end)
+            add_chain(sum, shape, of, k, end - k);
+        for (; s > 1 && step * FOLDS < TILE_VECS; step++)
             fold_some(&state, step);
-        panel += TILE_SUM_COLS * UNIT_ROWS;
-        x += TILE_SUM_COLS;
         if (last)
             break;
-        if (i > 0) {
-            FOR_TILE(count, state.sum[j * UNIT_VECS + v] = sum[j][v])
+        if (s > 0) {
+            FOR_TILE(shape, state.sum[i] = sum[i])
         } else {
-            FOR_TILE(count, state.total[j * UNIT_VECS + v] = sum[j][v])
+            FOR_TILE(shape, state.total[i] = sum[i])
             for (size_t f = 0; f < TILE_VECS; f++)
                 state.lost[f] = vec_zero();
         }
     }
     if (sums > 1) {
-        FOR_TILE(count, sum[j][v] = kahan_end(&state, j * UNIT_VECS + v, sum[j][v]))
+        FOR_TILE(shape, sum[i] = kahan_end(&state, i, sum[i]))
     }
-    put_tile(product, sum, r, rows, n, count, k0 > 0);
+}
+
+/* y = or += of a tile of weights. */
+INLINE void put_tile(const struct phy_matmul *product, struct tile_shape shape, tile_vecs whole, size_t r, size_t rows,
+                     size_t n, bool add)
+{
+    UNROLL
+    for (size_t j = 0; j < shape.count; j++) {
+        float *y = product->y + (n + j) * product->y_stride + r;
+        float lanes[UNIT_ROWS];
+        float *to = rows == UNIT_ROWS ? y : lanes;
+        UNROLL
+        for (size_t v = 0; v < UNIT_VECS; v++) {
+            const vec value = whole[j * UNIT_VECS + v];
+            vec_store(to + v * LANES, add && to == y ? vec_add(vec_load(y + v * LANES), value) : value);
+        }
+        for (size_t i = 0; to != y && i < rows; i++)
+            y[i] = add ? y[i] + lanes[i] : lanes[i];
+    }
+}
+
+/* UNIT_ROWS rows of a panel of weights x `count` rows of x; added to y unless it is the first panel. */
+INLINE void panel_tile(const struct phy_matmul *product, const float *panel, size_t r, size_t rows, size_t n,
+                       size_t count, size_t k0, size_t cols)
+{
+    const struct tile_shape shape = shape_of(UNIT_VECS, count);
+    const size_t stride = product->cols;
+    const float *x = product->x + n * stride + k0;
+    const struct tile_operands of = {.lanes = panel,
+                                     .k_step = UNIT_ROWS,
+                                     .v_step = LANES,
+                                     .rows = x,
+                                     .stride = stride,
+                                     .next = (uintptr_t)x + count * stride * sizeof *x,
+                                     .next_stride = stride * sizeof *x,
+                                     .line_cols = LINE_FLOATS};
+    tile_vecs sum;
+    ask_to_write(product->y + n * product->y_stride + r, product->y_stride, count, UNIT_ROWS);
+    tile(shape, &of, cols, sum);
+    put_tile(product, shape, sum, r, rows, n, k0 > 0);
 }
 
 /* A panel of `cols` columns from k0 times all rows of x. */
@@ -171,11 +217,11 @@ INLINE void multiply_panel(const struct phy_matmul *product, const float *panel,
 {
     size_t n = 0;
     for (; n + TILE_COUNT <= product->count; n += TILE_COUNT)
-        tile(product, panel, r, rows, n, TILE_COUNT, k0, cols);
+        panel_tile(product, panel, r, rows, n, TILE_COUNT, k0, cols);
     for (; n + 4 <= product->count; n += 4)
-        tile(product, panel, r, rows, n, 4, k0, cols);
+        panel_tile(product, panel, r, rows, n, 4, k0, cols);
     for (; n < product->count; n++)
-        tile(product, panel, r, rows, n, 1, k0, cols);
+        panel_tile(product, panel, r, rows, n, 1, k0, cols);
 }
 
 #endif

@@ -14,6 +14,7 @@ enum { LANES = 8 };
 #define vec_zero() _mm256_setzero_ps()
 #define vec_set1(x) _mm256_set1_ps(x)
 #define vec_load(p) _mm256_loadu_ps(p)
+#define vec_load_once(v, p) ((v) = vec_load(p))
 #define vec_store(p, v) _mm256_storeu_ps(p, v)
 #define vec_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define vec_add(a, b) _mm256_add_ps(a, b)

@@ -66,6 +66,25 @@ static inline vec_squares vec_add_squares(vec_squares sums, const float *x)
 }
 #define vec_store_squares(to, sums) _mm512_storeu_pd(to, sums)
 
+/* Loads v here: compilers otherwise load it again for each instruction that uses it, and processors load one such
+ * vector a cycle. */
+#define vec_load_once(v, p)                                                                                            \
+    do {                                                                                                               \
+        (v) = vec_load(p);                                                                                             \
+        __asm__("" : "+v"(v));                                                                                         \
+    } while (0)
+
+/* The first `count` <= LANES of a vector; the lanes behind are zero. */
+static inline vec vec_load_some(const float *p, size_t count)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+}
+
+static inline void vec_store_some(float *p, vec v, size_t count)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), v);
+}
+
 /* r[i] lane j becomes r[j] lane i: 4 x 4 blocks by 32- and 64-bit unpacks, then the blocks. */
 static inline __attribute__((always_inline)) void vec_transpose(vec r[16])
 {

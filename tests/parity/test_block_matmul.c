@@ -93,6 +93,21 @@ static void run_in_shares(const struct phy_block_matmul_variant *variant, bool m
     }
 }
 
+/* Panels of the rows of x; none if the form has no use for them. */
+static struct guarded turn_rows(const struct phy_block_matmul_variant *variant, const struct phy_matmul *product)
+{
+    const struct phy_matmul_variant *floats = phy_matmul_variant_named(variant->name);
+    const size_t count = product->count, cols = product->cols;
+    const size_t panels = (count + PHY_X_PANEL_ROWS - 1) / PHY_X_PANEL_ROWS;
+    if (!floats->turn_rows)
+        return (struct guarded){0};
+    struct guarded map = guarded_create(panels * PHY_X_PANEL_ROWS * cols * sizeof(float), true);
+    for (size_t n = 0; n < count; n += PHY_X_PANEL_ROWS)
+        floats->turn_rows(product->x + n * cols, count - n < PHY_X_PANEL_ROWS ? count - n : PHY_X_PANEL_ROWS, cols,
+                          (float *)map.data + n * cols);
+    return map;
+}
+
 /* The product of the last `count` rows of x, so that x ends at its guard page. `first_bits` (max_count, rows) holds the
  * bits that the family gave before, if `known`. */
 static void check_product(const struct matrix_case *c, const struct phy_block_matmul_variant *variant, bool matvec,
@@ -102,10 +117,15 @@ static void check_product(const struct matrix_case *c, const struct phy_block_ma
     const size_t stride = c->rows + GAP, first = c->max_count - count, values = (count - 1) * stride + c->rows;
     struct guarded y_map = guarded_create(values * sizeof(float), c->at_end);
     float *y = y_map.data;
-    struct phy_matmul product = {c->w, c->type, c->rows, c->cols, c->x + first * c->cols, count, y, stride};
+    struct phy_matmul product = {c->w, c->type, c->rows, c->cols, c->x + first * c->cols, count, y, stride, NULL};
+    struct guarded turned = {0};
+    if (!matvec)
+        turned = turn_rows(variant, &product);
     snprintf(where, sizeof where, "%s %s %s %zux%zu by %zu, %s, %zu off", variant->name, matvec ? "matvec" : "matmul",
              phy_weight_format(c->type)->name, c->rows, c->cols, count, pattern_names[c->pattern], c->misplaced);
-    for (int shared = 0; shared < 2; shared++) {
+    for (int way = 0; way < (turned.data ? 4 : 2); way++) {
+        const bool shared = way % 2, again = way > 1;
+        product.x_panels = again ? turned.data : NULL;
         for (size_t i = 0; i < values; i++)
             y[i] = untouched;
         if (shared)
@@ -114,11 +134,14 @@ static void check_product(const struct matrix_case *c, const struct phy_block_ma
             run_rows(variant, matvec, &product, 0, c->rows);
         for (size_t n = 0; n < count; n++) {
             float *bits = first_bits + (first + n) * c->rows;
-            if (!known && !shared)
+            if (!known && way == 0)
                 memcpy(bits, y + n * stride, c->rows * sizeof *bits);
             else if (memcmp(bits, y + n * stride, c->rows * sizeof *bits) != 0)
                 fail_msg("%s: row %zu of x has other bits %s; PHY_SEED=%llu", where, n,
-                         shared ? "in shares" : "with this many rows of x", (unsigned long long)c->seed);
+                         again    ? "by panels of x"
+                         : shared ? "in shares"
+                                  : "with this many rows of x",
+                         (unsigned long long)c->seed);
             for (size_t i = c->rows; n + 1 < count && i < stride; i++)
                 assert_true(y[n * stride + i] == untouched);
             for (size_t r = 0; r < c->rows; r++) {
@@ -130,6 +153,8 @@ static void check_product(const struct matrix_case *c, const struct phy_block_ma
         }
     }
     guarded_destroy(&y_map);
+    if (turned.data)
+        guarded_destroy(&turned);
 }
 
 static void check_family(const struct matrix_case *c, const struct phy_block_matmul_variant *variant, bool matvec,
@@ -270,7 +295,7 @@ static void codes_that_are_no_number_reach_only_their_own_sums(void **state)
         if (!phy_cpu_meets(&have, &v->needs))
             continue;
         for (int matvec = 0; matvec < 2; matvec++) {
-            const struct phy_matmul product = {w, PHY_WEIGHT_FP8, 4, COLS, x, 1, y, 4};
+            const struct phy_matmul product = {w, PHY_WEIGHT_FP8, 4, COLS, x, 1, y, 4, NULL};
             run_rows(v, matvec, &product, 0, 4);
             assert_true(y[0] == 300);
             assert_true(isnan(y[1]));

@@ -185,6 +185,25 @@ static void run_in_shares(const struct subject *subject, bool matvec, const stru
     }
 }
 
+/* Panels of the rows of x as that form's matmul takes them, `row_bytes` each row; none if it takes rows. */
+static struct guarded turn_rows(const struct subject *subject, const struct phy_matmul *product, const char *rounded,
+                                size_t row_bytes)
+{
+    const size_t count = product->count, panels = (count + PHY_X_PANEL_ROWS - 1) / PHY_X_PANEL_ROWS;
+    if (subject->bf16 ? !subject->bf16->turn_rows : !subject->floats->turn_rows)
+        return (struct guarded){0};
+    struct guarded map = guarded_create(panels * PHY_X_PANEL_ROWS * row_bytes, true);
+    for (size_t n = 0; n < count; n += PHY_X_PANEL_ROWS) {
+        const size_t some = count - n < PHY_X_PANEL_ROWS ? count - n : PHY_X_PANEL_ROWS;
+        void *panel_of_x = (char *)map.data + n * row_bytes;
+        if (subject->bf16)
+            subject->bf16->turn_rows(rounded + n * row_bytes, some, product->cols, panel_of_x);
+        else
+            subject->floats->turn_rows(product->x + n * product->cols, some, product->cols, panel_of_x);
+    }
+    return map;
+}
+
 /* The product of the last `count` rows of x, so that x ends at its guard page. `first_bits` (max_count, rows) holds the
  * bits that the family gave before, if `known`. */
 static void check_product(const struct matrix_case *c, const struct subject *subject, bool matvec, size_t count,
@@ -207,23 +226,34 @@ static void check_product(const struct matrix_case *c, const struct subject *sub
     struct guarded rounded = guarded_create(count * row_bytes, row_bytes % 64 == 0);
     for (size_t n = 0; n < count && subject->bf16; n++)
         subject->bf16->round_row(product.x + n * c->cols, c->cols, (char *)rounded.data + n * row_bytes);
+    struct guarded turned = {0};
+    if (!matvec)
+        turned = turn_rows(subject, &product, rounded.data, subject->bf16 ? row_bytes : c->cols * sizeof *product.x);
+    /* Rounded rows are turned or not; floats are there in both forms. */
+    const void *taken = subject->bf16 && turned.data ? turned.data : rounded.data;
+    const int ways = turned.data && !subject->bf16 ? 4 : 2;
     snprintf(where, sizeof where, "%s%s %s %s %zux%zu by %zu, %s, %zu off", subject->bf16 ? "rounded " : "",
              subject->name, matvec ? "matvec" : "matmul", type_names[c->type], c->rows, c->cols, count,
              pattern_names[c->pattern], c->misplaced);
-    for (int shared = 0; shared < 2; shared++) {
+    for (int way = 0; way < ways; way++) {
+        const bool shared = way % 2, again = way > 1;
+        product.x_panels = again ? turned.data : NULL;
         for (size_t i = 0; i < (count - 1) * stride + c->rows; i++)
             y[i] = untouched;
         if (shared)
-            run_in_shares(subject, matvec, &product, rounded.data);
+            run_in_shares(subject, matvec, &product, taken);
         else
-            run_rows(subject, matvec, &product, rounded.data, 0, c->rows);
+            run_rows(subject, matvec, &product, taken, 0, c->rows);
         for (size_t n = 0; n < count; n++) {
             float *bits = first_bits + (first + n) * c->rows;
-            if (!known && !shared)
+            if (!known && way == 0)
                 memcpy(bits, y + n * stride, c->rows * sizeof *bits);
             else if (memcmp(bits, y + n * stride, c->rows * sizeof *bits) != 0)
                 fail_msg("%s: row %zu of x has other bits %s; PHY_SEED=%llu", where, n,
-                         shared ? "in shares" : "with this many rows of x", (unsigned long long)c->seed);
+                         again    ? "by panels of x"
+                         : shared ? "in shares"
+                                  : "with this many rows of x",
+                         (unsigned long long)c->seed);
             for (size_t i = c->rows; n + 1 < count && i < stride; i++)
                 assert_true(y[n * stride + i] == untouched);
             for (size_t r = 0; r < c->rows; r++) {
@@ -236,6 +266,8 @@ static void check_product(const struct matrix_case *c, const struct subject *sub
     }
     guarded_destroy(&y_map);
     guarded_destroy(&rounded);
+    if (turned.data)
+        guarded_destroy(&turned);
 }
 
 static void check_subject(const struct matrix_case *c, const struct subject *v, const size_t *counts, float *bits,
