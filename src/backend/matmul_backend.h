@@ -20,6 +20,8 @@ struct phy_weights {
     enum phy_weight_type type;
     size_t rows, cols;
     uint32_t index; /* the backend's own, set by load */
+    /* Of all matrices that were loaded together, set by load of CPU backends; 0: not known */
+    uint64_t loaded_bytes;
 };
 
 /* How a product treats its weights and activations. Each is a kernel of its own, with its own tolerance. */

@@ -64,6 +64,36 @@ const char *phy_cpu_model(void)
     return model;
 }
 
+/* What /sys tells of cache i of the first processor: "32768K"; 0 if nothing. */
+static uint64_t cache_bytes(int i)
+{
+    char path[64];
+    unsigned long long count = 0;
+    char unit = 0;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%9llu%c", &count, &unit) < 1)
+        count = 0;
+    if (file)
+        fclose(file);
+    return count << (unit == 'K' ? 10 : unit == 'M' ? 20 : unit == 'G' ? 30 : 0);
+}
+
+uint64_t phy_cpu_cache_bytes(bool *known)
+{
+    static const uint64_t guess = UINT64_C(64) << 20;
+    uint64_t most = 0;
+    for (int i = 0; i < 8; i++) {
+        const uint64_t bytes = cache_bytes(i);
+        most = bytes > most ? bytes : most;
+    }
+    const long said = most ? 0 : sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (said > 0)
+        most = (uint64_t)said;
+    *known = most != 0;
+    return most ? most : guess;
+}
+
 unsigned phy_cpu_count(void)
 {
     cpu_set_t set;

@@ -3,6 +3,7 @@
 #define PHY_BASE_CPU_FEATURES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What the processor and the operating system both allow. */
 struct phy_cpu_features {
@@ -17,6 +18,8 @@ struct phy_cpu_features phy_cpu_detect(void);
 bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs);
 /* Processor model as the system names it, for reports; "unknown" if it does not. Valid for the process' life. */
 const char *phy_cpu_model(void);
+/* Bytes of the largest cache that the system tells of, or a guess; *known says which. */
+uint64_t phy_cpu_cache_bytes(bool *known);
 /* Processors this process may run on, at least 1. */
 unsigned phy_cpu_count(void);
 

@@ -16,7 +16,6 @@
 #include "base/cpu_features.h"
 #include "report/json.h"
 
-static const uint64_t guessed_cache_bytes = UINT64_C(64) << 20;
 /* A tenth of the processors' time in other hands, or a fiftieth taken by the host, and medians move. */
 static const double others_limit = 0.10, steal_limit = 0.02;
 
@@ -33,26 +32,6 @@ static bool read_small(const char *path, char *text, size_t bytes)
     if (text[got - 1] == '\n')
         text[got - 1] = 0;
     return true;
-}
-
-uint64_t phy_machine_cache_bytes(bool *known)
-{
-    uint64_t most = 0;
-    for (int i = 0; i < 8; i++) {
-        char path[96], text[32];
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
-        if (!read_small(path, text, sizeof text))
-            continue;
-        char *unit;
-        uint64_t bytes = strtoull(text, &unit, 10);
-        bytes <<= (*unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0);
-        most = bytes > most ? bytes : most;
-    }
-    long said = most ? 0 : sysconf(_SC_LEVEL3_CACHE_SIZE);
-    if (said > 0)
-        most = (uint64_t)said;
-    *known = most != 0;
-    return most ? most : guessed_cache_bytes;
 }
 
 /* The number after "NAME:" in kB of a /proc file of such lines, in bytes; 0 if it is not there. */
@@ -142,7 +121,7 @@ bool phy_machine_describe(cJSON *root)
     if (uname(&name) == 0) /* its nodename is the host's name and stays out */
         snprintf(system, sizeof system, "%s %s %s", name.sysname, name.release, name.machine);
     bool known;
-    uint64_t cache = phy_machine_cache_bytes(&known);
+    uint64_t cache = phy_cpu_cache_bytes(&known);
     return machine && phy_json_string(machine, "cpu", phy_cpu_model()) &&
            phy_json_count(machine, "processors", phy_cpu_count()) && phy_json_string(machine, "system", system) &&
            phy_json_count(machine, "cache_bytes", cache) && phy_json_bool(machine, "cache_bytes_known", known) &&

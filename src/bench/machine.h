@@ -9,8 +9,6 @@
 
 struct cJSON;
 
-/* Bytes of the largest cache that the system tells of, or a guess; *known says which. */
-uint64_t phy_machine_cache_bytes(bool *known);
 uint64_t phy_machine_available_bytes(void); /* of memory; 0: not known */
 /* Threads of this process stay on the first `count` processors that it may use: how many those are, and the number that
  * it was. False where the system refuses. */

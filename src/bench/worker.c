@@ -368,7 +368,7 @@ static enum phy_status work(struct phy_bench_worker *w)
     if (strcmp(w->job.op, "list") == 0)
         return list_devices(w);
     bool known;
-    w->cache_bytes = phy_machine_cache_bytes(&known);
+    w->cache_bytes = phy_cpu_cache_bytes(&known);
     phy_bench_say(w, "opening");
     enum phy_status status = resolve(w);
     if (status)

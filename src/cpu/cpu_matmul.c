@@ -238,14 +238,13 @@ static void multiply_rounded(const struct cpu_matmul *cpu, const struct phy_int8
         cpu->int8->matmul(product, 0, product->rows, worker_panel(cpu, worker));
 }
 
-static void multiply_bf16(const struct cpu_matmul *cpu, const void *w, size_t rows, const struct cpu_input *input,
-                          unsigned worker, float *y, size_t y_stride)
+static void multiply_bf16(const struct cpu_matmul *cpu, const struct phy_bf16_matmul *product, bool few,
+                          unsigned worker)
 {
-    const struct phy_bf16_matmul product = {w, rows, input->cols, input->rounded_bf16, input->count, y, y_stride};
-    if (input->few)
-        cpu->bf16->matvec(&product, 0, rows);
+    if (few)
+        cpu->bf16->matvec(product, 0, product->rows);
     else
-        cpu->bf16->matmul(&product, 0, rows, worker_panel(cpu, worker));
+        cpu->bf16->matmul(product, 0, product->rows, worker_panel(cpu, worker));
 }
 
 void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weights *w, const struct cpu_input *input,
@@ -258,17 +257,20 @@ void phy_cpu_multiply_rows(const struct cpu_matmul *cpu, const struct phy_weight
     }
     phy_weight_row_bytes(w->type, w->cols, &row_bytes); /* the matrix is in memory: no overflow */
     const void *data = (const char *)w->data + begin * row_bytes;
+    const bool cached = w->loaded_bytes && w->loaded_bytes <= cpu->cached_bytes;
     if (input->kernel == PHY_KERNEL_INT8) {
-        const struct phy_int8_matmul product = {data, w->type, end - begin, &input->rounded, y, y_stride};
+        const struct phy_int8_matmul product = {data, w->type, end - begin, &input->rounded, y, y_stride, cached};
         multiply_rounded(cpu, &product, worker);
         return;
     }
     if (input->kernel == PHY_KERNEL_BF16) {
-        multiply_bf16(cpu, data, end - begin, input, worker, y, y_stride);
+        const struct phy_bf16_matmul product = {data,         end - begin, input->cols, input->rounded_bf16,
+                                                input->count, y,           y_stride,    cached};
+        multiply_bf16(cpu, &product, input->few, worker);
         return;
     }
-    const struct phy_matmul product = {data,         w->type, end - begin, w->cols,        input->x,
-                                       input->count, y,       y_stride,    input->x_panels};
+    const struct phy_matmul product = {data,         w->type, end - begin, w->cols,         input->x,
+                                       input->count, y,       y_stride,    input->x_panels, cached};
     if (input->kernel == PHY_KERNEL_DEQUANT)
         multiply_decoded(cpu, &product, worker);
     else if (w->type < PHY_WEIGHT_FLOAT_COUNT)
@@ -449,11 +451,30 @@ static enum phy_status multiply(struct phy_matmul_backend *backend, const struct
     return PHY_OK;
 }
 
+/* 0 if it can't be told. */
+static size_t weight_bytes(const struct phy_weights *w)
+{
+    size_t bytes;
+    return !phy_weight_is_bitmap(w->type) && phy_weight_row_bytes(w->type, w->cols, &bytes) &&
+                   phy_mul_size(bytes, w->rows, &bytes)
+               ? bytes
+               : 0;
+}
+
+/* They are read where they are. */
 static enum phy_status load(struct phy_matmul_backend *backend, struct phy_weights *const *matrices, size_t count)
 {
-    (void)backend; /* reads them where they are */
-    for (size_t i = 0; i < count; i++)
+    uint64_t total = 0;
+    (void)backend;
+    for (size_t i = 0; i < count; i++) {
+        const size_t bytes = weight_bytes(matrices[i]);
+        if (!bytes || !phy_add_u64(total, bytes, &total))
+            total = UINT64_MAX;
+    }
+    for (size_t i = 0; i < count; i++) {
         matrices[i]->index = (uint32_t)i;
+        matrices[i]->loaded_bytes = total;
+    }
     return PHY_OK;
 }
 
@@ -502,6 +523,8 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
         return phy_fail(host, PHY_ERR_DEVICE, "device cpu:%s: this processor (%s) does not have the instructions",
                         variant->name, phy_cpu_model());
     unsigned threads = phy_pool_threads(pool);
+    bool known;
+    const uint64_t cache_bytes = phy_cpu_cache_bytes(&known);
     size_t panel_bytes;
     struct cpu_matmul *cpu = phy_zalloc(1, sizeof *cpu);
     if (cpu && phy_mul_size(threads, PANEL_BYTES, &panel_bytes))
@@ -513,6 +536,7 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
     cpu->base.ops = &ops;
     cpu->host = host;
     cpu->pool = pool;
+    cpu->cached_bytes = known ? cache_bytes / 2 : 0; /* others use it, too */
     choose_forms(cpu, variant, &have);
     snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%s", variant->name);
     snprintf(cpu->base.description, sizeof cpu->base.description, "%s", phy_cpu_model());

@@ -33,9 +33,10 @@ struct cpu_matmul {
     const struct phy_bitmap_variant *bitmap;
     const struct phy_activation_variant *activation;
     struct phy_pool *pool;
-    float *panels;                                /* (threads, PANEL_BYTES) */
-    struct cpu_buffer decoded;                    /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
-    size_t decoded_stride;                        /* bytes */
+    uint64_t cached_bytes;     /* matrices that were loaded together and are no more stay in the last cache */
+    float *panels;             /* (threads, PANEL_BYTES) */
+    struct cpu_buffer decoded; /* (threads, decoded_stride bytes): rows that DEQUANT decoded */
+    size_t decoded_stride;     /* bytes */
     struct cpu_buffer codes, scales, sums, fours; /* of rounded activations; codes of bf16, too */
     struct cpu_buffer turned;                     /* panels of x */
     struct cpu_buffer gated,

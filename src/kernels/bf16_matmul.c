@@ -23,7 +23,8 @@ static void round_floats(const float *x, size_t cols, void *to)
 
 static struct phy_matmul of_floats(const struct phy_bf16_matmul *p)
 {
-    return (struct phy_matmul){p->w, PHY_WEIGHT_BF16, p->rows, p->cols, p->x, p->count, p->y, p->y_stride, NULL};
+    return (struct phy_matmul){p->w, PHY_WEIGHT_BF16, p->rows, p->cols,  p->x, p->count,
+                               p->y, p->y_stride,     NULL,    p->cached};
 }
 
 #define FLOAT_FORM(form)                                                                                               \

@@ -26,6 +26,7 @@ struct phy_bf16_matmul {
     size_t count;
     float *y;        /* (count, rows), y_stride elements from row to row */
     size_t y_stride; /* elements */
+    bool cached;     /* as that of struct phy_matmul */
 };
 
 struct phy_bf16_matmul_variant {

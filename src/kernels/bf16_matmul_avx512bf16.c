@@ -70,6 +70,7 @@ INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t row
     const size_t cols = product->cols, whole = cols - cols % PAIR_LANES;
     const size_t stride = phy_bf16_row_bytes_avx512bf16(cols) / sizeof(uint16_t);
     const uint16_t *w = (const uint16_t *)product->w + r * cols, *x = (const uint16_t *)product->x + n * stride;
+    const bool ask = rows > 1 && n == 0 && !product->cached;
     vec sum[4 * 4], chain[4 * 4];
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
@@ -80,7 +81,7 @@ INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t row
         for (size_t i = 0; i < rows * count; i++)
             chain[i] = vec_zero();
         for (; k < end; k += PAIR_LANES) {
-            if (rows > 1 && n == 0) {
+            if (ask) {
                 UNROLL
                 for (size_t i = rows; i < (1 + ASKS) * rows; i++)
                     __builtin_prefetch((const void *)((uintptr_t)(w + k) + i * cols * sizeof *w), 0, 2);

@@ -81,6 +81,7 @@ struct phy_int8_matmul {
     const struct phy_int8_rows *x;
     float *y;        /* (count, rows), y_stride elements from row to row */
     size_t y_stride; /* elements */
+    bool cached;     /* as that of struct phy_matmul */
 };
 
 /* Scratch of one thread: the codes of 32 rows and 4096 columns, a byte each, and their scales. */

@@ -50,6 +50,7 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type
     const size_t cols = product->cols, whole = cols - cols % LANES;
     const size_t width = type == PHY_WEIGHT_F32 ? 4 : 2, block_bytes = rows * cols * width;
     const size_t blocks_ahead = count > 1 || LANES * width * ASKS <= LINE_BYTES ? 1 : LANES * width * ASKS / LINE_BYTES;
+    const bool ask = rows > 1 && n == 0 && !product->cached;
     vec sum[4 * 4], lost[4 * 4];
     const char *w[4];
     UNROLL
@@ -75,7 +76,7 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type
                 UNROLL
                 for (size_t i = 0; i < rows; i++) {
                     vec wk = load_codes(w[i], type, k);
-                    if (rows > 1 && n == 0) {
+                    if (ask) {
                         UNROLL
                         for (size_t b = 1; b <= blocks_ahead; b++)
                             __builtin_prefetch((const void *)((uintptr_t)w[i] + k * width + b * block_bytes), 0, 2);

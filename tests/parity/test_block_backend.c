@@ -61,7 +61,7 @@ static struct phy_weights draw_weights(enum phy_weight_type type, size_t rows, s
 {
     uint8_t *data = malloc(rows * row_bytes_of(type, cols));
     draw_matrix(type, RANDOM, rows, cols, data);
-    return (struct phy_weights){data, type, rows, cols, 0};
+    return (struct phy_weights){data, type, rows, cols, 0, 0};
 }
 
 static float *decoded(const struct phy_weights *w)
@@ -148,7 +148,7 @@ static void layer_make(struct layer *l, enum phy_weight_type gate, enum phy_weig
             memcpy(both + 2 * i * bytes, (const uint8_t *)l->gate.data + i * bytes, bytes);
             memcpy(both + (2 * i + 1) * bytes, (const uint8_t *)l->up.data + i * bytes, bytes);
         }
-        l->gate_up = (struct phy_weights){both, gate, 2 * l->intermediate, l->hidden, 0};
+        l->gate_up = (struct phy_weights){both, gate, 2 * l->intermediate, l->hidden, 0, 0};
     }
     l->x = malloc(l->count * l->hidden * sizeof *l->x);
     for (size_t i = 0; i < l->count * l->hidden; i++)
@@ -331,7 +331,7 @@ static void products_of_each_kernel_are_what_their_kernels_give(void **state)
         for (int type = 0; type < PHY_WEIGHT_TYPE_COUNT; type++) {
             struct phy_weights w = draw_weights((enum phy_weight_type)type, ROWS, COLS);
             float *values = decoded(&w);
-            const struct phy_weights plain = {values, PHY_WEIGHT_F32, ROWS, COLS, 0};
+            const struct phy_weights plain = {values, PHY_WEIGHT_F32, ROWS, COLS, 0, 0};
             for (size_t count = 1; count <= COUNT; count += 12) {
                 const struct phy_product both[] = {{&w, y, bias, PHY_KERNEL_DEQUANT},
                                                    {&plain, expected, bias, PHY_KERNEL_DEQUANT}};

@@ -165,11 +165,12 @@ static void check_product(const struct matrix_case *c, const struct phy_int8_mat
     struct guarded y_map = guarded_create(values * sizeof(float), true);
     float *y = y_map.data;
     const struct phy_int8_rows x = last_rows(&c->x.rows, count);
-    const struct phy_int8_matmul product = {c->w, c->type, c->rows, &x, y, stride};
+    struct phy_int8_matmul product = {c->w, c->type, c->rows, &x, y, stride, false};
     snprintf(where, sizeof where, "%s %s %s %zux%zu by %zu, %s", variant->name, matvec ? "matvec" : "matmul",
              phy_weight_format(c->type)->name, c->rows, c->cols, count,
              c->cancels ? "cancelling" : pattern_names[c->pattern]);
     for (int shared = 0; shared < 2; shared++) {
+        product.cached = shared;
         for (size_t i = 0; i < values; i++)
             y[i] = untouched;
         for (size_t begin = 0, end; begin < c->rows; begin = end) {

@@ -117,7 +117,8 @@ static void check_product(const struct matrix_case *c, const struct phy_block_ma
     const size_t stride = c->rows + GAP, first = c->max_count - count, values = (count - 1) * stride + c->rows;
     struct guarded y_map = guarded_create(values * sizeof(float), c->at_end);
     float *y = y_map.data;
-    struct phy_matmul product = {c->w, c->type, c->rows, c->cols, c->x + first * c->cols, count, y, stride, NULL};
+    struct phy_matmul product = {c->w,  c->type, c->rows, c->cols, c->x + first * c->cols,
+                                 count, y,       stride,  NULL,    false};
     struct guarded turned = {0};
     if (!matvec)
         turned = turn_rows(variant, &product);
@@ -295,7 +296,7 @@ static void codes_that_are_no_number_reach_only_their_own_sums(void **state)
         if (!phy_cpu_meets(&have, &v->needs))
             continue;
         for (int matvec = 0; matvec < 2; matvec++) {
-            const struct phy_matmul product = {w, PHY_WEIGHT_FP8, 4, COLS, x, 1, y, 4, NULL};
+            const struct phy_matmul product = {w, PHY_WEIGHT_FP8, 4, COLS, x, 1, y, 4, NULL, false};
             run_rows(v, matvec, &product, 0, 4);
             assert_true(y[0] == 300);
             assert_true(isnan(y[1]));

@@ -162,8 +162,8 @@ struct subject {
 static void run_rows(const struct subject *subject, bool matvec, const struct phy_matmul *product, const void *rounded,
                      size_t begin, size_t end)
 {
-    const struct phy_bf16_matmul bf16 = {product->w,     product->rows, product->cols,    rounded,
-                                         product->count, product->y,    product->y_stride};
+    const struct phy_bf16_matmul bf16 = {product->w,     product->rows, product->cols,     rounded,
+                                         product->count, product->y,    product->y_stride, product->cached};
     if (subject->bf16 && matvec)
         subject->bf16->matvec(&bf16, begin, end);
     else if (subject->bf16)
@@ -238,6 +238,7 @@ static void check_product(const struct matrix_case *c, const struct subject *sub
     for (int way = 0; way < ways; way++) {
         const bool shared = way % 2, again = way > 1;
         product.x_panels = again ? turned.data : NULL;
+        product.cached = shared;
         for (size_t i = 0; i < (count - 1) * stride + c->rows; i++)
             y[i] = untouched;
         if (shared)

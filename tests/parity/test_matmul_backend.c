@@ -644,8 +644,9 @@ static void gated_values_are_rounded_once(void **state)
         gate[i] = i < SPECIAL ? special_gate[i] : (float)random_below(1 << 20) * 0x1p-17f - 4;
         up[i] = i < SPECIAL ? special_up[i] : gaussian();
     }
-    struct phy_weights w[] = {
-        {gate, PHY_WEIGHT_F32, WIDE, 1, 0}, {up, PHY_WEIGHT_F32, WIDE, 1, 0}, {down, PHY_WEIGHT_F32, 1, WIDE, 0}};
+    struct phy_weights w[] = {{gate, PHY_WEIGHT_F32, WIDE, 1, 0, 0},
+                              {up, PHY_WEIGHT_F32, WIDE, 1, 0, 0},
+                              {down, PHY_WEIGHT_F32, 1, WIDE, 0, 0}};
     struct phy_weights *all[] = {&w[0], &w[1], &w[2]};
     struct phy_matmul_backend *device = open_device(NULL);
     assert_int_equal(device->ops->load(device, all, 3), PHY_OK);
