@@ -177,11 +177,11 @@ static void note_form(void *user, enum phy_product_kernel kernel, enum phy_weigh
 static double run_once(struct phy_matmul_backend *cpu, const struct layers *l, enum op op, int kernel, size_t copy,
                        size_t count, uint32_t *features)
 {
-    const struct phy_weights gate = {l->gate_up[copy], l->type, l->intermediate, l->hidden, 0};
-    const struct phy_weights up = {l->gate_up[copy] + l->gate_bytes, l->type, l->intermediate, l->hidden, 0};
-    const struct phy_weights gate_up = {l->gate_up[copy], l->type, 2 * l->intermediate, l->hidden, 0};
-    const struct phy_weights down = {l->down[copy], l->type, l->hidden, l->intermediate, 0};
-    const struct phy_weights by_feature = {l->down[copy], l->type, l->intermediate, l->hidden, 0};
+    const struct phy_weights gate = {l->gate_up[copy], l->type, l->intermediate, l->hidden, 0, 0};
+    const struct phy_weights up = {l->gate_up[copy] + l->gate_bytes, l->type, l->intermediate, l->hidden, 0, 0};
+    const struct phy_weights gate_up = {l->gate_up[copy], l->type, 2 * l->intermediate, l->hidden, 0, 0};
+    const struct phy_weights down = {l->down[copy], l->type, l->hidden, l->intermediate, 0, 0};
+    const struct phy_weights by_feature = {l->down[copy], l->type, l->intermediate, l->hidden, 0, 0};
     const struct phy_product product = {&gate, l->y, NULL, (enum phy_product_kernel)kernel};
     const struct phy_ffn_product ffn = {.gate_up = &gate_up,
                                         .down = &down,

@@ -171,9 +171,9 @@ static void every_layout_gives_the_same_bits(void **state)
         for (size_t h = 0; h < H; h++)
             by_feature[i * H + h] = down[h * I + i];
     }
-    const struct phy_weights g = {gate, PHY_WEIGHT_F32, I, H, 0}, u = {up, PHY_WEIGHT_F32, I, H, 0},
-                             d = {down, PHY_WEIGHT_F32, H, I, 0}, gu = {gate_up, PHY_WEIGHT_F32, 2 * I, H, 0},
-                             f = {by_feature, PHY_WEIGHT_F32, I, H, 0};
+    const struct phy_weights g = {gate, PHY_WEIGHT_F32, I, H, 0, 0}, u = {up, PHY_WEIGHT_F32, I, H, 0, 0},
+                             d = {down, PHY_WEIGHT_F32, H, I, 0, 0}, gu = {gate_up, PHY_WEIGHT_F32, 2 * I, H, 0, 0},
+                             f = {by_feature, PHY_WEIGHT_F32, I, H, 0, 0};
     const struct phy_reference reference = {pool, PHY_ACT_SILU, H, I, NULL};
     const struct phy_reference_layer split = {.gate = &g, .up = &u, .down = &d},
                                      other = {.gate_up = &gu, .down_by_feature = &f},
