@@ -269,10 +269,12 @@ static enum phy_status write_store(struct phy_quantize *run)
     uint64_t left = 0;
     for (size_t i = 0; i < run->job_count; i++)
         left += run->jobs[i].done ? 0 : run->jobs[i].bytes;
-    if (status == PHY_OK)
-        status = phy_output_check_space(&run->output, left);
     if (status == PHY_OK) {
-        status = run_jobs(run);
+        status = phy_output_check_space(&run->output, left);
+        if (status == PHY_OK)
+            status = run_jobs(run);
+        else if (left == run->stored_bytes) /* nothing to go on from, nothing in the next run's way */
+            phy_output_discard(&run->output);
         if (status == PHY_ERR_FORMAT) /* a weight that no run can store */
             phy_output_discard(&run->output);
     }

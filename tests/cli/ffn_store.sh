@@ -4,7 +4,8 @@
 set -euo pipefail
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+mounted=
+trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
 cd "$work"
 cp -r "$PHY_SOURCE/tests/golden/model/tiny-llama3" donor
 fail() {
@@ -56,6 +57,22 @@ refused 4 'layer 0 up: digest' inspect store
 "$PHYSARIUM" inspect --trust store >/dev/null || fail "--trust read the matrices"
 sed -i 's/"cols": 64/"cols": 63/' store/index.json
 refused 4 'the model makes it (176, 64)' inspect --json store
+
+# A small file system: refused before anything is written, and nothing is in the next run's way.
+mkdir small
+if mount -t tmpfs -o size=60m none small 2>/dev/null; then
+    mounted=$work/small
+    for attempt in "" --resume --force; do
+        refused 3 'nothing was written' quantize donor -o small/store --scheme f32 -q $attempt
+        [ -z "$(ls -A small)" ] || fail "left: $(ls -A small)"
+    done
+    mount -o remount,size=90m small
+    "$PHYSARIUM" quantize donor -o small/store --scheme f32 -q
+    umount small
+    mounted=
+else
+    echo "no tmpfs here: that part was skipped"
+fi
 
 # ---- export ----
 "$PHYSARIUM" quantize donor -o q8 --scheme q8_0 --layout split -q
