@@ -39,6 +39,7 @@ struct phy_audit_params {
  * *out is the caller's: phy_audit_free(&audit).
  *   errors of phy_model_open and phy_tokenizer_open, and
  *   PHY_ERR_USAGE        no such path or device, a prompts file without prompts
+ *   PHY_ERR_DEVICE       no such Vulkan device
  *   PHY_ERR_FORMAT       bounds or oracle break a rule
  *   PHY_ERR_INTERRUPTED  the host asked to stop */
 PHY_API enum phy_status phy_audit_run(struct phy_audit **out, const struct phy_audit_params *params);
@@ -64,9 +65,9 @@ PHY_API enum phy_status phy_audit_lock(const struct phy_audit *audit, const char
 
 /* ---- reports of other runs ---- */
 
-/* The `worst` observations of an audit.json, worst first, as text.
+/* The `worst` observations of an audit.json, worst first, and the causes of failures, as text or JSON.
  *   PHY_ERR_IO, PHY_ERR_FORMAT, PHY_ERR_UNSUPPORTED (a schema that we do not read), PHY_ERR_MEMORY */
-PHY_API enum phy_status phy_audit_show(const char *file, size_t worst, phy_audit_sink *sink, void *user,
+PHY_API enum phy_status phy_audit_show(const char *file, size_t worst, bool json, phy_audit_sink *sink, void *user,
                                        const struct phy_host *host);
 
 struct phy_audit_compare_params {

@@ -62,7 +62,7 @@ static enum phy_status take_vulkan(struct phy_audit *audit, const struct phy_dev
         status = phy_vulkan_spec_find(&index, &spec, list->devices + first, list->count - first, list->vulkan_note,
                                       audit->host);
     if (status != PHY_OK)
-        return status == PHY_ERR_DEVICE ? PHY_ERR_USAGE : status;
+        return status;
     return take(audit, &list->devices[first + index], phy_vk_matmul_form(form, spec.tiles, spec.dots));
 }
 

@@ -168,7 +168,7 @@ static enum phy_status choose_devices(const struct phy_bench_params *p, double t
                                       cJSON *root)
 {
     const char *at = p->device ? p->device : "all";
-    while (*at) {
+    do {
         size_t length = strcspn(at, ",");
         if (length == 0 || length >= DEVICE_BYTES || d->count == MAX_DEVICES)
             return phy_fail(p->host, PHY_ERR_USAGE, "device list '%.64s': names with commas between them", p->device);
@@ -184,7 +184,7 @@ static enum phy_status choose_devices(const struct phy_bench_params *p, double t
             snprintf(d->names[d->count++], DEVICE_BYTES, "%.*s", (int)length, at);
         }
         at += length + (at[length] == ',');
-    }
+    } while (*at);
     return PHY_OK;
 }
 
@@ -208,6 +208,31 @@ static enum phy_status check_formats(const char *list, const struct phy_host *ho
                            : phy_fail(host, PHY_ERR_USAGE, "formats '%.64s': a name is empty or too long", list);
 }
 
+/* What a benchmark takes no notice of it does not take. Without one, all that products have may be given. */
+static enum phy_status check_taken(const struct phy_bench_params *p)
+{
+    static const char products[] = " ffn matmul ";
+    const struct {
+        const char *option, *given, *ops;
+    } some[] = {
+        {"--format", p->formats, " ffn matmul flow scaling "},
+        {"--shape", p->shapes, " ffn matmul flow "},
+        {"--rows", p->rows, products},
+        {"--sparsity", p->sparsity, products},
+        {"--cold", p->cold ? "" : NULL, products},
+        {"--warm", p->warm ? "" : NULL, products},
+    };
+    char op[32];
+    snprintf(op, sizeof op, " %s ", p->op ? p->op : "ffn");
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        if (some[i].given && !strstr(some[i].ops, op))
+            return phy_fail(p->host, PHY_ERR_USAGE, "bench %s takes no %s", p->op, some[i].option);
+    }
+    if (p->top_k && (!p->op || strcmp(p->op, "ffn") != 0))
+        return phy_fail(p->host, PHY_ERR_USAGE, "--top-k is of bench ffn: the features of its sparse path");
+    return PHY_OK;
+}
+
 static enum phy_status check(const struct phy_bench_params *p)
 {
     static const char *const ops[] = {"flow", "ffn", "matmul", "copy", "surgery", "generate", "scaling"};
@@ -222,15 +247,14 @@ static enum phy_status check(const struct phy_bench_params *p)
                         "no benchmark '%.64s': flow, ffn, matmul, copy, surgery, generate, scaling, compare", p->op);
     if (p->op && strcmp(p->op, "generate") == 0 && !p->input)
         return phy_fail(p->host, PHY_ERR_USAGE, "bench generate needs a model directory");
-    if (p->formats)
+    status = check_taken(p);
+    if (status == PHY_OK && p->formats)
         status = check_formats(p->formats, p->host);
     if (status == PHY_OK && p->shapes)
         status = phy_bench_parse_shapes(p->shapes, shapes, &count, p->host);
     if (status == PHY_OK && p->rows)
         status = phy_bench_parse_numbers(p->rows, rows, &count, p->host);
     struct phy_bench_top_k top_k[PHY_BENCH_MAX_TOP_K];
-    if (p->top_k && (!p->op || strcmp(p->op, "ffn") != 0))
-        return phy_fail(p->host, PHY_ERR_USAGE, "--top-k is of bench ffn: the features of its sparse path");
     if (status == PHY_OK && p->top_k)
         status = phy_bench_parse_top_k(p->top_k, top_k, &count, p->host);
     double sparsity;

@@ -57,6 +57,7 @@ struct phy_text_list {
 /* Options every command takes: --json --quiet --help. */
 struct phy_common_options {
     bool json, quiet;
+    uint64_t given; /* bit i: the i-th of the command's own options was given, of at most 64 */
 };
 
 /* Parse argv[1..]. `options` ends with a NULL name. Positional arguments go to `positional` (capacity entries) and
@@ -65,6 +66,11 @@ struct phy_common_options {
 bool phy_parse_options(const struct phy_command *command, int argc, char **argv, const struct phy_option *options,
                        struct phy_common_options *common, const char **positional, size_t capacity,
                        size_t *positional_count, int *exit_code);
+
+/* A part of a command, such as "compare", takes the options of `allowed` (NULL at the end) alone: 0, or 2 and a
+ * sentence that names another one that was given. */
+int phy_refuse_other_options(const char *command, const char *part, const struct phy_option *options, uint64_t given,
+                             const char *const *allowed);
 
 /* ---- what is read ---- */
 

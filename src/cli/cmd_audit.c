@@ -137,7 +137,7 @@ static int show(const char *file, uint64_t worst, const struct phy_common_option
 {
     struct phy_terminal terminal;
     phy_terminal_open(&terminal, common->quiet);
-    enum phy_status status = phy_audit_show(file, (size_t)worst, put_stdout, NULL, &terminal.host);
+    enum phy_status status = phy_audit_show(file, (size_t)worst, common->json, put_stdout, NULL, &terminal.host);
     phy_terminal_close(&terminal);
     return phy_finish_stdout(phy_status_exit_code(status));
 }
@@ -172,6 +172,7 @@ static int run(int argc, char **argv)
 {
     struct phy_common_options common = {0};
     struct audit_options o = {0};
+    bool has_worst = false;
     uint64_t threads = 0, worst = 20;
     const char *positional[MOST_FILES];
     size_t count;
@@ -195,18 +196,25 @@ static int run(int argc, char **argv)
         {.name = "--junit", .kind = PHY_OPTION_TEXT, .target = &o.junit},
         {.name = "--lock", .kind = PHY_OPTION_TEXT, .target = &o.lock},
         {.name = "--loosen", .kind = PHY_OPTION_TEXT, .target = &o.loosen},
-        {.name = "--worst", .kind = PHY_OPTION_U64, .target = &worst},
+        {.name = "--worst", .kind = PHY_OPTION_U64, .target = &worst, .seen = &has_worst},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = NULL},
     };
     if (!phy_parse_options(&cmd_audit, argc, argv, options, &common, positional, MOST_FILES, &count, &code))
         return code;
-    if (count && strcmp(positional[0], "compare") == 0)
-        return count < 3 ? phy_usage_error("audit", "compare needs two or more audit.json")
-                         : compare(positional + 1, count - 1, o.html, &common);
-    if (count && strcmp(positional[0], "show") == 0)
-        return count != 2 ? phy_usage_error("audit", "show needs one audit.json") : show(positional[1], worst, &common);
-    code = check_audit(&o, count);
+    if (count && strcmp(positional[0], "compare") == 0) {
+        code = count < 3 ? phy_usage_error("audit", "compare needs two or more audit.json")
+                         : phy_refuse_other_options("audit", "compare", options, common.given,
+                                                    (const char *const[]){"--html", NULL});
+        return code ? code : compare(positional + 1, count - 1, o.html, &common);
+    }
+    if (count && strcmp(positional[0], "show") == 0) {
+        code = count != 2 ? phy_usage_error("audit", "show needs one audit.json")
+                          : phy_refuse_other_options("audit", "show", options, common.given,
+                                                     (const char *const[]){"--worst", NULL});
+        return code ? code : show(positional[1], worst, &common);
+    }
+    code = has_worst ? phy_usage_error("audit", "--worst is of show") : check_audit(&o, count);
     if (code)
         return code;
     o.params.donor = positional[0];
@@ -222,7 +230,7 @@ const struct phy_command cmd_audit = {
         "usage: physarium audit MODEL [--all | --ffn STORE] [OPTIONS]\n"
         "       physarium audit MODEL --against PRUNED [OPTIONS]\n"
         "       physarium audit compare A.json B.json ... [--html FILE]\n"
-        "       physarium audit show FILE --worst N\n"
+        "       physarium audit show FILE [--worst N]\n"
         "\n"
         "Runs the FFN of the model in directory MODEL by every path on every device and compares each layer's output\n"
         "at every position with a dense reference in float64, on real prompts; then lets the path drive the model.\n"
@@ -251,6 +259,6 @@ const struct phy_command cmd_audit = {
         "      --loosen REASON   with --lock: they may get looser; the reason is kept\n"
         "      --worst N         of show: observations (default 20)\n"
         "      --threads N       CPU threads (default: all processors)\n"
-        "      --json            audit.json (of compare: the matrix) on stdout\n"
+        "      --json            audit.json (of compare: the matrix; of show: its lines) on stdout\n"
         "  -q, --quiet           errors and warnings only\n",
 };

@@ -163,7 +163,11 @@ static int run(int argc, char **argv)
         return phy_usage_error("bench", "takes one benchmark, and for some a directory");
     o.params.op = count > 0 ? positional[0] : NULL;
     o.params.input = count > 1 ? positional[1] : NULL;
-    code = compares ? 0 : check_input(&o.params);
+    code = compares ? phy_refuse_other_options("bench", "compare", options, common.given,
+                                               (const char *const[]){"--threshold", NULL})
+                    : check_input(&o.params);
+    if (code == 0 && !compares && o.threshold > 0)
+        code = phy_usage_error("bench", "--threshold is of compare");
     if (code)
         return code;
     struct phy_terminal terminal;

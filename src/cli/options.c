@@ -179,7 +179,8 @@ bool phy_parse_options(const struct phy_command *command, int argc, char **argv,
             return false;
         }
         const struct phy_option *option = find_option(options, word, &value);
-        if (!option)
+        const bool own = option != NULL;
+        if (!own)
             option = find_option(shared, word, &value);
         if (!option) {
             phy_usage_error(command->name, "no option '%.64s'; physarium %s --help lists them", word, command->name);
@@ -203,6 +204,21 @@ bool phy_parse_options(const struct phy_command *command, int argc, char **argv,
         }
         if (option->seen)
             *option->seen = true;
+        if (own)
+            common->given |= UINT64_C(1) << (option - options);
     }
     return true;
+}
+
+int phy_refuse_other_options(const char *command, const char *part, const struct phy_option *options, uint64_t given,
+                             const char *const *allowed)
+{
+    for (size_t i = 0; options[i].name; i++) {
+        const char *const *known = allowed;
+        while (*known && strcmp(*known, options[i].name) != 0)
+            known++;
+        if (given >> i & 1 && !*known)
+            return phy_usage_error(command, "%s takes no %s", part, options[i].name);
+    }
+    return 0;
 }

@@ -2,6 +2,7 @@
 /* Metrics, the rules of bounds, and what compare refuses and finds. */
 #include "support/checkpoint_build.h" /* first: it asks the system headers for more */
 
+#include <cjson/cJSON.h>
 #include <math.h>
 
 #include "audit/bounds.h"
@@ -278,9 +279,41 @@ static void show_lists_the_worst_and_no_terminal_codes(void **state)
     (void)state;
     struct output out;
     write_audit("a.json", "d1", "[1, 2]", "1e-7", "00aa");
-    assert_int_equal(phy_audit_show("a.json", 5, take, &out, NULL), PHY_OK);
+    assert_int_equal(phy_audit_show("a.json", 5, false, take, &out, NULL), PHY_OK);
     assert_non_null(strstr(out.text, "L0/paris/1"));
     assert_null(strchr(out.text, 0x1b));
+}
+
+/* Not a number is null in a file, and the worst there is. */
+static void show_lists_what_is_not_finite_first(void **state)
+{
+    (void)state;
+    static const char at[] =
+        "{\"prompt\": \"paris\", \"layer\": 0, \"token\": \"t\", \"rel_l2\": %s, \"position\": %d}%s";
+    static const char *const rel_l2[] = {"1e-7", "2e-1", "null", "3e-1", "null", "1e-9"};
+    static const double order[] = {2, 4, 3, 1, 0, 5};
+    struct output out;
+    char text[2048];
+    int bytes = snprintf(text, sizeof text,
+                         "{\"schema\": \"physarium.audit\", \"schema_version\": 1, \"model\": {}, \"prompts\": [],"
+                         "\"runs\": [{\"path\": \"exact\", \"causes\": [\"it is\"], \"worst_list\": [");
+    for (int i = 0; i < 6; i++)
+        bytes += snprintf(text + bytes, sizeof text - (size_t)bytes, at, rel_l2[i], i, i < 5 ? ", " : "]}]}");
+    write_text("nan.json", text);
+    assert_int_equal(phy_audit_show("nan.json", 6, true, take, &out, NULL), PHY_OK);
+    cJSON *root = cJSON_Parse(out.text), *item;
+    int count = 0;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(root, "worst"))
+    {
+        assert_true(cJSON_GetObjectItem(item, "position")->valuedouble == order[count]);
+        assert_int_equal(cJSON_IsNull(cJSON_GetObjectItem(item, "rel_l2")), count++ < 2);
+    }
+    assert_int_equal(count, 6);
+    item = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "failures"), 0);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(item, "cause")), "it is");
+    cJSON_Delete(root);
+    assert_int_equal(phy_audit_show("nan.json", 1, false, take, &out, NULL), PHY_OK);
+    assert_non_null(strstr(out.text, "L0/paris/2"));
 }
 
 int main(void)
@@ -299,6 +332,7 @@ int main(void)
         cmocka_unit_test(compare_says_which_pair_differs),
         cmocka_unit_test(compare_refuses_other_models_prompts_and_versions),
         cmocka_unit_test(show_lists_the_worst_and_no_terminal_codes),
+        cmocka_unit_test(show_lists_what_is_not_finite_first),
     };
     return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

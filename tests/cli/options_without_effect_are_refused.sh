@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What a command would take no notice of it does not take: who asks for a file, a format or a device gets it or a sentence.
+set -euo pipefail
+
+. "$PHY_SOURCE/tests/support/tiny_donor.sh"
+. "$PHY_SOURCE/tests/support/commands.sh"
+export VK_ICD_FILENAMES=/nonexistent VK_DRIVER_FILES=/nonexistent
+refused() {
+    fails 2 "$@"
+    [[ ! -s stdout && $(ls) == $'donor\nstderr\nstdout' ]] || { echo "$*: printed or wrote something"; exit 1; }
+}
+for option in --html --csv --markdown --junit --output --device --format --budget; do
+    refused "compare takes no $option" "$PHYSARIUM" bench compare a.json b.json "$option" 1
+done
+refused "threshold is of compare" "$PHYSARIUM" bench copy --threshold 2 -q
+for op in copy surgery generate; do
+    refused "bench $op takes no --format" "$PHYSARIUM" bench $op $([[ $op == copy ]] || echo donor) --format bf16 -q
+done
+refused "bench flow takes no --rows" "$PHYSARIUM" bench flow --rows 8 -q
+refused "bench scaling takes no --shape" "$PHYSARIUM" bench scaling --shape 64x64 -q
+refused "bench copy takes no --cold" "$PHYSARIUM" bench copy --cold -q
+refused "names with commas" "$PHYSARIUM" bench matmul --device "" -q
+
+for option in --output --junit --device --ffn --worst; do
+    refused "compare takes no $option" "$PHYSARIUM" audit compare a.json b.json "$option" 1
+done
+refused "show takes no --html" "$PHYSARIUM" audit show a.json --html page.html
+refused "show takes no --output" "$PHYSARIUM" audit show a.json -o made
+refused "worst is of show" "$PHYSARIUM" audit donor --worst 3
+
+# A device that is not there has one exit code, whoever was to use it.
+fails 7 "device vulkan:5" "$PHYSARIUM" audit donor --device vulkan:5 --paths exact -q
+fails 7 "device vulkan:5" "$PHYSARIUM" logits donor --ids 1 -o out --device vulkan:5 -q
+fails 7 "device vulkan:5" "$PHYSARIUM" surgery donor -o out --device vulkan:5 -q
+
+"$PHYSARIUM" audit donor --device cpu:avx2,cpu:ref --paths full_mmap --no-bounds --no-oracle -q -o made
+[[ $("$PHYSARIUM" audit show made/audit.json --worst 3 --json | field worst | grep -o "'rel_l2'" | wc -l) == 3 ]]
+"$PHYSARIUM" bench matmul --device cpu:ref --format bf16 --shape 64x64 --rows 1 --warm --budget 1 -q -o a.json >stdout
+"$PHYSARIUM" bench compare a.json a.json --threshold 2 --json >stdout
+python3 -m json.tool stdout >/dev/null
