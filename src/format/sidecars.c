@@ -101,6 +101,7 @@ enum phy_status phy_checkpoint_explain_no_weights(const struct phy_checkpoint *c
     struct listing list;
     const char *pickle = NULL, *other = NULL;
     char text[PHY_QUOTED_BYTES];
+    bool store = false; /* our FFN stores and vindexes have an index.json, models a config.json */
     int error = list_folder(&list, cp->dir_fd);
     enum phy_status status;
     for (size_t i = 0; i < list.count; i++) {
@@ -108,6 +109,7 @@ enum phy_status phy_checkpoint_explain_no_weights(const struct phy_checkpoint *c
         struct stat found;
         if (fstatat(cp->dir_fd, name, &found, 0) == 0 && S_ISDIR(found.st_mode))
             continue;
+        store |= strcmp(name, "index.json") == 0;
         if (!pickle && (ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth")))
             pickle = name;
         if (!other && (ends_with(name, ".safetensors") || ends_with(name, ".gguf")))
@@ -115,6 +117,11 @@ enum phy_status phy_checkpoint_explain_no_weights(const struct phy_checkpoint *c
     }
     if (error)
         status = fail_listing(cp->host, cp->label, error);
+    else if (store)
+        status = phy_fail(cp->host, PHY_ERR_FORMAT,
+                          "%s: no %s, but an index.json, as FFN stores and vindexes have it: --ffn takes those, beside "
+                          "the model",
+                          cp->label, PHY_SINGLE_NAME);
     else if (pickle)
         status =
             phy_fail(cp->host, PHY_ERR_UNSUPPORTED,

@@ -74,6 +74,15 @@ else
     echo "no tmpfs here: that part was skipped"
 fi
 
+# A store where a model is asked for is told to be one, and no pickle.
+for command in "logits store --ids 1 -o out" "generate store -p a" "eval store --text donor/config.json"; do
+    # shellcheck disable=SC2086
+    refused 4 'store: an FFN store or a vindex: --ffn takes it' $command -q
+    # shellcheck disable=SC2086
+    refused 4 'a single file has no config.json' ${command/store/donor/model.safetensors} -q
+done
+refused 4 '--ffn takes those' quantize store -o other --scheme q8_0 -q
+
 # ---- export ----
 "$PHYSARIUM" quantize donor -o q8 --scheme q8_0 --layout split -q
 "$PHYSARIUM" export donor --gguf plain.gguf --json -q >summary.json 2>err.txt

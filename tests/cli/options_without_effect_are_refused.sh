@@ -14,9 +14,8 @@ for option in --html --csv --markdown --junit --output --device --format --budge
     refused "compare takes no $option" "$PHYSARIUM" bench compare a.json b.json "$option" 1
 done
 refused "threshold is of compare" "$PHYSARIUM" bench copy --threshold 2 -q
-for op in copy surgery generate; do
-    refused "bench $op takes no --format" "$PHYSARIUM" bench $op $([[ $op == copy ]] || echo donor) --format bf16 -q
-done
+for op in surgery generate; do refused "bench $op takes no --format" "$PHYSARIUM" bench "$op" donor --format bf16 -q; done
+refused "bench copy takes no --sparsity" "$PHYSARIUM" bench copy --sparsity 0.1 -q
 refused "bench flow takes no --rows" "$PHYSARIUM" bench flow --rows 8 -q
 refused "bench scaling takes no --shape" "$PHYSARIUM" bench scaling --shape 64x64 -q
 refused "bench copy takes no --cold" "$PHYSARIUM" bench copy --cold -q
