@@ -131,6 +131,7 @@ static enum phy_status generate(const struct generate_options *o, const struct p
         print_json(&result, buffer.text ? buffer.text : "", prompt.count, &model);
     } else if (status == PHY_OK) {
         putchar('\n');
+        fflush(stdout); /* before what standard error says of it, where both are one file; errors stay in ferror */
         if (!quiet && result.count > 1)
             print_speed(&result, prompt.count, &model);
     }
