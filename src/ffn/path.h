@@ -4,6 +4,7 @@
 #define PHY_FFN_PATH_H
 
 #include "backend/matmul_backend.h"
+#include "ffn/store_scheme.h"
 #include "model/ffn.h"
 #include "physarium/ffn.h"
 
@@ -14,6 +15,8 @@ struct phy_path_kind {
 };
 /* NULL if there is none of that name. */
 const struct phy_path_kind *phy_path_kind_named(const char *name);
+/* Whether some device may run a path on stores of that scheme and layout, of a model without biases; false: why not. */
+bool phy_path_made_of(const struct phy_store_scheme *scheme, enum phy_store_layout layout, char *reason, size_t bytes);
 
 /* A device that paths use one after another: opened once, and what it compiled is kept. Of one model; it outlives its
  * paths. Failures are logged by `host`, which need not outlive the call. */

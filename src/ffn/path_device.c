@@ -99,12 +99,11 @@ static enum phy_status route(const struct path *path, const struct phy_matmul_ba
         return phy_fail(host, PHY_ERR_UNSUPPORTED, "%s: layer %u is not stored, and path %s asks for it",
                         phy_ffn_store_label(path->store), index, forced->kind.name);
     *out = phy_path_route(source, backend, phy_path_mask(forced));
-    if (!*out && !forced)
-        return phy_fail(host, PHY_ERR_UNSUPPORTED, "layer %u of %s: device %s offers no path for its formats", index,
-                        source->label, backend->name);
-    if (!forced || *out == forced)
+    if (*out && (!forced || *out == forced))
         return PHY_OK;
-    if (phy_path_offers(forced, source, backend, reason, sizeof reason))
+    if (!forced)
+        phy_path_why_none(source, backend, reason, sizeof reason);
+    else if (phy_path_offers(forced, source, backend, reason, sizeof reason))
         snprintf(reason, sizeof reason, "path %s: the router took %s", forced->kind.name,
                  *out ? (*out)->kind.name : "none");
     return phy_fail(host, PHY_ERR_UNSUPPORTED, "layer %u: %s", index, reason);

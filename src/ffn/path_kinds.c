@@ -167,6 +167,49 @@ bool phy_path_offers(const struct path_rule *rule, const struct path_source *sou
            device_fits(rule, source, backend, reason, bytes);
 }
 
+void phy_path_why_none(const struct path_source *source, const struct phy_matmul_backend *backend, char *reason,
+                       size_t bytes)
+{
+    const struct path_rule *nearest = NULL;
+    for (size_t i = 0; i < RULES; i++) {
+        if ((!nearest || rules[i].quality < nearest->quality) && formats_fit(&rules[i], source, reason, bytes))
+            nearest = &rules[i];
+    }
+    if (!nearest)
+        snprintf(reason, bytes, "%.200s: no path is made of its formats", source->label);
+    else if (phy_path_offers(nearest, source, backend, reason, bytes))
+        snprintf(reason, bytes, "%.200s: path %s is hidden", source->label, nearest->kind.name);
+}
+
+bool phy_path_made_of(const struct phy_store_scheme *scheme, enum phy_store_layout layout, char *reason, size_t bytes)
+{
+    static const char somewhere;
+    struct path_source source = {.label = scheme->name};
+    struct phy_weights *const places[PHY_MATRIX_KIND_COUNT] = {
+        [PHY_MATRIX_GATE] = &source.gate,
+        [PHY_MATRIX_UP] = &source.up,
+        [PHY_MATRIX_GATE_UP] = &source.gate_up,
+        [PHY_MATRIX_DOWN] = &source.down,
+        [PHY_MATRIX_DOWN_BY_FEATURE] = &source.down_by_feature,
+    };
+    enum phy_matrix_kind kinds[3];
+    const size_t count = phy_store_layout_kinds(layout, kinds);
+    for (size_t k = 0; k < count; k++)
+        *places[kinds[k]] = (struct phy_weights){.data = &somewhere, .type = phy_store_matrix_type(scheme, kinds[k])};
+    snprintf(reason, bytes, "%s: no path is made of its formats", scheme->name);
+    char others[256];
+    uint32_t nearest = UINT32_MAX;
+    for (size_t i = 0; i < RULES; i++) {
+        if (!formats_fit(&rules[i], &source, others, sizeof others))
+            continue;
+        const bool nearer = rules[i].quality < nearest;
+        if (layout_fits(&rules[i], &source, nearer ? reason : others, nearer ? bytes : sizeof others))
+            return true;
+        nearest = nearer ? rules[i].quality : nearest;
+    }
+    return false;
+}
+
 /* ---- the router ---- */
 
 uint64_t phy_path_mask(const struct path_rule *forced)

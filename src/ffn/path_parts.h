@@ -41,6 +41,9 @@ struct path_source {
 /* Whether that path can be made of the source on the backend; false: why not. */
 bool phy_path_offers(const struct path_rule *rule, const struct path_source *source,
                      const struct phy_matmul_backend *backend, char *reason, size_t bytes);
+/* Of a source that no path can be made of: why not the best one whose formats fit. */
+void phy_path_why_none(const struct path_source *source, const struct phy_matmul_backend *backend, char *reason,
+                       size_t bytes);
 /* Hides what the router would take before `forced`; 0 for NULL. */
 uint64_t phy_path_mask(const struct path_rule *forced);
 /* The best that is offered and not hidden, or NULL. */

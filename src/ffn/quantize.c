@@ -13,6 +13,7 @@
 #include "base/cpu_features.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "ffn/path.h"
 #include "ffn/quantize_run.h"
 #include "physarium/version.h"
 #include "surgery/donor_digest.h"
@@ -319,7 +320,10 @@ static void fill_result(const struct phy_quantize *run, bool finished, double se
 
 static enum phy_status understand(struct phy_quantize *run)
 {
+    char reason[256];
     enum phy_status status = choose_layers(run);
+    if (status == PHY_OK && !phy_path_made_of(run->scheme, run->layout, reason, sizeof reason))
+        phy_warn(run->host, "layout %s: nothing runs this store: %s", phy_store_layout_name(run->layout), reason);
     if (status == PHY_OK)
         status = plan(run);
     if (status == PHY_OK)

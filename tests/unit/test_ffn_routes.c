@@ -167,6 +167,52 @@ static void exactly_the_paths_of_a_layers_formats_are_offered(void **state)
     }
 }
 
+/* What is wrong with the nearest path, not that there is none. */
+static void a_source_without_a_path_is_told_what_it_lacks(void **state)
+{
+    (void)state;
+    static const struct {
+        enum phy_weight_type gate, up, down;
+        enum layout layout;
+        const char *lacks;
+    } sources[] = {
+        {Q4_K, Q4_K, Q6_K, BY_FEATURE, "store: path interleaved_q4k:fused needs down as rows, which are not stored"},
+        {FP4, FP4, FP8, SPLIT, "store: path fp4_storage:sparse needs down by feature, which are not stored"},
+        {Q4_K, Q6_K, Q6_K, SPLIT, "store: no path is made of its formats"},
+    };
+    struct fake device = able();
+    char reason[256];
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        const struct path_source s = source(sources[i].gate, sources[i].up, sources[i].down, sources[i].layout);
+        assert_string_equal(taken(&s, &device, NULL), "none");
+        phy_path_why_none(&s, &device.base, reason, sizeof reason);
+        assert_string_equal(reason, sources[i].lacks);
+    }
+    device.types[PHY_KERNEL_FUSED] = 0;
+    const struct path_source fp8 = source(FP8, FP8, FP8, SPLIT);
+    phy_path_why_none(&fp8, &device.base, reason, sizeof reason);
+    assert_string_equal(reason, "path fp8_storage: device fake:0 has no fused kernel for vindex_fp8");
+}
+
+static void every_scheme_has_a_path_in_its_own_layout(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"f32", "f16",  "bf16",  "q8_0", "q4_0",    "q6_k",
+                                        "fp8", "q4_k", "mxfp4", "fp4",  "fp4_all", "bitmap"};
+    char reason[256];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct phy_store_scheme *scheme = phy_store_scheme_named(names[i]);
+        if (!phy_path_made_of(scheme, scheme->layout, reason, sizeof reason))
+            fail_msg("%s: %s", names[i], reason);
+    }
+    assert_true(phy_path_made_of(phy_store_scheme_named("f16"), PHY_LAYOUT_BY_FEATURE, reason, sizeof reason));
+    assert_false(phy_path_made_of(phy_store_scheme_named("q8_0"), PHY_LAYOUT_BY_FEATURE, reason, sizeof reason));
+    assert_string_equal(reason, "q8_0: path interleaved_q8_0 needs down as rows, which are not stored");
+    assert_false(phy_path_made_of(phy_store_scheme_named("q4_k"), PHY_LAYOUT_BY_FEATURE, reason, sizeof reason));
+    assert_non_null(strstr(reason, "interleaved_q4k:fused"));
+    assert_false(phy_path_made_of(phy_store_scheme_named("fp4_all"), PHY_LAYOUT_SPLIT, reason, sizeof reason));
+}
+
 static void a_mask_makes_the_router_take_what_is_forced(void **state)
 {
     (void)state;
@@ -905,6 +951,8 @@ int main(void)
         cmocka_unit_test(every_name_is_a_row_of_the_table),
         cmocka_unit_test(the_router_takes_the_best_that_is_offered),
         cmocka_unit_test(exactly_the_paths_of_a_layers_formats_are_offered),
+        cmocka_unit_test(a_source_without_a_path_is_told_what_it_lacks),
+        cmocka_unit_test(every_scheme_has_a_path_in_its_own_layout),
         cmocka_unit_test(a_mask_makes_the_router_take_what_is_forced),
         cmocka_unit_test(what_a_device_has_no_kernel_for_is_not_taken),
         cmocka_unit_test(the_largest_features_come_in_ascending_order),
