@@ -57,6 +57,7 @@ PHY_API bool phy_tokenizer_is_special(const struct phy_tokenizer *tokenizer, uin
 struct phy_encode_params {
     bool no_special;      /* leave out what the template adds, such as <bos> */
     bool special_as_text; /* a special token that is written in the text is text like any other */
+    const char *name;     /* of the text, such as its file's, for messages; NULL: "the text" */
 };
 
 struct phy_id_list {

@@ -41,7 +41,11 @@ static enum phy_status add(struct phy_audit *audit, const char *name, size_t nam
     struct phy_audit_prompt *prompt = &grown[r->prompt_count++];
     *prompt = (struct phy_audit_prompt){.name = phy_strndup(name, name_bytes), .text = phy_strndup(text, text_bytes)};
     struct phy_id_list ids;
-    enum phy_status status = phy_tokenizer_encode(audit->tokenizer, text, text_bytes, NULL, &ids);
+    char label[512];
+    snprintf(label, sizeof label, "%.300s: prompt %.64s", audit->params.prompts ? audit->params.prompts : "",
+             prompt->name ? prompt->name : "");
+    enum phy_status status =
+        phy_tokenizer_encode(audit->tokenizer, text, text_bytes, &(struct phy_encode_params){.name = label}, &ids);
     if (status != PHY_OK)
         return status;
     bool fits = ids.count > 0 && ids.count <= audit->model->config.max_positions;

@@ -77,6 +77,9 @@ int phy_refuse_other_options(const char *command, const char *part, const struct
 /* The whole of a file, or of standard input for "-", free(*text); false with errno set. */
 bool phy_read_file(const char *path, char **text, size_t *bytes);
 
+/* What to call it in a sentence. */
+const char *phy_file_name(const char *path);
+
 /* "1,2,3" to ids; false when it is anything else. `ids` has room for every comma and one more. */
 bool phy_parse_ids(const char *text, uint32_t *ids, size_t *count);
 

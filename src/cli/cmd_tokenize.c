@@ -70,7 +70,9 @@ static enum phy_status decode(const struct phy_tokenizer *tokenizer, const struc
 static enum phy_status encode(const struct phy_tokenizer *tokenizer, const struct request *r, const char *text,
                               size_t bytes)
 {
-    const struct phy_encode_params params = {.no_special = r->no_special, .special_as_text = r->special_as_text};
+    const struct phy_encode_params params = {.no_special = r->no_special,
+                                             .special_as_text = r->special_as_text,
+                                             .name = r->file ? phy_file_name(r->file) : NULL};
     struct phy_id_list list;
     enum phy_status status = phy_tokenizer_encode(tokenizer, text, bytes, &params, &list);
     if (status == PHY_OK && r->common.json) {

@@ -40,6 +40,11 @@ bool phy_read_file(const char *path, char **text, size_t *bytes)
     return !error;
 }
 
+const char *phy_file_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
 bool phy_parse_ids(const char *text, uint32_t *ids, size_t *count)
 {
     *count = 0;

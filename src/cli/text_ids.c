@@ -21,12 +21,12 @@ static enum phy_status find_bos(struct phy_text_ids *out, const struct phy_token
     return PHY_OK;
 }
 
-static enum phy_status encode(struct phy_text_ids *out, const struct phy_tokenizer *tokenizer, const char *text,
-                              size_t bytes)
+static enum phy_status encode(struct phy_text_ids *out, const struct phy_tokenizer *tokenizer, const char *name,
+                              const char *text, size_t bytes)
 {
     struct phy_id_list list;
-    enum phy_status status =
-        phy_tokenizer_encode(tokenizer, text, bytes, &(struct phy_encode_params){.no_special = true}, &list);
+    enum phy_status status = phy_tokenizer_encode(
+        tokenizer, text, bytes, &(struct phy_encode_params){.no_special = true, .name = phy_file_name(name)}, &list);
     if (status != PHY_OK)
         return status;
     out->ids = malloc((list.count + 1) * sizeof *out->ids);
@@ -94,7 +94,7 @@ enum phy_status phy_text_ids_read(struct phy_text_ids *out, const char *model, c
             status = find_bos(out, out->tokenizer);
     }
     if (status == PHY_OK)
-        status = text ? encode(out, out->tokenizer, content, bytes) : unpack(out, name, content, bytes);
+        status = text ? encode(out, out->tokenizer, name, content, bytes) : unpack(out, name, content, bytes);
     free(content);
     return status;
 }

@@ -90,13 +90,14 @@ static bool put_all(struct phy_ids *out, const struct phy_ids *ids)
 enum phy_status phy_tokenizer_encode(const struct phy_tokenizer *t, const char *text, size_t bytes,
                                      const struct phy_encode_params *params, struct phy_id_list *out)
 {
+    const char *name = params && params->name ? params->name : "the text";
     *out = (struct phy_id_list){0};
     if (bytes > PHY_TEXT_BYTES_MAX)
-        return phy_fail(t->host, PHY_ERR_LIMIT, "the text has %zu bytes, at most %d are encoded at once", bytes,
+        return phy_fail(t->host, PHY_ERR_LIMIT, "%s: %zu bytes, at most %d are encoded at once", name, bytes,
                         PHY_TEXT_BYTES_MAX);
     size_t valid = phy_json_utf8_end(text, bytes);
     if (valid != bytes)
-        return phy_fail(t->host, PHY_ERR_FORMAT, "the text is not UTF-8 at byte %zu", valid);
+        return phy_fail(t->host, PHY_ERR_FORMAT, "%s is not UTF-8 at byte %zu", name, valid);
     bool special = !params || !params->no_special;
     struct phy_encode_work work;
     struct phy_ids ids = {0};

@@ -40,8 +40,8 @@ static enum phy_status read_text(const struct phy_run *run, const char *name, ch
 }
 
 /* A tokenizer whose template puts something before an empty text begins texts with it. */
-static enum phy_status encode(struct phy_run_eval *eval, const struct phy_tokenizer *tokenizer, const char *text,
-                              size_t bytes)
+static enum phy_status encode(struct phy_run_eval *eval, const struct phy_tokenizer *tokenizer, const char *name,
+                              const char *text, size_t bytes)
 {
     struct phy_id_list bos;
     enum phy_status status = phy_tokenizer_encode(tokenizer, "", 0, NULL, &bos);
@@ -50,7 +50,8 @@ static enum phy_status encode(struct phy_run_eval *eval, const struct phy_tokeni
     eval->has_bos = bos.count > 0;
     eval->bos = bos.count ? bos.ids[0] : 0;
     phy_id_list_free(&bos);
-    return phy_tokenizer_encode(tokenizer, text, bytes, &(struct phy_encode_params){.no_special = true}, &eval->tokens);
+    return phy_tokenizer_encode(tokenizer, text, bytes, &(struct phy_encode_params){.no_special = true, .name = name},
+                                &eval->tokens);
 }
 
 static enum phy_status open_model(const struct phy_run *run, const char *directory, struct phy_model **out)
@@ -80,7 +81,7 @@ enum phy_status phy_run_prepare_eval(struct phy_run *run)
     if (status == PHY_OK)
         status = phy_tokenizer_open(&tokenizer, run->params.donor, &(struct phy_tokenizer_params){.host = &run->host});
     if (status == PHY_OK)
-        status = encode(eval, tokenizer, text, bytes);
+        status = encode(eval, tokenizer, eval->text_name, text, bytes);
     if (status == PHY_OK)
         status = open_model(run, run->params.donor, &eval->donor);
     if (status == PHY_OK)
