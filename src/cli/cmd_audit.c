@@ -242,7 +242,7 @@ const struct phy_command cmd_audit = {
         "      --q6k-order ORDER  of a vindex whose Q6_K blocks do not tell it: pairs or ggml\n"
         "      --paths LIST      only these, with commas between\n"
         "      --device SPEC     cpu:ref, cpu:avx2, cpu:avx512, vulkan:N, vulkan:NAME, with commas between, or all\n"
-        "                        (default: all); vulkan:N/FORM forces rows, lanes, subgroup, +plain or +dot\n"
+        "                        (default: all); vulkan:N/FORM forces rows, lanes, subgroup, matrix, +plain, +dot\n"
         "      --against PRUNED  tell what surgery changed: a pruned copy of MODEL, on MODEL's inputs\n"
         "      --prompts FILE    more prompts: one a line, a name and a tab may stand before it\n"
         "      --budget SECONDS  leave out positions, layers, then prompts to fit about that time\n"

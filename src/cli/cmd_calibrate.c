@@ -73,7 +73,7 @@ const struct phy_command cmd_calibrate = {
         "      --alpha A         power of the root mean square (default 1)\n"
         "      --ctx N           tokens of a window (default 512)\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME][/FORM]; FORM:\n"
-        "                        rows, lanes, subgroup, and +plain or +dot for int8 (default: the device's own)\n"
+        "                        rows, lanes, subgroup, matrix, and +plain or +dot for int8 (default: its own)\n"
         "      --threads N       CPU threads (default: all processors)\n"
         "      --json            a summary on stdout\n"
         "  -q, --quiet           errors and warnings only\n",

@@ -208,7 +208,7 @@ const struct phy_command cmd_eval = {
         "      --stride N        tokens from window to window (default: windows do not overlap)\n"
         "      --html FILE       a page: KL by position, and the tokens where the models differ most\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME][/FORM]; FORM:\n"
-        "                        rows, lanes, subgroup, and +plain or +dot for int8 (default: the device's own)\n"
+        "                        rows, lanes, subgroup, matrix, and +plain or +dot for int8 (default: its own)\n"
         "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
         "      --json            all figures as one object on stdout\n"
         "  -q, --quiet           errors and warnings only\n",

@@ -203,7 +203,7 @@ const struct phy_command cmd_generate = {
         "      --no-special      leave out what the tokenizer's template adds, such as a BOS token\n"
         "      --ignore-eos      go on after an end-of-sequence token\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME][/FORM]; FORM:\n"
-        "                        rows, lanes, subgroup, and +plain or +dot for int8 (default: the device's own)\n"
+        "                        rows, lanes, subgroup, matrix, and +plain or +dot for int8 (default: its own)\n"
         "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
         "      --json            text, tokens and times as one object on stdout\n"
         "  -q, --quiet           errors and warnings only\n",

@@ -89,7 +89,7 @@ const struct phy_command cmd_logits = {
         "      --ids N,N,...     token ids\n"
         "  -o, --output FILE     written beside and renamed\n"
         "      --device SPEC     cpu[:ref|:avx2|:avx512] (default: the best form) or vulkan[:N|:NAME][/FORM]; FORM:\n"
-        "                        rows, lanes, subgroup, and +plain or +dot for int8 (default: the device's own)\n"
+        "                        rows, lanes, subgroup, matrix, and +plain or +dot for int8 (default: its own)\n"
         "      --threads N       CPU threads (default: all processors)\n" PHY_FFN_OPTION_HELP
         "      --json            a summary on stdout\n"
         "  -q, --quiet           errors and warnings only\n",
