@@ -76,13 +76,15 @@ static bool may_be_made(const struct audit_options *o, const char *file)
 
 static enum phy_status check_outputs(const struct audit_options *o)
 {
-    const char *const inputs[] = {o->params.donor, o->params.against, o->params.store, o->params.prompts};
+    /* A lock sets the bounds that it has read, so they come last. */
+    const char *const inputs[] = {o->params.donor,   o->params.against, o->params.store,
+                                  o->params.prompts, o->params.oracle,  o->params.bounds};
     const size_t count = sizeof inputs / sizeof *inputs;
     const char *const files[] = {o->html, o->junit};
     const struct phy_host *host = o->params.host;
     enum phy_status status = o->output ? check_directory(o->output, "audit.json", inputs, count, host) : PHY_OK;
     if (status == PHY_OK && o->lock)
-        status = check_directory(o->lock, "bounds.json", inputs, count, host);
+        status = check_directory(o->lock, "bounds.json", inputs, count - 1, host);
     for (size_t i = 0; status == PHY_OK && i < 2; i++)
         status = files[i] && !may_be_made(o, files[i]) ? phy_output_file_check(files[i], inputs, count, host) : PHY_OK;
     return status;

@@ -32,9 +32,12 @@ static int run(int argc, char **argv)
     struct phy_text_ids tokens = {0};
     struct phy_model *model = NULL;
     phy_terminal_open(&terminal, common.quiet);
-    enum phy_status status = phy_model_open(
-        &model, directory,
-        &(struct phy_model_params){.device = device, .threads = (uint32_t)threads, .host = &terminal.host});
+    const char *const inputs[] = {directory, text, ids};
+    enum phy_status status = phy_output_file_check(output, inputs, 3, &terminal.host);
+    if (status == PHY_OK)
+        status = phy_model_open(
+            &model, directory,
+            &(struct phy_model_params){.device = device, .threads = (uint32_t)threads, .host = &terminal.host});
     if (status == PHY_OK)
         status = phy_text_ids_read(&tokens, directory, text, ids, &terminal.host);
     if (status == PHY_OK)

@@ -33,7 +33,18 @@ spares 2 "lies inside donor" "${calibrate[@]}" linked/new
 spares 2 "lies inside donor" "${audit[@]}" -o donor
 spares 2 "lies inside donor" "${audit[@]}" -o donor/audit
 spares 2 "lies inside donor" "${audit[@]}" --lock donor
+cp ids ids.kept
+echo 'the cat sat on the mat' >text
+cp text text.kept
+cp "$PHY_SOURCE/audits/bounds.json" bounds.json
 spares 2 "is what is read" "${eval[@]}" ids
+spares 2 "is what is read" "${calibrate[@]}" ids
+spares 2 "is what is read" "$PHYSARIUM" calibrate donor --text text -o ./text -q
+spares 2 "is what is read" "$PHYSARIUM" audit donor --device cpu:ref --paths exact -q --bounds bounds.json --html bounds.json
+spares 2 "is what is read" "$PHYSARIUM" audit donor --device cpu:ref --paths exact -q --bounds bounds.json --junit bounds.json
+cmp ids ids.kept
+cmp text text.kept
+cmp bounds.json "$PHY_SOURCE/audits/bounds.json"
 spares 2 "lies inside donor" "$PHYSARIUM" bench generate donor -o donor/bench.json -q
 
 # Before the work: nothing has been measured when these are refused.
