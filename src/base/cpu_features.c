@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -15,6 +16,23 @@ static bool has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+
+/* Tiles are 8 KiB of registers, which Linux saves only for processes that asked for it (arch_prctl with
+ * ARCH_REQ_XCOMP_PERM, since 5.16): without, their instructions are illegal. Threads inherit the permission. */
+static void detect_tiles(struct phy_cpu_features *have)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, TILE_STATES = 3 << 17 };
+    enum { LEAF_BF16 = 1 << 22, LEAF_TILE = 1 << 24, LEAF_INT8 = 1 << 25, HAS_XGETBV = 1 << 27 };
+    unsigned a, b, c, d, states, high;
+    if (!have->avx512 || !__get_cpuid(1, &a, &b, &c, &d) || !(c & HAS_XGETBV) ||
+        !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & LEAF_TILE))
+        return;
+    __asm__("xgetbv" : "=a"(states), "=d"(high) : "c"(0));
+    if ((states & TILE_STATES) != TILE_STATES || syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) != 0)
+        return;
+    have->amx_int8 = d & LEAF_INT8;
+    have->amx_bf16 = d & LEAF_BF16;
 }
 #endif
 
@@ -29,6 +47,7 @@ struct phy_cpu_features phy_cpu_detect(void)
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     have.avx512_vnni = have.avx512 && __builtin_cpu_supports("avx512vnni");
     have.avx512_bf16 = have.avx512 && __builtin_cpu_supports("avx512bf16");
+    detect_tiles(&have);
 #endif
     return have;
 }
@@ -36,7 +55,8 @@ struct phy_cpu_features phy_cpu_detect(void)
 bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs)
 {
     return (!needs->avx2 || have->avx2) && (!needs->avx512 || have->avx512) &&
-           (!needs->avx512_vnni || have->avx512_vnni) && (!needs->avx512_bf16 || have->avx512_bf16);
+           (!needs->avx512_vnni || have->avx512_vnni) && (!needs->avx512_bf16 || have->avx512_bf16) &&
+           (!needs->amx_int8 || have->amx_int8) && (!needs->amx_bf16 || have->amx_bf16);
 }
 
 static char model[128] = "unknown";

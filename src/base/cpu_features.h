@@ -11,8 +11,11 @@ struct phy_cpu_features {
     bool avx512; /* AVX-512 F, BW, DQ, VL */
     bool avx512_vnni;
     bool avx512_bf16;
+    bool amx_int8; /* beside avx512: tiles, and their products of bytes */
+    bool amx_bf16;
 };
 
+/* Where there are tiles it also asks the system for their use, which then holds for the process. */
 struct phy_cpu_features phy_cpu_detect(void);
 /* Every need is met. */
 bool phy_cpu_meets(const struct phy_cpu_features *have, const struct phy_cpu_features *needs);

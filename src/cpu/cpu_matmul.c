@@ -496,6 +496,8 @@ static void choose_forms(struct cpu_matmul *cpu, const struct phy_matmul_variant
     struct phy_cpu_features allowed = variant->needs;
     allowed.avx512_vnni = allowed.avx512 && have->avx512_vnni;
     allowed.avx512_bf16 = allowed.avx512 && have->avx512_bf16;
+    allowed.amx_int8 = allowed.avx512 && have->amx_int8;
+    allowed.amx_bf16 = allowed.avx512 && have->amx_bf16;
     cpu->form = variant;
     cpu->block = phy_block_matmul_variant_best(&allowed);
     cpu->int8 = phy_int8_matmul_variant_best(&allowed);

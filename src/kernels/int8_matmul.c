@@ -26,6 +26,15 @@ const struct phy_int8_matmul_variant phy_int8_matmul_variants[] = {
      .row_unit = 32,
      .matvec_count = 3},
 #endif
+#if defined(PHY_KERNELS_AMX)
+    {.name = "avx512amx",
+     .needs = {.avx2 = true, .avx512 = true, .avx512_vnni = true, .amx_int8 = true},
+     .round_row = phy_int8_round_row_avx512vnni,
+     .matvec = phy_int8_matvec_avx512vnni,
+     .matmul = phy_int8_matmul_avx512amx,
+     .row_unit = 32,
+     .matvec_count = 3},
+#endif
     {.name = NULL},
 };
 

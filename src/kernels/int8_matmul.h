@@ -89,7 +89,7 @@ enum { PHY_INT8_PANEL_GROUPS = 16, PHY_INT8_PANEL_ROWS = 32 };
 #define PHY_INT8_PANEL_BYTES ((size_t)PHY_INT8_PANEL_GROUPS * PHY_INT8_PANEL_ROWS * PHY_INT8_GROUP * 3 / 2)
 
 struct phy_int8_matmul_variant {
-    const char *name; /* "ref", "avx2", "avx512vnni" */
+    const char *name; /* "ref", "avx2", "avx512vnni", "avx512amx": the last two give the same bits */
     struct phy_cpu_features needs;
     /* Row n of `to`, from x (cols). */
     void (*round_row)(const float *x, struct phy_int8_rows *to, size_t n);

@@ -11,6 +11,7 @@
 PHY_INT8_MATMUL_FORM(ref)
 PHY_INT8_MATMUL_FORM(avx2)
 PHY_INT8_MATMUL_FORM(avx512vnni)
+void phy_int8_matmul_avx512amx(const struct phy_int8_matmul *product, size_t row_begin, size_t row_end, void *panel);
 
 /* One call of `body(type)` with a constant type. */
 #define PHY_INT8_FOR_TYPE(type, body)                                                                                  \

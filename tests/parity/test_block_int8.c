@@ -283,6 +283,48 @@ static void keeps_what_is_left_of_large_products_that_cancel(void **state)
     assert_true(report_worst(&worst, "cancelling"));
 }
 
+/* The tests above compare with sums in float64; the two forms that give the same bits are compared here, over every way
+ * in which rows of x fill tiles and rows and columns of w end. */
+static void amx_gives_the_bits_of_vnni_for_every_count(void **state)
+{
+    static const struct {
+        size_t rows, cols, counts[12];
+    } shapes[] = {{33, 300, {9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 65}},
+                  {16, 256, {9, 32}},
+                  {37, 2400, {16, 45}},
+                  {1, 31, {18}},
+                  {64, 4097, {33}}};
+    struct phy_cpu_features have = phy_cpu_detect();
+    const struct phy_int8_matmul_variant *vnni = NULL, *amx = NULL;
+    (void)state;
+    for (const struct phy_int8_matmul_variant *v = phy_int8_matmul_variants; v->name; v++) {
+        vnni = strcmp(v->name, "avx512vnni") == 0 ? v : vnni;
+        amx = strcmp(v->name, "avx512amx") == 0 && phy_cpu_meets(&have, &v->needs) ? v : amx;
+    }
+    if (!amx)
+        skip();
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes * TYPES; s++) {
+        struct matrix_case c = {.rows = shapes[s / TYPES].rows, .cols = shapes[s / TYPES].cols, .max_count = 65};
+        const size_t values = c.max_count * c.rows;
+        c.type = types[s % TYPES];
+        case_make(&c);
+        float *y = malloc(2 * values * sizeof *y);
+        for (size_t i = 0; shapes[s / TYPES].counts[i]; i++) {
+            const struct phy_int8_rows x = last_rows(&c.x.rows, shapes[s / TYPES].counts[i]);
+            struct phy_int8_matmul product = {c.w, c.type, c.rows, &x, y, c.rows};
+            memset(y, 0x77, 2 * values * sizeof *y);
+            vnni->matmul(&product, 0, c.rows, panel);
+            product.y = y + values;
+            amx->matmul(&product, 0, c.rows, panel);
+            if (memcmp(y, y + values, values * sizeof *y) != 0)
+                fail_msg("%s %zux%zu by %zu: other bits; PHY_SEED=%llu", phy_weight_format(c.type)->name, c.rows,
+                         c.cols, x.count, (unsigned long long)c.seed);
+        }
+        free(y);
+        case_free(&c);
+    }
+}
+
 static void rounds_to_the_same_bytes_in_every_form(void **state)
 {
     static const size_t widths[] = {1, 31, 256, 257, 640, 1000};
@@ -356,6 +398,7 @@ int main(void)
         cmocka_unit_test(matches_the_sum_in_float64_for_long_matrices),
         cmocka_unit_test(matches_the_sum_in_float64_for_every_pattern),
         cmocka_unit_test(keeps_what_is_left_of_large_products_that_cancel),
+        cmocka_unit_test(amx_gives_the_bits_of_vnni_for_every_count),
     };
     parity_begin();
     struct guarded panel_map = guarded_create(PHY_INT8_PANEL_BYTES, true); /* a whole number of pages: aligned */
