@@ -72,6 +72,15 @@ const struct phy_bf16_matmul_variant phy_bf16_matmul_variants[] = {
      .matvec = phy_bf16_matvec_avx512bf16,
      .matmul = phy_bf16_matmul_avx512bf16},
 #endif
+#if defined(PHY_KERNELS_AMX)
+    {.name = "avx512amx",
+     .needs = {.avx2 = true, .avx512 = true, .avx512_bf16 = true, .amx_bf16 = true},
+     .row_bytes = phy_bf16_row_bytes_avx512bf16,
+     .round_row = phy_bf16_round_row_avx512bf16,
+     .turn_rows = phy_bf16_turn_rows_avx512bf16,
+     .matvec = phy_bf16_matvec_avx512bf16,
+     .matmul = phy_bf16_matmul_avx512amx},
+#endif
     {.name = NULL},
 };
 

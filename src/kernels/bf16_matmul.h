@@ -7,9 +7,9 @@
  *
  * b rounds to the nearest bf16, ties to even; magnitudes below 2^-126 become zeros of their sign, and a NaN stays one.
  * Every form rounds to the same values. Tolerance for every form, per element, against the sum of the rounded x in
- * float64: |y - ref| <= 4e-6 * sum |w[r][k] b(x[n][k])|, where the instructions of AVX512-BF16 count a weight below
- * 2^-126 as zero. Bits of one form don't depend on how rows are shared among threads nor, within one family, on how
- * many rows of x there are.
+ * float64: |y - ref| <= 4e-6 * sum |w[r][k] b(x[n][k])|, where the instructions of AVX512-BF16 and of AMX count a
+ * weight below 2^-126 as zero. Bits of one form don't depend on how rows are shared among threads nor, within one
+ * family, on how many rows of x there are.
  *
  * Aliasing: y overlaps nothing else. Alignment: that of the element; the first rounded row lies on 64 bytes. */
 #ifndef PHY_KERNELS_BF16_MATMUL_H
@@ -30,7 +30,7 @@ struct phy_bf16_matmul {
 };
 
 struct phy_bf16_matmul_variant {
-    const char *name; /* "ref", "avx2", "avx512", "avx512bf16" */
+    const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "avx512amx" */
     struct phy_cpu_features needs;
     /* Of a rounded row, which holds what suits the form: floats, or bf16. */
     size_t (*row_bytes)(size_t cols);
