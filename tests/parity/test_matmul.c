@@ -342,10 +342,11 @@ static void matches_the_sum_in_float64_for_every_shape(void **state)
 
 static void matches_the_sum_in_float64_for_long_matrices(void **state)
 {
-    static const size_t few[] = {5, 1, 0}, many[] = {512, 12, 0};
+    static const size_t few[] = {5, 1, 0}, many[] = {512, 12, 0}, panels[] = {113, 64, 48, 33, 17, 1, 0};
     struct worst worst = {0};
     (void)state;
     for (int t = 0; t < TYPES; t++) {
+        run_case((struct matrix_case){.rows = 61, .cols = 1171, .type = types[t], .at_end = true}, panels, &worst);
         run_case((struct matrix_case){.rows = 4096, .cols = 31, .type = types[t], .at_end = true}, usual_counts,
                  &worst);
         run_case((struct matrix_case){.rows = 4096, .cols = 32, .type = types[t], .misplaced = 1}, few, &worst);

@@ -1,0 +1,5 @@
+if(PHY_HAVE_AMX)
+  phy_test(amx_emulator SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_amx_emulator.c)
+  target_compile_options(test_amx_emulator PRIVATE -mamx-tile -mamx-int8 -mamx-bf16)
+  phy_emulate_amx(amx_emulator)
+endif()
