@@ -346,7 +346,6 @@ static void matches_the_sum_in_float64_for_long_matrices(void **state)
     struct worst worst = {0};
     (void)state;
     for (int t = 0; t < TYPES; t++) {
-        run_case((struct matrix_case){.rows = 61, .cols = 1171, .type = types[t], .at_end = true}, panels, &worst);
         run_case((struct matrix_case){.rows = 4096, .cols = 31, .type = types[t], .at_end = true}, usual_counts,
                  &worst);
         run_case((struct matrix_case){.rows = 4096, .cols = 32, .type = types[t], .misplaced = 1}, few, &worst);
@@ -356,6 +355,7 @@ static void matches_the_sum_in_float64_for_long_matrices(void **state)
                  usual_counts, &worst);
         run_case((struct matrix_case){.rows = 33, .cols = 95, .type = types[t], .at_end = true}, many, &worst);
     }
+    run_case((struct matrix_case){.rows = 61, .cols = 1171, .type = PHY_WEIGHT_BF16, .at_end = true}, panels, &worst);
     assert_true(report_worst(&worst, "long matrices"));
 }
 
