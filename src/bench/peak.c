@@ -20,6 +20,16 @@ static void find_more(void)
         avx512.multiply_bf16 = phy_peak_multiply_bf16;
         avx512.bf16_per_round = PHY_PEAK_BF16_PER_ROUND;
     }
+#ifdef PHY_BENCH_AMX
+    if (have.amx_int8) {
+        avx512.multiply_i8 = phy_peak_multiply_i8_amx;
+        avx512.i8_per_round = PHY_PEAK_AMX_I8_PER_ROUND;
+    }
+    if (have.amx_bf16) {
+        avx512.multiply_bf16 = phy_peak_multiply_bf16_amx;
+        avx512.bf16_per_round = PHY_PEAK_AMX_BF16_PER_ROUND;
+    }
+#endif
 }
 #endif
 

@@ -42,6 +42,10 @@ extern const struct phy_peak_variant phy_peak_avx2, phy_peak_avx512;
 uint32_t phy_peak_multiply_i8_vnni(uint64_t rounds, const int8_t *one);
 double phy_peak_multiply_bf16(uint64_t rounds, float one);
 enum { PHY_PEAK_VNNI_PER_ROUND = 12 * 64, PHY_PEAK_BF16_PER_ROUND = 12 * 32 };
+/* Beside PHY_BENCH_AMX: four products of whole tiles */
+uint32_t phy_peak_multiply_i8_amx(uint64_t rounds, const int8_t *one);
+double phy_peak_multiply_bf16_amx(uint64_t rounds, float one);
+enum { PHY_PEAK_AMX_I8_PER_ROUND = 4 * 16 * 16 * 64, PHY_PEAK_AMX_BF16_PER_ROUND = 4 * 16 * 16 * 32 };
 #endif
 extern const struct phy_peak_variant phy_peak_ref;
 
