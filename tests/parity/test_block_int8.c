@@ -311,7 +311,7 @@ static void amx_gives_the_bits_of_vnni_for_every_count(void **state)
         float *y = malloc(2 * values * sizeof *y);
         for (size_t i = 0; shapes[s / TYPES].counts[i]; i++) {
             const struct phy_int8_rows x = last_rows(&c.x.rows, shapes[s / TYPES].counts[i]);
-            struct phy_int8_matmul product = {c.w, c.type, c.rows, &x, y, c.rows};
+            struct phy_int8_matmul product = {c.w, c.type, c.rows, &x, y, c.rows, false};
             memset(y, 0x77, 2 * values * sizeof *y);
             vnni->matmul(&product, 0, c.rows, panel);
             product.y = y + values;
