@@ -73,9 +73,12 @@ INLINE void multiply_chain(const struct tile_unit *unit, size_t vecs, size_t i, 
 {
     const size_t cols = unit->product->cols, end = cols - k < CHAIN_COLS ? cols : k + CHAIN_COLS;
     _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (vecs > 1)
+        _tile_zero(1);
+    if (vecs > 2)
+        _tile_zero(2);
+    if (vecs > 3)
+        _tile_zero(3);
     for (; k < end; k += STEP_COLS) {
         const uint32_t *x = unit->x + k / 2 * LANES;
         load_w(unit, i, k);

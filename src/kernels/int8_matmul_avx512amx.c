@@ -108,6 +108,8 @@ INLINE void multiply_scaled(const struct unit *unit, size_t tiles, const int8_t 
     if (step == 0) {
         _tile_zero(0);
         _tile_zero(1);
+    }
+    if (step == 0 && tiles > 1) {
         _tile_zero(2);
         _tile_zero(3);
     }
