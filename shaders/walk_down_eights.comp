@@ -34,6 +34,7 @@ layout(push_constant) uniform Push { PHY_WALK_PUSH_MEMBERS } push;
 const uint ROWS = PHY_WALK_ROWS, CHAIN = PHY_WALK_CHAIN;
 const bool SHARES_HEADS = PHY_LAYOUT_HEADS(TYPE) > 0;
 const bool HAS_HEAD_SCALE = TYPE == PHY_LAYOUT_Q4_K || PHY_LAYOUT_SCALES(TYPE) > 0;
+const bool HAS_TOPS = TYPE == PHY_LAYOUT_Q6_K;
 // Of these 0 times a code might be no number: scales of zero don't make it 0.
 const bool CLEARS_CODES = TYPE <= PHY_LAYOUT_F32 || TYPE == PHY_LAYOUT_FP8;
 
@@ -105,10 +106,18 @@ void main()
                     unit[n].codes[i] &= counts[n] ? ~0u : 0u;
             }
         }
+        uvec4 tops[CHAIN];
         [[unroll]] for (uint k = 0; k < 8; k++) {
             precise vec4 part[ROWS];
             [[unroll]] for (uint n = 0; n < CHAIN; n++) {
-                precise vec4 w = unit_weights(unit[n], scales[n], minimum[n], k / 4, k % 4);
+                precise vec4 w;
+                if (HAS_TOPS) {
+                    if (k % 4 == 0)
+                        tops[n] = unit_tops(unit[n], k / 4);
+                    w = top_values(tops[n], byte_lift(k % 4)) * scales[n][k / 4];
+                } else {
+                    w = unit_weights(unit[n], scales[n], minimum[n], k / 4, k % 4);
+                }
                 [[unroll]] for (uint r = 0; r < ROWS; r++)
                     part[r] = fma(vec4(value[r * CHAIN + n]), w, n == 0 ? vec4(0) : part[r]);
             }
