@@ -34,7 +34,6 @@ layout(push_constant) uniform Push { PHY_WALK_PUSH_MEMBERS } push;
 const uint ROWS = PHY_WALK_ROWS, CHAIN = PHY_WALK_CHAIN;
 const bool SHARES_HEADS = PHY_LAYOUT_HEADS(TYPE) > 0;
 const bool HAS_HEAD_SCALE = TYPE == PHY_LAYOUT_Q4_K || PHY_LAYOUT_SCALES(TYPE) > 0;
-const bool HAS_TOPS = TYPE == PHY_LAYOUT_Q6_K;
 // Of these 0 times a code might be no number: scales of zero don't make it 0.
 const bool CLEARS_CODES = TYPE <= PHY_LAYOUT_F32 || TYPE == PHY_LAYOUT_FP8;
 

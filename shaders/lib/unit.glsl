@@ -55,6 +55,8 @@ void open_head(inout uvec4 head, inout float scale)
 }
 #endif
 
+// q6_K: codes are put together for a side, then taken by groups.
+const bool HAS_TOPS = TYPE == PHY_LAYOUT_Q6_K && !WITHOUT_SHIFTS;
 #if PHY_MATMUL_TYPE != PHY_LAYOUT_Q6_K
 uvec4 unit_tops(Unit unit, uint side)
 {
