@@ -15,8 +15,8 @@ vec4 unit_values(Unit unit, uint side, uint lift)
     return field_less_half(high, 4u + 2u * side, 2) * 16.0 + field(code, 4u * side, 4);
 }
 
-// Codes less 32 of a side, each in the upper six bits of its byte: what any of its groups takes is there in one shift, as
-// a signed number. Of 16 columns at once, so that it pays where more than a group of a side follows.
+// Codes less 32 of a side, each in the upper six bits of its byte: a group takes its bytes to the top, then down, as
+// signed numbers. Made for 16 columns at once, so it pays where more than one group of a side follows.
 uvec4 unit_tops(Unit unit, uint side)
 {
     uvec4 high = (unit.high ^ 0xAAAAAAAAu).xxyy << uvec4(6, 2, 6, 2) - 2u * side;
