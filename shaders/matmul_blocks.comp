@@ -70,6 +70,13 @@ void main()
                 scale[r] = unit_scales(head[r].words, head[r].scale, n);
                 minimum[r] = unit_minimum(head[r].words, n);
             }
+            uvec4 tops[ROWS][2];
+            if (HAS_TOPS) {
+                [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                    tops[r][0] = unit_tops(unit[r], 0);
+                    tops[r][1] = unit_tops(unit[r], 1);
+                }
+            }
             precise float s[SUMS];
             [[unroll]] for (uint i = 0; i < SUMS; i++)
                 s[i] = 0;
@@ -79,7 +86,7 @@ void main()
                 [[unroll]] for (uint side = 0; side < 2; side++) {
                     precise vec4 w[ROWS];
                     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                        w[r] = unit_values(unit[r], side, lift);
+                        w[r] = HAS_TOPS ? top_values(tops[r][side], lift) : unit_values(unit[r], side, lift);
                         if (HAS_MINIMUM)
                             w[r] = fma(w[r], vec4(scale[r].x), vec4(-minimum[r]));
                         else if (WEIGHTS_FIRST)

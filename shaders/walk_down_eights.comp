@@ -105,10 +105,18 @@ void main()
                     unit[n].codes[i] &= counts[n] ? ~0u : 0u;
             }
         }
+        uvec4 tops[CHAIN];
         [[unroll]] for (uint k = 0; k < 8; k++) {
             precise vec4 part[ROWS];
             [[unroll]] for (uint n = 0; n < CHAIN; n++) {
-                precise vec4 w = unit_weights(unit[n], scales[n], minimum[n], k / 4, k % 4);
+                precise vec4 w;
+                if (HAS_TOPS) {
+                    if (k % 4 == 0)
+                        tops[n] = unit_tops(unit[n], k / 4);
+                    w = top_values(tops[n], byte_lift(k % 4)) * scales[n][k / 4];
+                } else {
+                    w = unit_weights(unit[n], scales[n], minimum[n], k / 4, k % 4);
+                }
                 [[unroll]] for (uint r = 0; r < ROWS; r++)
                     part[r] = fma(vec4(value[r * CHAIN + n]), w, n == 0 ? vec4(0) : part[r]);
             }

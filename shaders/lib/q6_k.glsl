@@ -15,6 +15,20 @@ vec4 unit_values(Unit unit, uint side, uint lift)
     return field_less_half(high, 4u + 2u * side, 2) * 16.0 + field(code, 4u * side, 4);
 }
 
+// Codes less 32 of a side, each in the upper six bits of its byte: a group takes its bytes to the top, then down, as
+// signed numbers. Made for 16 columns at once, so it pays where more than one group of a side follows.
+uvec4 unit_tops(Unit unit, uint side)
+{
+    uvec4 high = (unit.high ^ 0xAAAAAAAAu).xxyy << uvec4(6, 2, 6, 2) - 2u * side;
+    uvec4 low = side == 0 ? unit.codes[0] << 2 : unit.codes[0] >> 2;
+    return high & 0xC0C0C0C0u | low & 0x3C3C3C3Cu;
+}
+
+vec4 top_values(uvec4 tops, uint lift)
+{
+    return vec4(ivec4(tops << lift) >> 26);
+}
+
 // Less 32 in each byte: the bit above keeps a borrow from the next.
 uvec4 unit_bytes(Unit unit, uint side)
 {

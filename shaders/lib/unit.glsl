@@ -55,6 +55,20 @@ void open_head(inout uvec4 head, inout float scale)
 }
 #endif
 
+// q6_K: codes are put together for a side, then taken by groups.
+const bool HAS_TOPS = TYPE == PHY_LAYOUT_Q6_K && !WITHOUT_SHIFTS;
+#if PHY_MATMUL_TYPE != PHY_LAYOUT_Q6_K
+uvec4 unit_tops(Unit unit, uint side)
+{
+    return uvec4(0);
+}
+
+vec4 top_values(uvec4 tops, uint lift)
+{
+    return vec4(0);
+}
+#endif
+
 // The weights themselves, by unit_scales and unit_minimum.
 vec4 unit_weights(Unit unit, vec2 scales, float minimum, uint side, uint j)
 {
