@@ -167,8 +167,8 @@ bool phy_path_offers(const struct path_rule *rule, const struct path_source *sou
            device_fits(rule, source, backend, reason, bytes);
 }
 
-void phy_path_why_none(const struct path_source *source, const struct phy_matmul_backend *backend, char *reason,
-                       size_t bytes)
+/* The best path whose formats fit; NULL and a sentence if there is none. */
+static const struct path_rule *nearest_rule(const struct path_source *source, char *reason, size_t bytes)
 {
     const struct path_rule *nearest = NULL;
     for (size_t i = 0; i < RULES; i++) {
@@ -177,7 +177,14 @@ void phy_path_why_none(const struct path_source *source, const struct phy_matmul
     }
     if (!nearest)
         snprintf(reason, bytes, "%.200s: no path is made of its formats", source->label);
-    else if (phy_path_offers(nearest, source, backend, reason, bytes))
+    return nearest;
+}
+
+void phy_path_why_none(const struct path_source *source, const struct phy_matmul_backend *backend, char *reason,
+                       size_t bytes)
+{
+    const struct path_rule *nearest = nearest_rule(source, reason, bytes);
+    if (nearest && phy_path_offers(nearest, source, backend, reason, bytes))
         snprintf(reason, bytes, "%.200s: path %s is hidden", source->label, nearest->kind.name);
 }
 
@@ -196,17 +203,13 @@ bool phy_path_made_of(const struct phy_store_scheme *scheme, enum phy_store_layo
     const size_t count = phy_store_layout_kinds(layout, kinds);
     for (size_t k = 0; k < count; k++)
         *places[kinds[k]] = (struct phy_weights){.data = &somewhere, .type = phy_store_matrix_type(scheme, kinds[k])};
-    snprintf(reason, bytes, "%s: no path is made of its formats", scheme->name);
-    char others[256];
-    uint32_t nearest = UINT32_MAX;
     for (size_t i = 0; i < RULES; i++) {
-        if (!formats_fit(&rules[i], &source, others, sizeof others))
-            continue;
-        const bool nearer = rules[i].quality < nearest;
-        if (layout_fits(&rules[i], &source, nearer ? reason : others, nearer ? bytes : sizeof others))
+        if (formats_fit(&rules[i], &source, reason, bytes) && layout_fits(&rules[i], &source, reason, bytes))
             return true;
-        nearest = nearer ? rules[i].quality : nearest;
     }
+    const struct path_rule *nearest = nearest_rule(&source, reason, bytes);
+    if (nearest)
+        layout_fits(nearest, &source, reason, bytes);
     return false;
 }
 

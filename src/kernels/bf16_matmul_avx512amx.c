@@ -172,18 +172,21 @@ void phy_bf16_matmul_avx512amx(const struct phy_bf16_matmul *product, size_t row
 {
     static const struct tile_shapes whole = {
         .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-    const size_t step = LANES * phy_bf16_row_bytes_avx512bf16(product->cols) / sizeof(uint32_t);
-    const size_t panels = (product->count + LANES - 1) / LANES;
+    const size_t pairs = phy_bf16_row_bytes_avx512bf16(product->cols) / sizeof(uint32_t);
     struct tile_scratch *scratch = (struct tile_scratch *)panel;
     configure_tiles(&whole);
     for (size_t r = row_begin; r < row_end; r += TURNED_ROWS) {
         const size_t rows = row_end - r < TURNED_ROWS ? row_end - r : TURNED_ROWS;
-        for (size_t p = 0; p < panels; p += TURNED_VECS) {
-            const size_t vecs = panels - p < TURNED_VECS ? panels - p : TURNED_VECS, n = p * LANES;
-            const size_t left = product->count - n, count = left < vecs * LANES ? left : vecs * LANES;
-            const struct tile_unit unit = {product, r,      rows,   (const uint32_t *)product->x + p * step,
-                                           step,    p == 0, scratch};
-            multiply_unit(&unit, vecs);
+        for (size_t n = 0; n < product->count; n += TURNED_LANES) {
+            const size_t count = product->count - n < TURNED_LANES ? product->count - n : TURNED_LANES;
+            const struct tile_unit unit = {.product = product,
+                                           .r = r,
+                                           .rows = rows,
+                                           .x = (const uint32_t *)product->x + n * pairs,
+                                           .x_step = LANES * pairs,
+                                           .ask = n == 0,
+                                           .scratch = scratch};
+            multiply_unit(&unit, (count + LANES - 1) / LANES);
             put_turned(&scratch->turned, rows, product->y + n * product->y_stride + r, product->y_stride, count);
         }
     }

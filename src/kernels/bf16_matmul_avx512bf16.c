@@ -255,17 +255,18 @@ static void pair_unit(struct pair_part part, size_t vecs, struct pair_scratch *s
 
 void phy_bf16_matmul_avx512bf16(const struct phy_bf16_matmul *product, size_t row_begin, size_t row_end, float *panel)
 {
-    const size_t step = LANES * phy_bf16_row_bytes_avx512bf16(product->cols) / sizeof(uint32_t);
-    const size_t panels = (product->count + LANES - 1) / LANES;
+    const size_t pairs = phy_bf16_row_bytes_avx512bf16(product->cols) / sizeof(uint32_t);
     struct pair_scratch *scratch = (struct pair_scratch *)panel;
     for (size_t r = row_begin; r < row_end; r += TURNED_ROWS) {
         const size_t rows = row_end - r < TURNED_ROWS ? row_end - r : TURNED_ROWS;
-        for (size_t p = 0; p < panels; p += TURNED_VECS) {
-            const size_t vecs = panels - p < TURNED_VECS ? panels - p : TURNED_VECS, n = p * LANES;
-            const size_t left = product->count - n, count = left < vecs * LANES ? left : vecs * LANES;
-            const struct pair_part part = {
-                .product = product, .r = r, .rows = rows, .x = (const uint32_t *)product->x + p * step, .step = step};
-            pair_unit(part, vecs, scratch);
+        for (size_t n = 0; n < product->count; n += TURNED_LANES) {
+            const size_t count = product->count - n < TURNED_LANES ? product->count - n : TURNED_LANES;
+            const struct pair_part part = {.product = product,
+                                           .r = r,
+                                           .rows = rows,
+                                           .x = (const uint32_t *)product->x + n * pairs,
+                                           .step = LANES * pairs};
+            pair_unit(part, (count + LANES - 1) / LANES, scratch);
             put_turned(&scratch->turned, rows, product->y + n * product->y_stride + r, product->y_stride, count);
         }
     }

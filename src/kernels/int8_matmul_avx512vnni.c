@@ -182,15 +182,10 @@ INLINE void tiles(const struct phy_int8_matmul *product, const struct turn *turn
 INLINE void matmul_rows(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
                         struct panel *panels)
 {
-    const size_t all = product->x->groups, stride = row_stride(type, product->x->cols);
-    const size_t group_bytes = PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
-    const size_t steps = (all + MOST_GROUPS - 1) / MOST_GROUPS, step = (all + steps - 1) / steps;
+    const size_t all = product->x->groups, step = groups_of_turn(all, MOST_GROUPS);
     for (size_t g = 0; g < all; g += step) {
         const struct turn turn = {type, panels, r, rows, g, all - g < step ? all - g : step};
-        /* Bytes to what is packed next: the groups that follow, or the first of the rows that do */
-        const ptrdiff_t next = g + step < all
-                                   ? (ptrdiff_t)(step * group_bytes)
-                                   : (ptrdiff_t)(PANELS * PANEL_ROWS * stride) - (ptrdiff_t)(g * group_bytes);
+        const ptrdiff_t next = bytes_to_next_turn(product, type, g, step);
         for (size_t i = 0; i < turn.groups; i++) {
             for (size_t p = 0; p * PANEL_ROWS < rows; p++) {
                 const size_t left = rows - p * PANEL_ROWS;

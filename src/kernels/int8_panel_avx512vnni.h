@@ -222,6 +222,24 @@ INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_ty
         pack_q8_0(w, blocks, panel);
 }
 
+/* Groups that are packed at a time: `all` in equal turns of at most `most`. */
+INLINE size_t groups_of_turn(size_t all, size_t most)
+{
+    const size_t turns = (all + most - 1) / most;
+    return (all + turns - 1) / turns;
+}
+
+/* Bytes from what the turn of `some` groups from g on packs to what is packed next: the groups that follow, or the
+ * first of the rows that do. */
+INLINE ptrdiff_t bytes_to_next_turn(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t g,
+                                    size_t some)
+{
+    const size_t group_bytes = PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
+    const size_t rows_bytes = PANELS * PANEL_ROWS * row_stride(type, product->x->cols);
+    return g + some < product->x->groups ? (ptrdiff_t)(some * group_bytes)
+                                         : (ptrdiff_t)rows_bytes - (ptrdiff_t)(g * group_bytes);
+}
+
 /* ---- q4_K's results ---- */
 
 /* Integers to which 2^31 was added, in float64: as the low half of 2^52 they are a number already. */

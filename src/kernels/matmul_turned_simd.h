@@ -10,7 +10,7 @@
 
 /* Sums of the last tile, which are added to its totals a few at a time between the chains of the next. */
 struct turned_sums {
-    vec sum[FOLDS * CHAINS];
+    tile_vecs sum;
     vec *total, *lost; /* NULL: there are none */
 };
 
@@ -19,19 +19,18 @@ struct turned_sums {
  * come from the second level for each tile and take longer than the multiplications. */
 struct turned_scratch {
     struct turned turned;
-    struct turned_sums sums;
     vec total[TURNED_ROWS * TURNED_VECS], lost[TURNED_ROWS * TURNED_VECS];
     float rows[TURNED_ROWS][WIDE_COLS + LANES]; /* a pitch that does not map rows to the same cache set */
 };
 _Static_assert(sizeof(struct turned_scratch) <= PHY_MATMUL_PANEL_BYTES, "a thread's scratch is too small");
 
-INLINE void fold_turned(struct turned_sums *sums, struct tile_shape shape, size_t step)
+_Static_assert(TILE_VECS % FOLDS == 0 && TILE_VECS % 12 == 0, "every shape has TILE_VECS sums, and folds are whole");
+
+INLINE void fold_turned(struct turned_sums *sums, size_t step)
 {
     UNROLL
-    for (size_t i = step * FOLDS; i < (step + 1) * FOLDS; i++) {
-        if (shape.all % FOLDS == 0 || i < shape.all)
-            vec_add_kahan(&sums->total[i], &sums->lost[i], sums->sum[i]);
-    }
+    for (size_t i = step * FOLDS; i < (step + 1) * FOLDS; i++)
+        vec_add_kahan(&sums->total[i], &sums->lost[i], sums->sum[i]);
 }
 
 /* A unit of `rows` rows of w from r on, times the panels of x from the one at `x` on. */
@@ -71,13 +70,13 @@ INLINE void turned_tile(const struct turned_unit *unit, enum phy_weight_type typ
     for (; from + CHAIN <= cols; from += CHAIN, step++) {
         ask_for_next(shape, &of, from);
         add_chain(sum, shape, &of, from, CHAIN);
-        if (sums->total && step * FOLDS < shape.all)
-            fold_turned(sums, shape, step);
+        if (sums->total && step * FOLDS < TILE_VECS)
+            fold_turned(sums, step);
     }
     if (from < cols)
         add_chain(sum, shape, &of, from, cols - from);
-    for (; sums->total && step * FOLDS < shape.all; step++)
-        fold_turned(sums, shape, step);
+    for (; sums->total && step * FOLDS < TILE_VECS; step++)
+        fold_turned(sums, step);
     sums->total = NULL;
     if ((k + at) % PHY_MATMUL_PANEL_COLS == 0) {
         FOR_TILE(shape, scratch->total[row * shape.vecs + i] = sum[i])
@@ -93,8 +92,8 @@ INLINE void turned_tile(const struct turned_unit *unit, enum phy_weight_type typ
 INLINE void put_totals(const struct turned_unit *unit, struct tile_shape shape, struct turned_sums *sums, bool add)
 {
     struct turned_scratch *scratch = unit->scratch;
-    for (size_t step = 0; sums->total && step * FOLDS < shape.all; step++)
-        fold_turned(sums, shape, step);
+    for (size_t step = 0; sums->total && step * FOLDS < TILE_VECS; step++)
+        fold_turned(sums, step);
     sums->total = NULL;
     for (size_t i = 0; i < unit->rows * shape.vecs; i++) {
         float *to = scratch->turned.out[i / shape.vecs] + i % shape.vecs * LANES;
