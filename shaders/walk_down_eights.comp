@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #version 450
 // One invocation owns one unit of 32 columns of the sum over one segment of the list, for PHY_WALK_ROWS rows of x.
-// One workgroup owns PHY_WALK_INVOCATIONS neighbours of a segment.
+// One workgroup owns PHY_WALK_EIGHTS_INVOCATIONS neighbours of a segment: one vector, as those beyond the row would be
+// computed, too.
 // No barrier: what a subgroup shares goes by shuffles; walk_sum.comp adds the segments up.
 // The reference is the sum in float64 over phy_weight_decode_row.
 //
@@ -22,7 +23,7 @@
 #error "a lane has the head of one feature of a chain"
 #endif
 
-layout(local_size_x = PHY_WALK_INVOCATIONS) in;
+layout(local_size_x = PHY_WALK_EIGHTS_INVOCATIONS) in;
 
 layout(std430, binding = PHY_MATMUL_BINDING_W) readonly buffer W16 { u64vec2 w16[]; };
 layout(std430, binding = PHY_MATMUL_BINDING_W) readonly buffer W8 { uint64_t w8[]; };

@@ -117,6 +117,7 @@
 #define PHY_WALK_SEGMENT 64
 #define PHY_WALK_CHAIN 8 /* places that are added before the sum, which keeps what is lost, is told */
 #define PHY_WALK_INVOCATIONS 64
+#define PHY_WALK_EIGHTS_INVOCATIONS 8 /* of walk_down_eights.comp */
 #define PHY_WALK_ROWS_TOGETHER 4
 #define PHY_WALK_PUSH_MEMBERS                                                                                          \
     PHY_UINT units;                                                                                                    \

@@ -101,6 +101,7 @@ static enum phy_status record_parts(struct vk_matmul *m, const struct phy_walk_p
     if (status)
         return status;
     phy_vk_matmul_trace(m, PHY_KERNEL_WALK, w->type, pipe.form);
+    const uint32_t neighbours = m->eights ? PHY_WALK_EIGHTS_INVOCATIONS : PHY_WALK_INVOCATIONS;
     const uint64_t fit = m->products_per_dispatch / ((uint64_t)w->cols * PHY_WALK_SEGMENT * rows) + 1;
     const uint32_t most = (uint32_t)phy_min_u64(fit, 65535) * PHY_WALK_SEGMENT;
     uint32_t begin = 0;
@@ -122,8 +123,8 @@ static enum phy_status record_parts(struct vk_matmul *m, const struct phy_walk_p
                                                .rows = rows,
                                                .values_stride = at->width,
                                                .parts_stride = parts_stride / 4};
-            phy_vk_matmul_dispatch(m, &pipe, slice->set, &push, sizeof push,
-                                   (w->blocks + PHY_WALK_INVOCATIONS - 1) / PHY_WALK_INVOCATIONS, segments);
+            phy_vk_matmul_dispatch(m, &pipe, slice->set, &push, sizeof push, (w->blocks + neighbours - 1) / neighbours,
+                                   segments);
             parts += (uint64_t)segments * at->stride;
             begin = stop;
         }
