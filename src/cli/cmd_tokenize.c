@@ -49,6 +49,23 @@ static void print_decoded_json(const struct phy_decoded *text, const struct phy_
 
 /* ---- work ---- */
 
+/* An id that no token has would be left out of the text without a word. */
+static enum phy_status check_ids(const struct phy_tokenizer *tokenizer, const char *path, const uint32_t *ids,
+                                 size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes;
+        if (phy_tokenizer_piece(tokenizer, ids[i], &bytes))
+            continue;
+        fputs("physarium: ", stderr);
+        phy_print_escaped(stderr, path);
+        fprintf(stderr, ": no token has the id %" PRIu32 "; the largest is %" PRIu32 "\n", ids[i],
+                phy_tokenizer_id_limit(tokenizer) - 1);
+        return PHY_ERR_USAGE;
+    }
+    return PHY_OK;
+}
+
 static enum phy_status decode(const struct phy_tokenizer *tokenizer, const struct request *r, const uint32_t *ids,
                               size_t count)
 {
@@ -95,6 +112,8 @@ static int run_with(const char *path, const struct request *r, const char *text,
     enum phy_status status = phy_model_source_open(&source, path, true, &terminal.host);
     if (status == PHY_OK)
         status = phy_tokenizer_open(&tokenizer, source.path, &params);
+    if (status == PHY_OK && ids)
+        status = check_ids(tokenizer, path, ids, bytes);
     if (status == PHY_OK)
         status = ids ? decode(tokenizer, r, ids, bytes) : encode(tokenizer, r, text, bytes);
     phy_tokenizer_close(&tokenizer);

@@ -36,6 +36,7 @@ try() {
     try tokenize donor --file absent.txt
     try tokenize donor --decode 1,,2
     try tokenize donor --decode 1,-2
+    try tokenize donor --decode 510,99999
     try tokenize donor
     try tokenize -p x
     try tokenize empty -p x
