@@ -59,18 +59,47 @@ static int write_through(const char *path, phy_fill_file *fill, const void *user
     return error;
 }
 
+/* A file without a name beside `path`, of which a killed run leaves nothing; -1 where the file system has none. */
+static int open_unnamed(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t bytes = slash ? (size_t)(slash - path) + 1 : 0;
+    char *directory = phy_alloc(bytes + 2, 1);
+    if (!directory)
+        return -1;
+    memcpy(directory, path, bytes);
+    memcpy(directory + bytes, ".", 2);
+    int fd = open(directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
+    phy_free(directory);
+    return fd;
+}
+
+static int name_file(int fd, const char *path)
+{
+    char opened[40];
+    snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, opened, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+}
+
 static int write_beside(const char *path, const char *partial, phy_fill_file *fill, const void *user)
 {
-    int fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int error = fd < 0 ? errno : fill(user, fd);
-    if (fd >= 0) {
-        int close_error = phy_close(fd);
-        error = error ? error : close_error;
-        if (!error && rename(partial, path) != 0)
-            error = errno;
-        if (error)
-            unlink(partial);
+    int fd = access("/proc/self/fd", X_OK) == 0 ? open_unnamed(path) : -1;
+    bool named = fd < 0;
+    if (named)
+        fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return errno;
+    int error = fill(user, fd);
+    if (!error && !named) {
+        error = name_file(fd, partial);
+        named = !error;
     }
+    int close_error = phy_close(fd);
+    error = error ? error : close_error;
+    if (!error && rename(partial, path) != 0)
+        error = errno;
+    if (error && named)
+        unlink(partial);
     return error;
 }
 

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
 #include "support/test.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/checked_math.h"
 #include "base/log.h"
+#include "base/whole_file.h"
 #include "physarium/physarium.h"
 
 static void quotes_and_escapes_names(void **state)
@@ -82,6 +90,58 @@ static void fails_the_chosen_allocation(void **state)
     phy_free(first);
 }
 
+/* ---- whole files ---- */
+
+struct filling {
+    const char *directory;
+    int error;
+    bool has_unnamed; /* the file system has files without a name */
+};
+
+static size_t entries_of(const char *directory)
+{
+    size_t count = 0;
+    DIR *d = opendir(directory);
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));)
+        count += e->d_name[0] != '.';
+    closedir(d);
+    return count;
+}
+
+static int fill(const void *user, int fd)
+{
+    const struct filling *f = user;
+    if (f->has_unnamed) /* who is killed here leaves nothing */
+        assert_int_equal(entries_of(f->directory), 1);
+    assert_int_equal(write(fd, "new", 3), 3);
+    return f->error;
+}
+
+static void writes_a_file_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/physarium-whole-XXXXXX", path[64], found[8] = "";
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/file", directory);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600), unnamed = open(directory, O_RDWR | O_TMPFILE, 0600);
+    assert_int_equal(write(fd, "old", 3), 3);
+    close(fd);
+    for (int i = 0; i < 2; i++) {
+        const struct filling f = {directory, i == 0 ? ENOSPC : 0, unnamed >= 0};
+        assert_int_equal(phy_write_whole_file(path, fill, &f, NULL), i == 0 ? PHY_ERR_IO : PHY_OK);
+        assert_int_equal(entries_of(directory), 1);
+        fd = open(path, O_RDONLY);
+        assert_int_equal(read(fd, found, sizeof found), 3);
+        close(fd);
+        assert_string_equal(found, i == 0 ? "old" : "new");
+    }
+    if (unnamed >= 0)
+        close(unnamed);
+    unlink(path);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +151,7 @@ int main(void)
         cmocka_unit_test(checked_math_refuses_overflow),
         cmocka_unit_test(maps_every_status_to_an_exit_code),
         cmocka_unit_test(fails_the_chosen_allocation),
+        cmocka_unit_test(writes_a_file_whole_or_not_at_all),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
