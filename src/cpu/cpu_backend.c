@@ -65,7 +65,7 @@ enum phy_status phy_cpu_backend_create(struct phy_backend **out, const char *for
     struct phy_cpu_features have = phy_cpu_detect();
     const struct phy_flow_variant *variant = form ? phy_flow_variant_named(form) : phy_flow_variant_best(&have);
     if (!variant)
-        return phy_fail(host, PHY_ERR_DEVICE, "device cpu:%.64s: no such form; physarium devices lists them", form);
+        return phy_fail(host, PHY_ERR_USAGE, "device cpu:%.64s: no such form; physarium devices lists them", form);
     if (!phy_cpu_meets(&have, &variant->needs))
         return phy_fail(host, PHY_ERR_DEVICE, "device cpu:%s: this processor (%s) does not have the instructions", form,
                         phy_cpu_model());

@@ -520,7 +520,7 @@ enum phy_status phy_cpu_matmul_create(struct phy_matmul_backend **out, const cha
     const struct phy_matmul_variant *variant = form ? phy_matmul_variant_named(form) : phy_matmul_variant_best(&have);
     *out = NULL;
     if (!variant)
-        return phy_fail(host, PHY_ERR_DEVICE, "device cpu:%.64s: not one of cpu:ref, cpu:avx2, cpu:avx512", form);
+        return phy_fail(host, PHY_ERR_USAGE, "device cpu:%.64s: not one of cpu:ref, cpu:avx2, cpu:avx512", form);
     if (!phy_cpu_meets(&have, &variant->needs))
         return phy_fail(host, PHY_ERR_DEVICE, "device cpu:%s: this processor (%s) does not have the instructions",
                         variant->name, phy_cpu_model());

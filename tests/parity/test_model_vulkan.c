@@ -142,7 +142,7 @@ static void a_device_that_is_not_there_is_a_sentence(void **state)
         {"vulkan:99", PHY_ERR_DEVICE, "none of the"},
         {"vulkan:no such name", PHY_ERR_DEVICE, "none of the"},
         {"all", PHY_ERR_USAGE, "a model runs on one of"},
-        {"cpu:nine", PHY_ERR_DEVICE, "not one of cpu:ref"},
+        {"cpu:nine", PHY_ERR_USAGE, "not one of cpu:ref"},
     };
     char directory[PATH_MAX];
     snprintf(directory, sizeof directory, "%s", tiny_path("qwen2", NULL));

@@ -808,7 +808,7 @@ static void parameters_that_make_no_sense_are_refused(void **state)
         {{.path = "sparse", .top_k = 177}, PHY_ERR_USAGE, "has 176"},
         {{.path = "interleaved", .top_k = 10}, PHY_ERR_USAGE, "path interleaved computes every feature"},
         {{.device = "cpu", .device_memory = 1 << 20}, PHY_ERR_USAGE, "it has no memory of its own"},
-        {{.device = "cpu:nine"}, PHY_ERR_DEVICE, "not one of cpu:ref"},
+        {{.device = "cpu:nine"}, PHY_ERR_USAGE, "not one of cpu:ref"},
         {{.device = "all"}, PHY_ERR_USAGE, "runs on one of"},
         {{.path = "mxfp4_storage"}, PHY_ERR_UNSUPPORTED, "is not made of gate bf16"},
     };
