@@ -77,6 +77,7 @@ struct phy_quantize_params {
     uint32_t layer_first, layer_last;
     uint32_t threads; /* 0: all processors */
     bool resume, force;
+    const char *advice; /* how an unfinished run is gone on with, for messages; NULL: "--resume goes on from here" */
     const struct phy_host *host;
 };
 

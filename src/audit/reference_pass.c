@@ -161,9 +161,9 @@ enum phy_status phy_audit_reference_on(struct phy_audit *audit, const struct phy
     enum phy_status status = phy_recording_alloc(out, audit, false);
     for (size_t l = 0; l < r->layer_count && status == PHY_OK; l++) {
         struct phy_reference_layer layer;
-        status = phy_cancelled(audit->host)             ? phy_fail(audit->host, PHY_ERR_INTERRUPTED, "interrupted")
-                 : layer_of(user, r->layers[l], &layer) ? PHY_OK
-                                                        : PHY_ERR_FORMAT;
+        status = phy_check_cancelled(audit->host);
+        if (status == PHY_OK && !layer_of(user, r->layers[l], &layer))
+            status = PHY_ERR_FORMAT;
         for (size_t i = 0; i < r->prompt_count && status == PHY_OK; i++) {
             const size_t count = r->prompts[i].position_count, at = l * count * r->hidden_size;
             status = phy_reference_forward(&reference, &layer, audit->recording.x[i] + at, count, out->y[i] + at);

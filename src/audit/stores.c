@@ -111,6 +111,7 @@ static enum phy_status make_store(struct phy_audit *audit, const char *scheme, c
                                              .threads = audit->params.threads,
                                              .resume = !force,
                                              .force = force,
+                                             .advice = "the next audit goes on from here",
                                              .host = &held.host};
         status = phy_quantize_run(&params, NULL);
     }

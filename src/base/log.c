@@ -152,6 +152,11 @@ bool phy_cancelled(const struct phy_host *host)
     return host && host->cancelled && host->cancelled(host->user);
 }
 
+enum phy_status phy_check_cancelled(const struct phy_host *host)
+{
+    return phy_cancelled(host) ? phy_fail(host, PHY_ERR_INTERRUPTED, "interrupted") : PHY_OK;
+}
+
 void phy_report_progress(const struct phy_host *host, const char *stage, const char *unit, uint64_t done,
                          uint64_t total)
 {

@@ -33,6 +33,8 @@ size_t phy_utf8_sequence(const char *text, size_t bytes, unsigned *code_point);
 
 /* True if the host asked to stop. host may be NULL. */
 bool phy_cancelled(const struct phy_host *host);
+/* PHY_OK; PHY_ERR_INTERRUPTED, and the line that says so, if the host asked to stop. */
+enum phy_status phy_check_cancelled(const struct phy_host *host);
 void phy_report_progress(const struct phy_host *host, const char *stage, const char *unit, uint64_t done,
                          uint64_t total);
 

@@ -82,10 +82,9 @@ static enum phy_status check_digests(const struct phy_model *model, const struct
     while (first < count && !job.differs[first])
         first++;
     phy_free(job.differs);
-    if (phy_cancelled(model->host))
-        return phy_fail(model->host, PHY_ERR_INTERRUPTED, "interrupted");
-    if (first == count)
-        return PHY_OK;
+    enum phy_status status = phy_check_cancelled(model->host);
+    if (status != PHY_OK || first == count)
+        return status;
     return phy_fail(model->host, PHY_ERR_MISMATCH,
                     "%s: it was made of another model: layer %zu's %s of %s is not what was stored",
                     phy_ffn_store_label(store), first / PER_LAYER, names[first % PER_LAYER], model->label);

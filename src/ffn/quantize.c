@@ -248,7 +248,7 @@ static enum phy_status run_jobs(struct phy_quantize *run)
         }
     }
     if (status == PHY_ERR_INTERRUPTED)
-        return phy_fail(run->host, status, "interrupted; --resume goes on from here");
+        return phy_fail(run->host, status, "interrupted; %s", run->output.params.advice);
     return status;
 }
 
@@ -346,14 +346,16 @@ enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struc
         return status;
     status = understand(&run);
     if (status == PHY_OK) {
-        status = phy_output_check(&run.output, &(struct phy_output_params){.path = params->output,
-                                                                           .force = params->force,
-                                                                           .without_reports = true,
-                                                                           .may_replace = is_store,
-                                                                           .protect = &params->donor,
-                                                                           .protect_count = 1,
-                                                                           .advice = "--resume goes on from here",
-                                                                           .host = params->host});
+        status = phy_output_check(
+            &run.output,
+            &(struct phy_output_params){.path = params->output,
+                                        .force = params->force,
+                                        .without_reports = true,
+                                        .may_replace = is_store,
+                                        .protect = &params->donor,
+                                        .protect_count = 1,
+                                        .advice = params->advice ? params->advice : "--resume goes on from here",
+                                        .host = params->host});
         if (status == PHY_OK) {
             status = check_finished(&run, &finished);
             if (status == PHY_OK && !finished)

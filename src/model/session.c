@@ -252,10 +252,10 @@ static enum phy_status run_layers(struct phy_session *s, uint32_t first, size_t 
     const uint32_t last = s->model->config.layer_count - 1;
     for (uint32_t layer = 0; layer <= last; layer++) {
         /* On a slow device a chunk takes a minute: nobody waits that long for a signal's answer. */
-        if (phy_cancelled(s->model->host))
-            return phy_fail(s->model->host, PHY_ERR_INTERRUPTED, "interrupted");
+        enum phy_status status = phy_check_cancelled(s->model->host);
         const bool all = layer < last || s->observer || s->ffn->every_row;
-        enum phy_status status = run_layer(s, layer, first, count, all ? 0 : unscored);
+        if (status == PHY_OK)
+            status = run_layer(s, layer, first, count, all ? 0 : unscored);
         if (status != PHY_OK)
             return status;
     }
@@ -293,10 +293,11 @@ static enum phy_status score(struct phy_session *s, uint32_t first, size_t row, 
     for (; row < count; row += HEAD_CHUNK) {
         size_t rows = count - row < HEAD_CHUNK ? count - row : HEAD_CHUNK;
         const size_t at = row * c->hidden_size;
-        if (phy_cancelled(model->host))
-            return phy_fail(model->host, PHY_ERR_INTERRUPTED, "interrupted");
+        enum phy_status status = phy_check_cancelled(model->host);
+        if (status != PHY_OK)
+            return status;
         norm_rows(s, s->h, s->x + at, s->y + at, model->final_norm, rows);
-        enum phy_status status = phy_model_multiply(model, &model->head, s->h, rows, s->logits, NULL);
+        status = phy_model_multiply(model, &model->head, s->h, rows, s->logits, NULL);
         if (status == PHY_OK)
             status = check_mappings(model);
         if (status != PHY_OK)
