@@ -96,12 +96,7 @@ INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t row
         for (size_t i = 0; i < rows * count; i++)
             sum[i] = vec_add(sum[i], chain[i]);
     }
-    UNROLL
-    for (size_t i = 0; i < rows; i++) {
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            product->y[(n + j) * product->y_stride + r + i] = vec_sum(sum[i * count + j]);
-    }
+    vec_store_sums(product->y + n * product->y_stride + r, product->y_stride, sum, rows, count);
 }
 
 void phy_bf16_matvec_avx512bf16(const struct phy_bf16_matmul *product, size_t row_begin, size_t row_end)

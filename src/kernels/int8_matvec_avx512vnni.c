@@ -209,9 +209,7 @@ INLINE void rows_q6_k(const struct phy_int8_rows *x, size_t n, const uint8_t *co
             at[r] += 210;
         }
     }
-    UNROLL
-    for (size_t r = 0; r < ROWS; r++)
-        y[r] = vec_sum(total[r]);
+    vec_store_sums(y, 0, total, ROWS, 1);
 }
 
 /* ---- q8_0 ---- */
@@ -259,11 +257,11 @@ INLINE void rows_q8_0(const struct phy_int8_rows *x, size_t n, const uint8_t *co
             at[r] += GROUP_BLOCKS * 34;
         }
     }
-    for (size_t r = 0; r < ROWS; r++) {
-        if (left)
+    if (left) {
+        for (size_t r = 0; r < ROWS; r++)
             total[r] = add_q8_0(at[r], left, q, fours, scale[whole], total[r]);
-        y[r] = vec_sum(total[r]);
     }
+    vec_store_sums(y, 0, total, ROWS, 1);
 }
 
 /* ---- all ---- */

@@ -36,7 +36,40 @@ INLINE vec load_floats_tail(const float *x, size_t left)
  * method, as in matmul_tile.h. */
 enum { CHAIN_COLS = 16 * LANES, SUM_COLS = CHAINS * CHAIN_COLS };
 
-enum { ASKS = 4 };
+/* A tile of several rows of x has so many rows of w: as many sums as there are registers for. */
+enum { ASKS = 4, DOT_ROWS = LANES == 16 ? 4 : 2 };
+
+/* What a tile of rows of w and of x multiplies: constants where it is inlined, but for the pointers. */
+struct dots {
+    enum phy_weight_type type;
+    size_t rows, count, cols;
+    size_t blocks_ahead; /* whose lines are asked for, */
+    bool ask;            /* no constant */
+    const char *w[4];
+    const float *x;
+};
+
+/* chain[i][j] += LANES columns from k on. */
+INLINE void dot_columns(const struct dots *d, vec *chain, size_t k)
+{
+    const size_t width = d->type == PHY_WEIGHT_F32 ? 4 : 2, block_bytes = d->rows * d->cols * width;
+    vec x[4];
+    UNROLL
+    for (size_t j = 0; j < d->count; j++)
+        x[j] = vec_load(d->x + j * d->cols + k);
+    UNROLL
+    for (size_t i = 0; i < d->rows; i++) {
+        const vec w = load_codes(d->w[i], d->type, k);
+        if (d->ask) {
+            UNROLL
+            for (size_t b = 1; b <= d->blocks_ahead; b++)
+                __builtin_prefetch((const void *)((uintptr_t)d->w[i] + k * width + b * block_bytes), 0, 2);
+        }
+        UNROLL
+        for (size_t j = 0; j < d->count; j++)
+            chain[i * d->count + j] = vec_fma(w, x[j], chain[i * d->count + j]);
+    }
+}
 
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. Rows lie one after another, so
  * each line read asks for its line of the next blocks: processors look ahead within a page of one stream, and rows are
@@ -48,72 +81,66 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type
                      size_t count)
 {
     const size_t cols = product->cols, whole = cols - cols % LANES;
-    const size_t width = type == PHY_WEIGHT_F32 ? 4 : 2, block_bytes = rows * cols * width;
+    const size_t width = type == PHY_WEIGHT_F32 ? 4 : 2;
     const size_t blocks_ahead = count > 1 || LANES * width * ASKS <= LINE_BYTES ? 1 : LANES * width * ASKS / LINE_BYTES;
-    const bool ask = rows > 1 && n == 0 && !product->cached;
     vec sum[4 * 4], lost[4 * 4];
-    const char *w[4];
+    struct dots d = {.type = type,
+                     .rows = rows,
+                     .count = count,
+                     .x = product->x + n * cols,
+                     .cols = cols,
+                     .blocks_ahead = blocks_ahead,
+                     .ask = rows > 1 && n == 0 && !product->cached};
     UNROLL
     for (size_t i = 0; i < rows; i++)
-        w[i] = (const char *)product->w + (r + i) * cols * width;
+        d.w[i] = (const char *)product->w + (r + i) * cols * width;
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
         sum[i] = lost[i] = vec_zero();
-    size_t k = 0;
-    while (k < whole) {
+    for (size_t k = 0; k < whole;) {
+        const bool first = k == 0;
         const size_t sum_end = whole - k > SUM_COLS ? k + SUM_COLS : whole;
         vec part[4 * 4];
+        size_t end = sum_end - k > CHAIN_COLS ? k + CHAIN_COLS : sum_end;
         UNROLL
         for (size_t i = 0; i < rows * count; i++)
             part[i] = vec_zero();
+        for (; k < end; k += LANES)
+            dot_columns(&d, part, k);
         while (k < sum_end) {
-            const size_t end = sum_end - k > CHAIN_COLS ? k + CHAIN_COLS : sum_end;
             vec chain[4 * 4];
+            end = sum_end - k > CHAIN_COLS ? k + CHAIN_COLS : sum_end;
             UNROLL
             for (size_t i = 0; i < rows * count; i++)
                 chain[i] = vec_zero();
-            for (; k < end; k += LANES) {
-                UNROLL
-                for (size_t i = 0; i < rows; i++) {
-                    vec wk = load_codes(w[i], type, k);
-                    if (ask) {
-                        UNROLL
-                        for (size_t b = 1; b <= blocks_ahead; b++)
-                            __builtin_prefetch((const void *)((uintptr_t)w[i] + k * width + b * block_bytes), 0, 2);
-                    }
-                    UNROLL
-                    for (size_t j = 0; j < count; j++)
-                        chain[i * count + j] =
-                            vec_fma(wk, vec_load(product->x + (n + j) * cols + k), chain[i * count + j]);
-                }
-            }
+            for (; k < end; k += LANES)
+                dot_columns(&d, chain, k);
             UNROLL
             for (size_t i = 0; i < rows * count; i++)
                 part[i] = vec_add(part[i], chain[i]);
         }
         UNROLL
-        for (size_t i = 0; i < rows * count; i++)
-            vec_add_kahan(&sum[i], &lost[i], part[i]);
+        for (size_t i = 0; i < rows * count; i++) {
+            if (first)
+                sum[i] = part[i];
+            else
+                vec_add_kahan(&sum[i], &lost[i], part[i]);
+        }
     }
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
         sum[i] = vec_sub(sum[i], lost[i]);
-    if (k < cols) {
+    if (whole < cols) {
         UNROLL
         for (size_t i = 0; i < rows; i++) {
-            vec wk = load_codes_tail(w[i], type, k, cols - k);
+            vec wk = load_codes_tail(d.w[i], type, whole, cols - whole);
             UNROLL
             for (size_t j = 0; j < count; j++)
                 sum[i * count + j] =
-                    vec_fma(wk, load_floats_tail(product->x + (n + j) * cols + k, cols - k), sum[i * count + j]);
+                    vec_fma(wk, load_floats_tail(d.x + j * cols + whole, cols - whole), sum[i * count + j]);
         }
     }
-    UNROLL
-    for (size_t i = 0; i < rows; i++) {
-        UNROLL
-        for (size_t j = 0; j < count; j++)
-            product->y[(n + j) * product->y_stride + r + i] = vec_sum(sum[i * count + j]);
-    }
+    vec_store_sums(product->y + n * product->y_stride + r, product->y_stride, sum, rows, count);
 }
 
 /* Four rows of w at a time: four streams from memory. The order of a row's sum depends on neither n nor the share. */
@@ -122,8 +149,11 @@ INLINE void matvec_typed(const struct phy_matmul *product, enum phy_weight_type 
     size_t r = row_begin;
     for (; r + 4 <= row_end; r += 4) {
         size_t n = 0;
-        for (; n + 4 <= product->count; n += 4)
-            dot_rows(product, type, r, 4, n, 4);
+        for (; n + 4 <= product->count; n += 4) {
+            UNROLL
+            for (size_t i = 0; i < 4; i += DOT_ROWS)
+                dot_rows(product, type, r + i, DOT_ROWS, n, 4);
+        }
         for (; n < product->count; n++)
             dot_rows(product, type, r, 4, n, 1);
     }

@@ -34,6 +34,16 @@ static inline float vec_sum(vec v)
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
+/* to[j * stride + i] = vec_sum(v[i * count + j]) for i < rows, j < count. */
+static inline __attribute__((always_inline)) void vec_store_sums(float *to, size_t stride, const vec *v, size_t rows,
+                                                                 size_t count)
+{
+    _Pragma("GCC unroll 4") for (size_t i = 0; i < rows; i++)
+    {
+        _Pragma("GCC unroll 4") for (size_t j = 0; j < count; j++) to[j * stride + i] = vec_sum(v[i * count + j]);
+    }
+}
+
 static inline float vec_largest(vec v)
 {
     __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

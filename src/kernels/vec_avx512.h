@@ -38,6 +38,39 @@ static inline float vec_sum_exactly(vec sum, vec rest)
     return (float)_mm512_reduce_add_pd(_mm512_add_pd(low, high));
 }
 
+/* Of each of four vectors the two halves added, then the two halves of those: block i is what is left of v[i]. */
+static inline __attribute__((always_inline)) vec vec_quarters_of_4(const vec v[4])
+{
+    const vec ab = vec_add(_mm512_shuffle_f32x4(v[0], v[1], 0x44), _mm512_shuffle_f32x4(v[0], v[1], 0xEE));
+    const vec cd = vec_add(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xEE));
+    return vec_add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+}
+
+/* to[j * stride + i] = vec_sum(v[i * count + j]), bit for bit, of 4 x 4, 4 x 1 or 1 x 1. */
+static inline __attribute__((always_inline)) void vec_store_sums(float *to, size_t stride, const vec *v, size_t rows,
+                                                                 size_t count)
+{
+    if (rows == 1) {
+        *to = vec_sum(v[0]);
+        return;
+    }
+    if (count == 1) {
+        const vec four = vec_quarters_of_4(v), two = vec_add(four, _mm512_permute_ps(four, 0x4E));
+        const vec one = vec_add(two, _mm512_permute_ps(two, 0xB1));
+        _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, one)));
+        return;
+    }
+    vec four[4];
+    _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++) four[i] = vec_quarters_of_4(v + 4 * i);
+    const vec ab = vec_add(_mm512_shuffle_ps(four[0], four[1], 0x44), _mm512_shuffle_ps(four[0], four[1], 0xEE));
+    const vec cd = vec_add(_mm512_shuffle_ps(four[2], four[3], 0x44), _mm512_shuffle_ps(four[2], four[3], 0xEE));
+    const vec sums = vec_add(_mm512_shuffle_ps(ab, cd, 0x88), _mm512_shuffle_ps(ab, cd, 0xDD));
+    _mm_storeu_ps(to, _mm512_castps512_ps128(sums));
+    _mm_storeu_ps(to + stride, _mm512_extractf32x4_ps(sums, 1));
+    _mm_storeu_ps(to + 2 * stride, _mm512_extractf32x4_ps(sums, 2));
+    _mm_storeu_ps(to + 3 * stride, _mm512_extractf32x4_ps(sums, 3));
+}
+
 /* 2^n of an integral vector, n in -126 .. 127 */
 static inline vec vec_pow2(vec n)
 {

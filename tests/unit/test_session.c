@@ -542,7 +542,7 @@ static void devices_and_directories_that_are_none_are_named(void **state)
     char path[PATH_MAX];
     (void)state;
     snprintf(path, sizeof path, "%s", tiny_path("llama3", NULL));
-    refused(path, "cpu:sse9", PHY_ERR_DEVICE, "cpu:sse9");
+    refused(path, "cpu:sse9", PHY_ERR_USAGE, "cpu:sse9");
     refused(path, "abacus", PHY_ERR_USAGE, "device \"abacus\"");
     refused(path, "", PHY_ERR_USAGE, "device \"\"");
     refused("nowhere", NULL, PHY_ERR_IO, "nowhere");
