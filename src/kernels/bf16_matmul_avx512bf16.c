@@ -63,6 +63,14 @@ INLINE void dot_columns(vec *chain, const uint16_t *w, size_t cols, const uint16
 
 enum { ASKS = 4 };
 
+/* Asks for the lines of rows first .. last - 1 from w on, into L2. */
+INLINE void ask_for(const uint16_t *w, size_t cols, size_t first, size_t last)
+{
+    UNROLL
+    for (size_t i = first; i < last; i++)
+        __builtin_prefetch((const void *)((uintptr_t)w + i * cols * sizeof *w), 0, 2);
+}
+
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. Each line read asks for its line
  * of the ASKS next blocks, as in matmul_simd.h. */
 INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t rows, size_t n, size_t count)
@@ -70,7 +78,7 @@ INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t row
     const size_t cols = product->cols, whole = cols - cols % PAIR_LANES;
     const size_t stride = phy_bf16_row_bytes_avx512bf16(cols) / sizeof(uint16_t);
     const uint16_t *w = (const uint16_t *)product->w + r * cols, *x = (const uint16_t *)product->x + n * stride;
-    const bool ask = rows > 1 && n == 0 && !product->cached;
+    const bool ask = rows > 1 && n == 0, often = ask && !product->cached;
     vec sum[4 * 4], chain[4 * 4];
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
@@ -81,11 +89,10 @@ INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t row
         for (size_t i = 0; i < rows * count; i++)
             chain[i] = vec_zero();
         for (; k < end; k += PAIR_LANES) {
-            if (ask) {
-                UNROLL
-                for (size_t i = rows; i < (1 + ASKS) * rows; i++)
-                    __builtin_prefetch((const void *)((uintptr_t)(w + k) + i * cols * sizeof *w), 0, 2);
-            }
+            if (often)
+                ask_for(w + k, cols, rows, (1 + ASKS) * rows);
+            else if (ask)
+                ask_for(w + k, cols, rows, 2 * rows);
             dot_columns(chain, w + k, cols, x + k, stride, rows, count, UINT32_MAX);
         }
         if (k == whole && k < cols) {

@@ -129,7 +129,7 @@ INLINE void ask_for(const uint8_t *at, size_t stride, size_t bytes, size_t times
     }
 }
 
-INLINE void rows_q4_k(const struct phy_int8_rows *x, size_t n, const uint8_t *const w[ROWS], size_t stride, bool ask,
+INLINE void rows_q4_k(const struct phy_int8_rows *x, size_t n, const uint8_t *const w[ROWS], size_t stride, bool often,
                       float y[ROWS])
 {
     const uint8_t *at[ROWS] = {w[0], w[1], w[2], w[3]};
@@ -138,8 +138,7 @@ INLINE void rows_q4_k(const struct phy_int8_rows *x, size_t n, const uint8_t *co
     for (size_t g = n * x->groups; g < (n + 1) * x->groups; g++) {
         total = add_q4_k(at, x->paired + g * PHY_INT8_GROUP, x->scale[g], &x->sums[g], total);
         for (size_t r = 0; r < ROWS; r++) {
-            if (ask)
-                ask_for(at[r], stride, 144, 2);
+            ask_for(at[r], stride, 144, often ? 2 : 1);
             at[r] += 144;
         }
     }
@@ -191,7 +190,7 @@ INLINE vec add_q6_k(const uint8_t *w, const int8_t *x, const int32_t *fours, flo
     return vec_fma(_mm512_cvtepi32_ps(sum), vec_set1(d * (scale * 0x1p-8f)), total);
 }
 
-INLINE void rows_q6_k(const struct phy_int8_rows *x, size_t n, const uint8_t *const w[ROWS], size_t stride, bool ask,
+INLINE void rows_q6_k(const struct phy_int8_rows *x, size_t n, const uint8_t *const w[ROWS], size_t stride, bool often,
                       float y[ROWS])
 {
     const uint8_t *at[ROWS] = {w[0], w[1], w[2], w[3]};
@@ -204,8 +203,7 @@ INLINE void rows_q6_k(const struct phy_int8_rows *x, size_t n, const uint8_t *co
         for (size_t r = 0; r < ROWS; r++) {
             total[r] =
                 add_q6_k(at[r], x->q + g * PHY_INT8_GROUP, x->fours + g * PHY_INT8_GROUP / 4, x->scale[g], total[r]);
-            if (ask)
-                ask_for(at[r], stride, 210, 3);
+            ask_for(at[r], stride, 210, often ? 3 : 1);
             at[r] += 210;
         }
     }
@@ -235,7 +233,7 @@ INLINE vec add_q8_0(const uint8_t *w, size_t blocks, const int8_t *x, const int3
     return vec_fma(part, vec_set1(scale), total);
 }
 
-INLINE void rows_q8_0(const struct phy_int8_rows *x, size_t n, const uint8_t *const w[ROWS], size_t stride, bool ask,
+INLINE void rows_q8_0(const struct phy_int8_rows *x, size_t n, const uint8_t *const w[ROWS], size_t stride, bool often,
                       float y[ROWS])
 {
     enum { GROUP_BLOCKS = PHY_INT8_GROUP / GROUP };
@@ -252,8 +250,7 @@ INLINE void rows_q8_0(const struct phy_int8_rows *x, size_t n, const uint8_t *co
         UNROLL
         for (size_t r = 0; r < ROWS; r++) {
             total[r] = add_q8_0(at[r], GROUP_BLOCKS, q, fours, scale[g], total[r]);
-            if (ask)
-                ask_for(at[r], stride, GROUP_BLOCKS * 34, 4);
+            ask_for(at[r], stride, GROUP_BLOCKS * 34, often ? 4 : 1);
             at[r] += GROUP_BLOCKS * 34;
         }
     }

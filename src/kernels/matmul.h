@@ -33,8 +33,8 @@ struct phy_matmul {
     /* For matmul, or NULL: x once more, as the form's turn_rows leaves it: (ceil(count / PHY_X_PANEL_ROWS), cols,
      * PHY_X_PANEL_ROWS), 64-byte aligned. The result's bits are the same with and without. */
     const float *x_panels;
-    /* w is likely to be in a cache: matvec does not ask for it ahead, which costs as much as reading it does there. The
-     * result's bits are the same. */
+    /* w is likely to be in a cache: matvec asks for it ahead once, not several times, which costs as much as reading it
+     * does there. The result's bits are the same. */
     bool cached;
 };
 

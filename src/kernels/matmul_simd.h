@@ -43,8 +43,8 @@ enum { ASKS = 4, DOT_ROWS = LANES == 16 ? 4 : 2 };
 struct dots {
     enum phy_weight_type type;
     size_t rows, count, cols;
-    size_t blocks_ahead; /* whose lines are asked for, */
-    bool ask;            /* no constant */
+    size_t blocks_ahead; /* whose lines are asked for: */
+    bool ask, often;     /* of the next block, or of all of them; no constants */
     const char *w[4];
     const float *x;
 };
@@ -60,10 +60,12 @@ INLINE void dot_columns(const struct dots *d, vec *chain, size_t k)
     UNROLL
     for (size_t i = 0; i < d->rows; i++) {
         const vec w = load_codes(d->w[i], d->type, k);
-        if (d->ask) {
+        if (d->often) {
             UNROLL
             for (size_t b = 1; b <= d->blocks_ahead; b++)
                 __builtin_prefetch((const void *)((uintptr_t)d->w[i] + k * width + b * block_bytes), 0, 2);
+        } else if (d->ask) {
+            __builtin_prefetch((const void *)((uintptr_t)d->w[i] + k * width + block_bytes), 0, 2);
         }
         UNROLL
         for (size_t j = 0; j < d->count; j++)
@@ -90,7 +92,8 @@ INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type
                      .x = product->x + n * cols,
                      .cols = cols,
                      .blocks_ahead = blocks_ahead,
-                     .ask = rows > 1 && n == 0 && !product->cached};
+                     .ask = rows > 1 && n == 0,
+                     .often = rows > 1 && n == 0 && !product->cached};
     UNROLL
     for (size_t i = 0; i < rows; i++)
         d.w[i] = (const char *)product->w + (r + i) * cols * width;
