@@ -312,6 +312,11 @@ static enum phy_status resolve(struct phy_bench_worker *w)
         enum phy_status status = phy_device_find_vulkan(&w->vulkan_index, &read, spec, w->host);
         snprintf(w->device, sizeof w->device, "vulkan:%u%s", w->vulkan_index,
                  phy_vk_matmul_form(form, read.tiles, read.dots));
+        if (status == PHY_OK && (read.tiles || read.dots)) { /* what it lacks is said before anything is measured */
+            struct phy_matmul_backend *backend;
+            status = phy_matmul_backend_open(&backend, w->device, false, NULL, w->host);
+            phy_matmul_backend_destroy(&backend);
+        }
         return status;
     }
     const struct phy_flow_variant *form = spec[3] == ':' ? phy_flow_variant_named(spec + 4) : NULL;
