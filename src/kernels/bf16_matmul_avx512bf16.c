@@ -72,7 +72,7 @@ INLINE void ask_for(const uint16_t *w, size_t cols, size_t first, size_t last)
 }
 
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. Each line read asks for its line
- * of the ASKS next blocks, as in matmul_simd.h. */
+ * of the ASKS next blocks, or of the next one, as in matmul_simd.h. */
 INLINE void dot_rows(const struct phy_bf16_matmul *product, size_t r, size_t rows, size_t n, size_t count)
 {
     const size_t cols = product->cols, whole = cols - cols % PAIR_LANES;

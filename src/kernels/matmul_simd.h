@@ -20,7 +20,7 @@ INLINE vec load_codes(const void *w, enum phy_weight_type type, size_t index)
 INLINE vec load_codes_tail(const void *w, enum phy_weight_type type, size_t index, size_t left)
 {
     float buffer[LANES] = {0};
-    size_t width = type == PHY_WEIGHT_F32 ? 4 : 2;
+    const size_t width = phy_weight_float_bytes(type);
     memcpy(buffer, (const char *)w + index * width, left * width);
     return load_codes(buffer, type, 0);
 }
@@ -43,8 +43,7 @@ enum { ASKS = 4, DOT_ROWS = LANES == 16 ? 4 : 2 };
 struct dots {
     enum phy_weight_type type;
     size_t rows, count, cols;
-    size_t blocks_ahead; /* whose lines are asked for: */
-    bool ask, often;     /* of the next block, or of all of them; no constants */
+    bool ask, often; /* for lines of the next block, or of several; no constants */
     const char *w[4];
     const float *x;
 };
@@ -52,7 +51,9 @@ struct dots {
 /* chain[i][j] += LANES columns from k on. */
 INLINE void dot_columns(const struct dots *d, vec *chain, size_t k)
 {
-    const size_t width = d->type == PHY_WEIGHT_F32 ? 4 : 2, block_bytes = d->rows * d->cols * width;
+    const size_t width = phy_weight_float_bytes(d->type), block_bytes = d->rows * d->cols * width;
+    const size_t asked = LANES * width * ASKS;
+    const size_t blocks_ahead = d->count > 1 || asked <= LINE_BYTES ? 1 : asked / LINE_BYTES;
     vec x[4];
     UNROLL
     for (size_t j = 0; j < d->count; j++)
@@ -62,7 +63,7 @@ INLINE void dot_columns(const struct dots *d, vec *chain, size_t k)
         const vec w = load_codes(d->w[i], d->type, k);
         if (d->often) {
             UNROLL
-            for (size_t b = 1; b <= d->blocks_ahead; b++)
+            for (size_t b = 1; b <= blocks_ahead; b++)
                 __builtin_prefetch((const void *)((uintptr_t)d->w[i] + k * width + b * block_bytes), 0, 2);
         } else if (d->ask) {
             __builtin_prefetch((const void *)((uintptr_t)d->w[i] + k * width + block_bytes), 0, 2);
@@ -73,51 +74,56 @@ INLINE void dot_columns(const struct dots *d, vec *chain, size_t k)
     }
 }
 
+/* The chains of the columns from k to `end`, whole vectors of them. */
+INLINE void dot_chains(const struct dots *d, vec *chain, size_t k, size_t end)
+{
+    UNROLL
+    for (size_t i = 0; i < d->rows * d->count; i++)
+        chain[i] = vec_zero();
+    for (; k < end; k += LANES)
+        dot_columns(d, chain, k);
+}
+
+/* The end of the `most` columns from k on, or `end` if that comes first. */
+INLINE size_t end_of(size_t k, size_t most, size_t end)
+{
+    return end - k > most ? k + most : end;
+}
+
 /* `rows` rows of w times `count` rows of x; both are constants where this is inlined. Rows lie one after another, so
  * each line read asks for its line of the next blocks: processors look ahead within a page of one stream, and rows are
  * short. Asked for in L2, because L1 has too few lines in flight to wait for memory (Zen 4: 1.1 to 1.9 times faster so
  * from memory, 1.1 into L1). Processors forget what they are asked for while too much is on its way, so each line is
- * asked for ASKS times, of two and more blocks (Zen 4: 1.05 to 1.3 times faster again); several rows of x leave no time
- * for more than one block. What lies past the matrix is asked for in vain. */
+ * asked for ASKS times, of two and more blocks (Zen 4: 1.05 to 1.3 times faster again), unless it is likely in a cache;
+ * several rows of x leave no time for more than one block. What lies past the matrix is asked for in vain. */
 INLINE void dot_rows(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t rows, size_t n,
                      size_t count)
 {
     const size_t cols = product->cols, whole = cols - cols % LANES;
-    const size_t width = type == PHY_WEIGHT_F32 ? 4 : 2;
-    const size_t blocks_ahead = count > 1 || LANES * width * ASKS <= LINE_BYTES ? 1 : LANES * width * ASKS / LINE_BYTES;
+    const bool ask = rows > 1 && n == 0;
     vec sum[4 * 4], lost[4 * 4];
     struct dots d = {.type = type,
                      .rows = rows,
                      .count = count,
                      .x = product->x + n * cols,
                      .cols = cols,
-                     .blocks_ahead = blocks_ahead,
-                     .ask = rows > 1 && n == 0,
-                     .often = rows > 1 && n == 0 && !product->cached};
+                     .ask = ask,
+                     .often = ask && !product->cached};
     UNROLL
     for (size_t i = 0; i < rows; i++)
-        d.w[i] = (const char *)product->w + (r + i) * cols * width;
+        d.w[i] = (const char *)product->w + (r + i) * cols * phy_weight_float_bytes(type);
     UNROLL
     for (size_t i = 0; i < rows * count; i++)
         sum[i] = lost[i] = vec_zero();
     for (size_t k = 0; k < whole;) {
         const bool first = k == 0;
-        const size_t sum_end = whole - k > SUM_COLS ? k + SUM_COLS : whole;
-        vec part[4 * 4];
-        size_t end = sum_end - k > CHAIN_COLS ? k + CHAIN_COLS : sum_end;
-        UNROLL
-        for (size_t i = 0; i < rows * count; i++)
-            part[i] = vec_zero();
-        for (; k < end; k += LANES)
-            dot_columns(&d, part, k);
-        while (k < sum_end) {
-            vec chain[4 * 4];
-            end = sum_end - k > CHAIN_COLS ? k + CHAIN_COLS : sum_end;
-            UNROLL
-            for (size_t i = 0; i < rows * count; i++)
-                chain[i] = vec_zero();
-            for (; k < end; k += LANES)
-                dot_columns(&d, chain, k);
+        const size_t sum_end = end_of(k, SUM_COLS, whole);
+        vec part[4 * 4], chain[4 * 4];
+        size_t end = end_of(k, CHAIN_COLS, sum_end);
+        dot_chains(&d, part, k, end);
+        for (k = end; k < sum_end; k = end) {
+            end = end_of(k, CHAIN_COLS, sum_end);
+            dot_chains(&d, chain, k, end);
             UNROLL
             for (size_t i = 0; i < rows * count; i++)
                 part[i] = vec_add(part[i], chain[i]);
@@ -217,7 +223,7 @@ INLINE void pack_panel(const struct phy_matmul *product, enum phy_weight_type ty
 
 INLINE uintptr_t weight_row(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t k0)
 {
-    return (uintptr_t)product->w + (r * product->cols + k0) * (type == PHY_WEIGHT_F32 ? 4 : 2);
+    return (uintptr_t)product->w + (r * product->cols + k0) * phy_weight_float_bytes(type);
 }
 
 INLINE void widen_row(const struct phy_matmul *product, enum phy_weight_type type, size_t r, size_t k0, size_t cols,
