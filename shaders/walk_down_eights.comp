@@ -22,6 +22,9 @@
 #if PHY_WALK_CHAIN > PHY_SUPER_UNITS
 #error "a lane has the head of one feature of a chain"
 #endif
+#if PHY_WALK_EIGHTS_INVOCATIONS != PHY_SUPER_UNITS
+#error "a workgroup shares a head"
+#endif
 
 layout(local_size_x = PHY_WALK_EIGHTS_INVOCATIONS) in;
 
@@ -55,8 +58,6 @@ void main()
 {
     uint own = gl_GlobalInvocationID.x, units = push.units, supers = (units + PHY_SUPER_UNITS - 1) / PHY_SUPER_UNITS;
     // Neighbours of the last unit read its columns: others want what they hold.
-    if (own >= supers * PHY_SUPER_UNITS)
-        return;
     uint u = min(own, units - 1), super = own / PHY_SUPER_UNITS, lane = gl_SubgroupInvocationID;
     uint begin = push.list_begin + gl_WorkGroupID.y * PHY_WALK_SEGMENT;
     uint end = min(begin + PHY_WALK_SEGMENT, push.list_end);
