@@ -7,12 +7,12 @@
 // The reference is the sum in float64 over phy_weight_decode_row.
 //
 // walk_down.comp, bit for bit, for llvmpipe, whose subgroups are vectors of eight:
-//   - A load is a loop over the lanes, however wide: here of 8 bytes. What eight neighbours share, places, values and
-//     heads of a chain's features, is loaded, and opened, once: lane n has those of feature n.
+//   - A load of a storage buffer is a loop over the lanes, of a texel buffer a gather: codes come by those. What eight
+//     neighbours share, places, values and heads of a chain's features, is loaded, and opened, once: lane n has those of
+//     feature n.
 //   - What a loop carries, and what an `if` in it changes, is copied under a mask each time. So a whole chain of
 //     features is one step, its sums are made a vector of columns at a time, and nothing branches: what is skipped
 //     becomes zeros.
-#extension GL_ARB_gpu_shader_int64 : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -28,8 +28,8 @@
 
 layout(local_size_x = PHY_WALK_EIGHTS_INVOCATIONS) in;
 
-layout(std430, binding = PHY_MATMUL_BINDING_W) readonly buffer W16 { u64vec2 w16[]; };
-layout(std430, binding = PHY_MATMUL_BINDING_W) readonly buffer W8 { uint64_t w8[]; };
+layout(binding = PHY_MATMUL_BINDING_TEXELS) uniform utextureBuffer t16;
+layout(binding = PHY_MATMUL_BINDING_TEXELS + 1) uniform utextureBuffer t8;
 layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer List { uint list[]; };
 layout(std430, binding = PHY_MATMUL_BINDING_X) readonly buffer Values { float values[]; };
 layout(std430, binding = PHY_MATMUL_BINDING_Y) writeonly buffer Parts { vec4 parts[]; };
@@ -41,16 +41,14 @@ const bool HAS_HEAD_SCALE = TYPE == PHY_LAYOUT_Q4_K || PHY_LAYOUT_SCALES(TYPE) >
 // Of these 0 times a code might be no number: scales of zero don't make it 0.
 const bool CLEARS_CODES = TYPE <= PHY_LAYOUT_F32 || TYPE == PHY_LAYOUT_FP8;
 
-Unit load_wide(uint row, uint units, uint u)
+Unit gather_unit(uint row, uint units, uint u)
 {
     Unit unit;
-    [[unroll]] for (uint i = 0; i < CODES; i++) {
-        u64vec2 two = w16[row + u * CODES + i];
-        unit.codes[i] = uvec4(unpackUint2x32(two.x), unpackUint2x32(two.y));
-    }
+    [[unroll]] for (uint i = 0; i < CODES; i++)
+        unit.codes[i] = texelFetch(t16, int(row + u * CODES + i));
     unit.high = uvec2(0);
     if (PHY_LAYOUT_HIGH(TYPE) == 1)
-        unit.high = unpackUint2x32(w8[(row + PHY_LAYOUT_HIGH_AT(TYPE, units)) * 2 + u]);
+        unit.high = texelFetch(t8, int((row + PHY_LAYOUT_HIGH_AT(TYPE, units)) * 2 + u)).xy;
     return unit;
 }
 
@@ -101,7 +99,7 @@ void main()
             float less = unit_minimum(head, u % PHY_SUPER_UNITS);
             scales[n] = counts[n] ? both : vec2(0);
             minimum[n] = counts[n] ? less : 0.0;
-            unit[n] = load_wide(row[n], units, u);
+            unit[n] = gather_unit(row[n], units, u);
             if (CLEARS_CODES) {
                 [[unroll]] for (uint i = 0; i < CODES; i++)
                     unit[n].codes[i] &= counts[n] ? ~0u : 0u;

@@ -39,6 +39,9 @@
 /* decode.comp: rows of whole units of float32, bitmap_decode.comp: of its values; W of a product then */
 #define PHY_MATMUL_BINDING_SCRATCH 3
 #define PHY_MATMUL_BINDINGS 4
+/* And W as uniform texel buffers, for modules that load it so (_eights, _texels): words of 16, 8 and 4 bytes. */
+#define PHY_MATMUL_BINDING_TEXELS 4
+#define PHY_MATMUL_TEXELS 3
 
 /* Columns that rows of x are padded to: a unit of weight_layout.h. */
 #define PHY_MATMUL_X_UNIT 32

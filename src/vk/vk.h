@@ -48,6 +48,9 @@ uint64_t phy_vk_spirv_digest(void);
 
 /* ---- the device ---- */
 
+/* Words of 4 bytes in what is allocated for weights at once, if a device lets it. */
+enum { VK_CHUNK_WORDS = 1 << 27 };
+
 /* A patch of rows x cols weights for each invocation. */
 struct vk_shape {
     const char *name;
@@ -121,7 +124,8 @@ struct vk_backend {
     uint32_t subgroup_size;             /* that can be asked for, full, and that add; or 0 */
     struct vk_matrix_shape matrix;      /* VK_KHR_cooperative_matrix; or zeros */
     bool narrow;                        /* a CPU whose subgroups are four: SwiftShader's vectors */
-    bool eights;                        /* llvmpipe with subgroups of eight that shuffle, and shaderInt64 */
+    bool texels;                        /* llvmpipe: loads of texel buffers are fast, those of others loops */
+    bool eights;                        /* llvmpipe with subgroups of eight that shuffle, too */
     double tick_ns;                     /* 0: the queue has no clock */
     uint64_t clock_mask;                /* its valid bits: a difference is right through one wrap */
     bool warn_only; /* what goes wrong is a warning: the caller has another device, or tells the failure itself */

@@ -102,17 +102,16 @@ void phy_vk_find_integer_dot(struct vk_backend *b)
 
 static void find_vectors(struct vk_backend *b)
 {
-    VkPhysicalDeviceFeatures features;
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = &subgroup};
     vkGetPhysicalDeviceProperties2(b->physical, &properties);
-    vkGetPhysicalDeviceFeatures(b->physical, &features);
     b->narrow = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && subgroup.subgroupSize == 4;
-    /* By name: that lanes are neighbours in order is llvmpipe's, no device's promise. */
-    b->eights = strncmp(properties.properties.deviceName, "llvmpipe", strlen("llvmpipe")) == 0 &&
-                subgroup.subgroupSize == 8 && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-                (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) && features.shaderInt64;
+    /* By name: what loads cost, and that lanes are neighbours in order, is llvmpipe's, no device's promise. */
+    b->texels = strncmp(properties.properties.deviceName, "llvmpipe", strlen("llvmpipe")) == 0 &&
+                properties.properties.limits.maxTexelBufferElements >= VK_CHUNK_WORDS;
+    b->eights = b->texels && subgroup.subgroupSize == 8 && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+                (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT);
 }
 
 void phy_vk_find_subgroups(struct vk_backend *b)
@@ -153,7 +152,6 @@ static enum phy_status open_queue(struct vk_backend *b)
     phy_vk_find_subgroups(b);
     find_vectors(b);
     phy_vk_find_matrices(b);
-    const VkPhysicalDeviceFeatures core = {.shaderInt64 = b->eights};
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .shaderIntegerDotProduct = VK_TRUE};
@@ -165,8 +163,7 @@ static enum phy_status open_queue(struct vk_backend *b)
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue_info,
-                               .ppEnabledExtensionNames = names,
-                               .pEnabledFeatures = &core};
+                               .ppEnabledExtensionNames = names};
     if (b->integer_dot) {
         names[info.enabledExtensionCount++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
         info.pNext = &dot;

@@ -642,8 +642,7 @@ static void destroy(struct phy_matmul_backend *backend)
     struct vk_backend *b = &m->b;
     if (b->device) {
         b->vk.vkDeviceWaitIdle(b->device);
-        for (uint32_t i = 0; i < m->chunk_count; i++)
-            phy_vk_buffer_free(b, &m->chunks[i].buffer);
+        phy_vk_matmul_unload(backend);
         phy_vk_buffer_free(b, &m->arena);
         phy_vk_buffer_free(b, &m->upload);
         phy_vk_buffer_free(b, &m->readback);
@@ -668,17 +667,20 @@ static void destroy(struct phy_matmul_backend *backend)
 static enum phy_status create_layouts(struct vk_matmul *m)
 {
     struct vk_backend *b = &m->b;
-    VkDescriptorSetLayoutBinding bindings[PHY_MATMUL_BINDINGS];
-    for (uint32_t i = 0; i < PHY_MATMUL_BINDINGS; i++)
+    const uint32_t count = PHY_MATMUL_BINDINGS + (m->texels ? PHY_MATMUL_TEXELS : 0);
+    VkDescriptorSetLayoutBinding bindings[PHY_MATMUL_BINDINGS + PHY_MATMUL_TEXELS];
+    static_assert(PHY_MATMUL_BINDING_TEXELS == PHY_MATMUL_BINDINGS, "after the storage buffers");
+    for (uint32_t i = 0; i < count; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = i >= PHY_MATMUL_BINDING_TEXELS ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                                             : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
     const VkDescriptorSetLayoutCreateInfo set_info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-        .bindingCount = PHY_MATMUL_BINDINGS,
+        .bindingCount = count,
         .pBindings = bindings,
     };
     VkResult result = b->vk.vkCreateDescriptorSetLayout(b->device, &set_info, NULL, &m->set_layout);

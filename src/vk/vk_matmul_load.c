@@ -12,7 +12,7 @@ enum { WORD_BYTES = 16 };
 /* Of slices in a chunk: the most that Vulkan lets a device ask for (minStorageBufferOffsetAlignment). */
 static const VkDeviceSize slice_align = 256;
 /* A chunk holds several slices of common size; on a device of separate memory, what one copy moves. */
-static const VkDeviceSize usual_chunk = (VkDeviceSize)512 << 20, upload_bytes = (VkDeviceSize)16 << 20;
+static const VkDeviceSize usual_chunk = (VkDeviceSize)VK_CHUNK_WORDS * 4, upload_bytes = (VkDeviceSize)16 << 20;
 /* The most of a bitmap in one slice: it is uploaded as a whole. */
 static const VkDeviceSize bitmap_bytes = (VkDeviceSize)64 << 20;
 
@@ -172,12 +172,13 @@ static enum phy_status allocate_chunks(struct vk_matmul *m, uint32_t first)
 
 enum phy_status phy_vk_matmul_add_pool(struct vk_matmul *m, uint32_t sets)
 {
-    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, PHY_MATMUL_BINDINGS * sets};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, PHY_MATMUL_BINDINGS * sets},
+                                          {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, PHY_MATMUL_TEXELS * sets}};
     const VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
         .maxSets = sets,
-        .poolSizeCount = 1,
-        .pPoolSizes = &size,
+        .poolSizeCount = m->texels ? 2 : 1,
+        .pPoolSizes = sizes,
     };
     VkDescriptorPool *grown = phy_realloc(m->pools, (size_t)m->pool_count + 1, sizeof *grown);
     if (!grown)
@@ -200,6 +201,32 @@ enum phy_status phy_vk_matmul_new_set(struct vk_matmul *m, VkDescriptorSet *out)
     return result ? phy_vk_fail(&m->b, result, "descriptor sets") : PHY_OK;
 }
 
+/* A slice as texels. Its place is a multiple of whatever a device asks for. */
+static enum phy_status bind_texels(struct vk_matmul *m, struct vk_slice *slice)
+{
+    static const VkFormat words[PHY_MATMUL_TEXELS] = {VK_FORMAT_R32G32B32A32_UINT, VK_FORMAT_R32G32_UINT,
+                                                      VK_FORMAT_R32_UINT};
+    VkWriteDescriptorSet writes[PHY_MATMUL_TEXELS];
+    for (uint32_t i = 0; i < PHY_MATMUL_TEXELS; i++) {
+        const VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+                                             .buffer = m->chunks[slice->chunk].buffer.handle,
+                                             .format = words[i],
+                                             .offset = slice->at,
+                                             .range = slice->bytes};
+        VkResult result = m->b.vk.vkCreateBufferView(m->b.device, &info, NULL, &slice->texels[i]);
+        if (result)
+            return phy_vk_fail(&m->b, result, "a view of weights");
+        writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                           .dstSet = slice->set,
+                                           .dstBinding = PHY_MATMUL_BINDING_TEXELS + i,
+                                           .descriptorCount = 1,
+                                           .descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER,
+                                           .pTexelBufferView = &slice->texels[i]};
+    }
+    m->b.vk.vkUpdateDescriptorSets(m->b.device, PHY_MATMUL_TEXELS, writes, 0, NULL);
+    return PHY_OK;
+}
+
 static enum phy_status create_sets(struct vk_matmul *m, uint32_t first)
 {
     struct vk_backend *b = &m->b;
@@ -207,6 +234,8 @@ static enum phy_status create_sets(struct vk_matmul *m, uint32_t first)
     for (uint32_t i = first; i < m->slice_count && status == PHY_OK; i++) {
         struct vk_slice *slice = &m->slices[i];
         status = phy_vk_matmul_new_set(m, &slice->set);
+        if (status == PHY_OK && m->texels)
+            status = bind_texels(m, slice);
         if (status)
             break;
         const VkDescriptorBufferInfo w = {m->chunks[slice->chunk].buffer.handle, slice->at, slice->bytes};
@@ -337,10 +366,14 @@ static void go_back(struct vk_matmul *m, const struct mark *mark)
 {
     while (m->pool_count > mark->pools)
         m->b.vk.vkDestroyDescriptorPool(m->b.device, m->pools[--m->pool_count], NULL);
+    while (m->slice_count > mark->slices) {
+        const struct vk_slice *slice = &m->slices[--m->slice_count];
+        for (uint32_t i = 0; i < PHY_MATMUL_TEXELS; i++)
+            m->b.vk.vkDestroyBufferView(m->b.device, slice->texels[i], NULL);
+    }
     while (m->chunk_count > mark->chunks)
         phy_vk_buffer_free(&m->b, &m->chunks[--m->chunk_count].buffer);
     m->matrix_count = mark->matrices;
-    m->slice_count = mark->slices;
     m->weight_bytes = mark->bytes;
 }
 

@@ -30,6 +30,7 @@ struct vk_slice {
     VkDeviceSize at, bytes; /* in the chunk */
     uint32_t first_row, rows;
     VkDescriptorSet set;
+    VkBufferView texels[PHY_MATMUL_TEXELS]; /* where the device's modules want one */
 };
 
 struct vk_matrix {
@@ -97,7 +98,8 @@ struct vk_matmul {
     struct vk_tile_set tiles;
     bool subgroups; /* those of phy_vk_matmul_tile_names */
     bool shiftless; /* modules that multiply where others shift: shaders/lib/fields.glsl */
-    bool eights;    /* modules for subgroups of eight: shaders/walk_down_eights.comp */
+    bool texels;    /* modules that load weights from texel buffers: shaders/lib/bitmap.glsl */
+    bool eights;    /* and those for subgroups of eight: shaders/walk_down_eights.comp */
     const char *tiles_name;
     bool matrices_on, matrices_asked; /* products of many rows of x are matmul_matrix.comp's; by the options */
     struct vk_tile matrix_tiles[VK_TILE_CHOICES];

@@ -77,6 +77,8 @@ static const char *ending(const struct vk_matmul *m, enum vk_program program, en
         return "_subgroup";
     if (m->eights && (program == VK_PROGRAM_WALK_DOWN || program == VK_PROGRAM_WALK_DOWNS))
         return "_eights";
+    if (m->texels && phy_weight_is_bitmap(type) && program == VK_PROGRAM_MATMUL)
+        return "_texels";
     return m->shiftless && has_shiftless(program, type, tile) ? "_shiftless" : "";
 }
 
@@ -137,7 +139,8 @@ enum phy_status phy_vk_matmul_choose(struct vk_matmul *m)
     m->subgroups = tiles == SUBGROUP;
     m->tiles = m->subgroups ? subgroup_tiles(m->b.subgroup_size) : tile_sets[tiles];
     m->shiftless = tiles == ROWS && m->b.narrow;
-    m->eights = tiles == ROWS && m->b.eights;
+    m->texels = tiles == ROWS && m->b.texels;
+    m->eights = m->texels && m->b.eights;
     if (m->subgroups && !m->b.subgroup_size)
         return phy_vk_report(&m->b, PHY_ERR_UNSUPPORTED, "device %s (%s) has no full subgroups that add",
                              m->b.base.name, m->b.base.description);
