@@ -196,8 +196,26 @@ INLINE void pack_q8_0(const uint8_t *const w[PANEL_ROWS], size_t blocks, struct 
         vec_store(panel->d[b], _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves[b])));
 }
 
+INLINE size_t group_bytes(enum phy_weight_type type)
+{
+    return PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
+}
+
+/* Asks for what lies `next` bytes after group g of rows r .. r + rows - 1, into L2. */
+INLINE void ask_for_group(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
+                          size_t g, ptrdiff_t next)
+{
+    const size_t stride = row_stride(type, product->x->cols), bytes = group_bytes(type);
+    uintptr_t at = (uintptr_t)product->w + r * stride + g * bytes + (uintptr_t)next;
+    for (size_t i = 0; i < rows; i++, at += stride) {
+        UNROLL
+        for (size_t b = 0; b < bytes; b += 64)
+            _mm_prefetch((const void *)(at + b), _MM_HINT_T1);
+    }
+}
+
 /* Rows r .. r + rows - 1 of group g; the last stands in for those beyond. What is packed next, `next` bytes on, is
- * asked for into L2: these are 16 streams of a few lines, which the processor's own prefetching does not see. */
+ * asked for: these are 16 streams of a few lines, which the processor's own prefetching does not see. */
 INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t r, size_t rows,
                        size_t g, ptrdiff_t next, struct panel *panel)
 {
@@ -207,11 +225,7 @@ INLINE void pack_panel(const struct phy_int8_matmul *product, enum phy_weight_ty
     const uint8_t *w[PANEL_ROWS];
     for (size_t i = 0; i < PANEL_ROWS; i++)
         w[i] = (const uint8_t *)product->w + (r + (i < rows ? i : rows - 1)) * stride + g * group_blocks * block;
-    for (size_t i = 0; i < PANEL_ROWS; i++) {
-        UNROLL
-        for (size_t b = 0; b < group_blocks * block; b += 64)
-            _mm_prefetch((const char *)w[i] + next + b, _MM_HINT_T1);
-    }
+    ask_for_group(product, type, r, PANEL_ROWS, g, next);
     if (type == PHY_WEIGHT_Q4_K)
         pack_q4_k(w, panel);
     else if (type == PHY_WEIGHT_Q6_K)
@@ -234,10 +248,9 @@ INLINE size_t groups_of_turn(size_t all, size_t most)
 INLINE ptrdiff_t bytes_to_next_turn(const struct phy_int8_matmul *product, enum phy_weight_type type, size_t g,
                                     size_t some)
 {
-    const size_t group_bytes = PHY_INT8_GROUP / block_elements(type) * block_bytes(type);
     const size_t rows_bytes = PANELS * PANEL_ROWS * row_stride(type, product->x->cols);
-    return g + some < product->x->groups ? (ptrdiff_t)(some * group_bytes)
-                                         : (ptrdiff_t)rows_bytes - (ptrdiff_t)(g * group_bytes);
+    return g + some < product->x->groups ? (ptrdiff_t)(some * group_bytes(type))
+                                         : (ptrdiff_t)rows_bytes - (ptrdiff_t)(g * group_bytes(type));
 }
 
 /* ---- q4_K's results ---- */
