@@ -77,18 +77,18 @@ for formats in nope '' 'bf16,' 'bf16,,f16'; do
     expect 2 "$PHYSARIUM" bench matmul --format "$formats" --device cpu --quick --quiet -o x.json
 done
 expect 2 "$PHYSARIUM" bench matmul --sparsity 1.5 --device cpu --quick --quiet -o x.json
-# 4096 rows are 34 * 10^9 operations, which one core of the reference takes many seconds for.
+# 16384 rows are 34 * 10^9 operations, which one core of the reference takes many seconds for.
 begin=$SECONDS
-expect 0 "$PHYSARIUM" bench matmul --device cpu:ref --format bf16 --shape 2048x2048 --rows 1,4096 --warm --threads 1 --budget 3 \
+expect 0 "$PHYSARIUM" bench matmul --device cpu:ref --format bf16 --shape 1024x1024 --rows 1,16384 --warm --threads 1 --budget 3 \
     --quiet -o b.json --csv b.csv --markdown b.md --html b.html --junit b.xml
 ((SECONDS - begin <= 15)) || complain "a budget of 3 s took $((SECONDS - begin)) s"
-grep -q '^LEFT OUT matmul cpu:ref 2048x2048, 4096 rows, warm: bf16 fused' out || complain "what was left out is not told"
+grep -q '^LEFT OUT matmul cpu:ref 1024x1024, 16384 rows, warm: bf16 fused' out || complain "what was left out is not told"
 grep -q '"reason":.*"not run: a run would take about' b.json || complain "no reason in the JSON"
-grep -q '^matmul,bf16,cpu:ref,fused,2048x2048,1,false,[0-9]' b.csv || complain "the row that fits is missing"
-grep -q '^matmul,bf16,cpu:ref,fused,2048x2048,4096,false,,.*"not run: ' b.csv || complain "no skipped row in the CSV"
+grep -q '^matmul,bf16,cpu:ref,fused,1024x1024,1,false,[0-9]' b.csv || complain "the row that fits is missing"
+grep -q '^matmul,bf16,cpu:ref,fused,1024x1024,16384,false,,.*"not run: ' b.csv || complain "no skipped row in the CSV"
 grep -q '^- LEFT OUT matmul' b.md || complain "nothing left out in the Markdown"
 grep -q '<h2>Left out</h2>' b.html || complain "nothing left out in the page"
-grep -q '4096 warm"><skipped message="not run: ' b.xml || complain "no skipped test case"
+grep -q '16384 warm"><skipped message="not run: ' b.xml || complain "no skipped test case"
 
 expect 2 "$PHYSARIUM" bench matmul --top-k 25% --device cpu --quick --quiet -o x.json
 expect 2 "$PHYSARIUM" bench ffn --top-k 125% --device cpu --quick --quiet -o x.json
