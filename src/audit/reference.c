@@ -90,7 +90,8 @@ static double activate(enum phy_activation activation, double x)
 {
     if (activation == PHY_ACT_SILU)
         return x / (1 + exp(-x));
-    return 0.5 * x * (1 + tanh(0.79788456080286535588 /* sqrt(2/pi) */ * (x + 0.044715 * x * x * x)));
+    /* 1 + tanh y = 2 / (1 + e^-2y), which does not cancel below zero */
+    return x / (1 + exp(-1.59576912160573071176 /* sqrt(8/pi) */ * (x + 0.044715 * x * x * x)));
 }
 
 /* ---- tasks ---- */

@@ -5,13 +5,13 @@
 
 void phy_gate_ref(enum phy_activation activation, float *gate, const float *up, size_t count)
 {
-    const double sqrt_2_over_pi = 0.79788456080286535588;
+    const double sqrt_8_over_pi = 1.59576912160573071176;
     for (size_t i = 0; i < count; i++) {
         double x = (double)gate[i], act;
         if (activation == PHY_ACT_SILU)
             act = x / (1.0 + exp(-x));
-        else
-            act = 0.5 * x * (1.0 + tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
+        else /* 1 + tanh y = 2 / (1 + e^-2y), which does not cancel below zero */
+            act = x / (1.0 + exp(-sqrt_8_over_pi * (x + 0.044715 * x * x * x)));
         gate[i] = (float)(act * (double)up[i]);
     }
 }

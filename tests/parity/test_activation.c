@@ -14,7 +14,7 @@ static double act_exactly(enum phy_activation activation, double x)
 {
     if (activation == PHY_ACT_SILU)
         return x / (1.0 + exp(-x));
-    return 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    return x / (1.0 + exp(-1.59576912160573071176 * (x + 0.044715 * x * x * x)));
 }
 
 /* Mostly what a layer sees, some large, some tiny, some at the ends of float32. */
@@ -101,6 +101,29 @@ static void gates_within_the_bound_all_along_the_usual_range(void **state)
         }
     }
     assert_true(report_worst(&worst, "gate, -100 to 100"));
+}
+
+/* tanh-GELU far below zero, by decimals of 60 digits: x/2 (1 + tanh y) would cancel, to zero from -8 on. */
+static void tails_of_gelu_do_not_cancel(void **state)
+{
+    static const struct {
+        float x;
+        double act;
+    } known[] = {{-6, -8.4396467e-11}, {-7, -2.31544e-15}, {-8, -3.10778e-21}, {-9, -1.33646e-28}};
+    struct phy_cpu_features have = phy_cpu_detect();
+    (void)state;
+    for (const struct phy_activation_variant *v = phy_activation_variants; v->name; v++) {
+        for (size_t i = 0; phy_cpu_meets(&have, &v->needs) && i < sizeof known / sizeof *known; i++) {
+            float gate[16], up[16]; /* a whole vector, as the forms' tails are their own */
+            for (size_t j = 0; j < 16; j++) {
+                gate[j] = known[i].x;
+                up[j] = 1;
+            }
+            v->gate(PHY_ACT_GELU_TANH, gate, up, 16);
+            for (size_t j = 0; j < 16; j++)
+                assert_true(fabs((double)gate[j] - known[i].act) <= 1e-4 * fabs(known[i].act));
+        }
+    }
 }
 
 /* ---- norms and rotations ---- */
@@ -356,6 +379,7 @@ int main(void)
         cmocka_unit_test(the_table_names_each_form_once),
         cmocka_unit_test(gates_within_the_bound),
         cmocka_unit_test(gates_within_the_bound_all_along_the_usual_range),
+        cmocka_unit_test(tails_of_gelu_do_not_cancel),
         cmocka_unit_test(norms_are_right_and_of_the_same_bits_from_every_form),
         cmocka_unit_test(rotations_are_right_and_of_the_same_bits_from_every_form),
         cmocka_unit_test(log_sum_is_right_and_names_the_first_of_the_largest),
