@@ -89,9 +89,24 @@ PHY_API enum phy_status phy_checkpoint_unchanged(const struct phy_checkpoint *ch
 /* Before long work: whether a file may be written at `path` by one who reads `inputs` (count; a NULL or "-" is none).
  * No input may be that file or a directory that it lies in, and its own directory must be there.
  *   PHY_ERR_USAGE   it may not
+ *   PHY_ERR_IO      it may, but not even a small file can be written there now
  *   PHY_ERR_MEMORY  host allocation failed */
 PHY_API enum phy_status phy_output_file_check(const char *path, const char *const *inputs, size_t count,
                                               const struct phy_host *host);
+
+/* All that one command writes. NULLs in the lists are none. */
+struct phy_output_files {
+    const char *const *paths;
+    size_t count;
+    const char *const *directories; /* made before the files, where they are not there; paths may lie in them */
+    size_t directory_count;
+    const char *const *inputs; /* as of phy_output_file_check */
+    size_t input_count;
+    const struct phy_host *host;
+};
+/* As phy_output_file_check for each of them; and no two may be one file, unless it is a device or a pipe, which gets
+ * both. */
+PHY_API enum phy_status phy_output_files_check(const struct phy_output_files *files);
 
 /* Room for a name that phy_quote_name has written. */
 enum { PHY_QUOTED_NAME_BYTES = 128 * 6 + 64 };

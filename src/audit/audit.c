@@ -299,6 +299,10 @@ static enum phy_status check_paths(const struct phy_audit *audit)
         snprintf(name, sizeof name, "%.*s", (int)(bytes < sizeof name ? bytes : sizeof name - 1), at);
         if (!phy_path_kind_named(name))
             return phy_fail(audit->host, PHY_ERR_USAGE, "path \"%s\": there is none of that name", name);
+        if (!phy_audit_has_path(audit, name))
+            return phy_fail(audit->host, PHY_ERR_USAGE,
+                            "path \"%s\" is not made of the model's own matrices; --ffn STORE or --all brings others",
+                            name);
         at += bytes;
     }
     return PHY_OK;

@@ -23,7 +23,7 @@ enum phy_status phy_audit_file_read(cJSON **out, const char *path, const struct 
 {
     char *text;
     *out = NULL;
-    int error = phy_read_small_file(path, FILE_MAX_BYTES, &text, NULL);
+    int error = phy_read_named_file(path, FILE_MAX_BYTES, &text, NULL);
     if (error)
         return phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
     cJSON *root = cJSON_Parse(text);

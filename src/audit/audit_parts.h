@@ -59,6 +59,8 @@ struct phy_audit_case {
 };
 /* Those that params ask for, in order of schemes; ends with path NULL. */
 struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char *scheme);
+/* Whether some storage of this audit may offer the path; of a named store that is known when it is tried. */
+bool phy_audit_has_path(const struct phy_audit *audit, const char *path);
 /* Schemes that --all makes stores of; ends with NULL. */
 extern const char *const phy_audit_schemes[];
 
@@ -109,8 +111,10 @@ void phy_measuring_end(struct phy_measuring *m);
 void phy_measuring_judge(struct phy_measuring *m);
 void phy_measuring_free(struct phy_measuring *m);
 
-/* Last logits with `ffn` driving, or the model's own for NULL; and the run's figures of them. */
-void phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct phy_model *model, struct phy_ffn *ffn);
+/* Last logits with `ffn` driving, or the model's own for NULL; and the run's figures of them. What fails is a cause of
+ * the run's; only the end of the audit (interrupted, out of memory) is returned. */
+enum phy_status phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct phy_model *model,
+                                struct phy_ffn *ffn);
 
 /* ---- lanes.c ---- */
 

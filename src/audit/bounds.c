@@ -145,7 +145,7 @@ enum phy_status phy_bounds_read(struct phy_bounds *out, const char *path, const 
     char *text;
     *out = (struct phy_bounds){0};
     enum phy_status status = PHY_OK;
-    int error = phy_read_small_file(path, BOUNDS_MAX_BYTES, &text, NULL);
+    int error = phy_read_named_file(path, BOUNDS_MAX_BYTES, &text, NULL);
     if (error)
         return phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
     cJSON *root = cJSON_Parse(text);

@@ -215,7 +215,10 @@ enum phy_status phy_audit_run_lanes(struct phy_audit *audit, struct phy_audit_st
     pthread_mutex_destroy(&all.lock);
     phy_free(all.lane_of);
     phy_free(lanes);
-    /* A lane that failed stopped the others; what follows goes on. */
+    /* A lane that failed stopped the others; what follows goes on. Whoever asked to stop wants no verdict, wherever the
+     * last path had come to. */
     atomic_store(&audit->stop, false);
+    if (status == PHY_OK && phy_cancelled(audit->params.host))
+        status = PHY_ERR_INTERRUPTED;
     return status == PHY_ERR_INTERRUPTED ? phy_fail(audit->host, status, "interrupted") : status;
 }

@@ -327,14 +327,18 @@ static bool keep_logits(void *user, uint32_t position, const float *logits)
     return true;
 }
 
-void phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct phy_model *model, struct phy_ffn *ffn)
+enum phy_status phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct phy_model *model,
+                                struct phy_ffn *ffn)
 {
     const struct phy_audit_record *r = &audit->record;
     struct kept kept = {phy_alloc(r->vocab_size, sizeof(float)), r->vocab_size};
-    for (size_t i = 0; i < r->prompt_count && kept.to; i++) {
+    enum phy_status status = PHY_OK;
+    if (!kept.to)
+        return phy_fail_memory(audit->host, "logits", r->vocab_size * sizeof(float));
+    for (size_t i = 0; i < r->prompt_count && status != PHY_ERR_INTERRUPTED; i++) {
         struct phy_session *session = NULL;
         phy_model_set_ffn(model, ffn);
-        enum phy_status status = phy_session_create(&session, model, (uint32_t)r->prompts[i].id_count);
+        status = phy_session_create(&session, model, (uint32_t)r->prompts[i].id_count);
         if (status == PHY_OK)
             status =
                 phy_session_forward(session, r->prompts[i].ids, r->prompts[i].id_count, UINT32_MAX, keep_logits, &kept);
@@ -358,4 +362,5 @@ void phy_audit_drive(struct phy_audit *audit, struct phy_audit_run *run, struct 
         run->kl_bits = fmax(run->kl_bits, d.kl_bits);
     }
     phy_free(kept.to);
+    return status == PHY_ERR_INTERRUPTED ? status : PHY_OK;
 }

@@ -55,10 +55,25 @@ static bool is_listed(const char *list, const char *name)
     return !list;
 }
 
+/* Of a store that the user names, of another tool perhaps, every path that is named is tried: what it does not offer is
+ * skipped with the reason. */
+static void take_named(struct phy_audit_case *out, const char *scheme, const char *list)
+{
+    const char *const *names = phy_ffn_path_names();
+    for (size_t i = 0, count = 0; names[i] && count < CASES; i++) {
+        if (is_listed(list, names[i]))
+            out[count++] = (struct phy_audit_case){scheme, names[i], false};
+    }
+}
+
 struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char *scheme)
 {
     struct phy_audit_case *out = phy_zalloc(CASES + 1, sizeof *out);
     size_t count = 0;
+    if (out && audit->params.store && audit->params.paths) {
+        take_named(out, scheme, audit->params.paths);
+        return out;
+    }
     for (size_t i = 0; out && i < CASES; i++) {
         if (audit->params.all && !audit->params.paths && cases[i].again)
             continue;
@@ -67,13 +82,15 @@ struct phy_audit_case *phy_audit_cases(const struct phy_audit *audit, const char
         if (strcmp(cases[i].scheme, scheme) == 0 && is_listed(audit->params.paths, cases[i].path))
             out[count++] = cases[i];
     }
-    /* A store that the user names, of another tool perhaps, is tried with every path that is named. */
-    const char *const *names = phy_ffn_path_names();
-    for (size_t i = 0; out && !count && audit->params.store && audit->params.paths && names[i] && count < CASES; i++) {
-        if (is_listed(audit->params.paths, names[i]))
-            out[count++] = (struct phy_audit_case){scheme, names[i], false};
-    }
     return out;
+}
+
+bool phy_audit_has_path(const struct phy_audit *audit, const char *path)
+{
+    bool has = audit->params.store != NULL;
+    for (size_t i = 0; i < CASES; i++)
+        has |= strcmp(cases[i].path, path) == 0 && (audit->params.all || strcmp(cases[i].scheme, "donor") == 0);
+    return has;
 }
 
 /* ---- the budget ---- */

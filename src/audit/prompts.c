@@ -75,7 +75,7 @@ static enum phy_status add_file(struct phy_audit *audit)
     char *text;
     size_t bytes = 0, added = 0;
     enum phy_status status = PHY_OK;
-    int error = phy_read_small_file(audit->params.prompts, PROMPTS_MAX_BYTES, &text, &bytes);
+    int error = phy_read_named_file(audit->params.prompts, PROMPTS_MAX_BYTES, &text, &bytes);
     if (error)
         return phy_fail(audit->host, PHY_ERR_IO, "%s: %s", audit->params.prompts, strerror(error));
     size_t line_number = 0;

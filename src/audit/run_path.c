@@ -173,11 +173,12 @@ static enum phy_status dual_pass(struct phy_measuring *m, struct phy_ffn *ffn, s
 
 /* ---- the run ---- */
 
-static void driven_pass(struct phy_audit_lane *lane, struct phy_audit_run *run, struct phy_ffn *ffn, struct trace *t)
+static enum phy_status driven_pass(struct phy_audit_lane *lane, struct phy_audit_run *run, struct phy_ffn *ffn,
+                                   struct trace *t)
 {
     t->driving = true;
     t->prompt = "a prompt";
-    phy_audit_drive(lane->audit, run, lane->model, ffn);
+    return phy_audit_drive(lane->audit, run, lane->model, ffn);
 }
 
 /* The path's own complaints become causes, not the audit's errors. */
@@ -209,7 +210,7 @@ static enum phy_status measure(struct phy_audit_lane *lane, struct phy_audit_run
     if (status == PHY_OK) {
         status = dual_pass(&measuring, ffn, &trace);
         if (status == PHY_OK)
-            driven_pass(lane, run, ffn, &trace);
+            status = driven_pass(lane, run, ffn, &trace);
         if (status != PHY_ERR_INTERRUPTED && *held->line)
             phy_audit_add_cause(&run->causes, "%s", held->line);
         phy_measuring_end(&measuring);

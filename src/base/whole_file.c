@@ -17,7 +17,7 @@
 
 /* What must not be renamed away: a device, a pipe, a terminal, and the names of open files (/dev/stdout,
  * /proc/self/fd), whatever they lead to. */
-static bool is_written_through(const char *path)
+bool phy_is_written_through(const char *path)
 {
     struct stat there;
     if (stat(path, &there) != 0 || S_ISDIR(there.st_mode))
@@ -81,12 +81,18 @@ static int name_file(int fd, const char *path)
     return linkat(AT_FDCWD, opened, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
 }
 
-static int write_beside(const char *path, const char *partial, phy_fill_file *fill, const void *user)
+/* *named: it had to be given the partial name. */
+static int open_beside(const char *path, const char *partial, bool *named)
 {
     int fd = access("/proc/self/fd", X_OK) == 0 ? open_unnamed(path) : -1;
-    bool named = fd < 0;
-    if (named)
-        fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *named = fd < 0;
+    return *named ? open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : fd;
+}
+
+static int write_beside(const char *path, const char *partial, phy_fill_file *fill, const void *user)
+{
+    bool named;
+    int fd = open_beside(path, partial, &named);
     if (fd < 0)
         return errno;
     int error = fill(user, fd);
@@ -103,22 +109,51 @@ static int write_beside(const char *path, const char *partial, phy_fill_file *fi
     return error;
 }
 
+/* Where the bytes go (a link stays, the file that it leads to is replaced) and the name beside it, to be freed. */
+static bool find_target(const char *path, char **real, char **partial)
+{
+    *real = realpath(path, NULL);
+    const char *target = *real ? *real : path;
+    size_t bytes = strlen(target) + 40;
+    *partial = phy_alloc(bytes, 1);
+    if (*partial)
+        snprintf(*partial, bytes, "%s.partial-%ld", target, (long)getpid());
+    else
+        free(*real);
+    return *partial != NULL;
+}
+
 enum phy_status phy_write_whole_file(const char *path, phy_fill_file *fill, const void *user,
                                      const struct phy_host *host)
 {
-    char *real = realpath(path, NULL); /* a link stays, the file that it leads to is replaced */
-    const char *target = real ? real : path;
-    size_t bytes = strlen(target) + 40;
-    char *partial = phy_alloc(bytes, 1);
-    if (!partial) {
-        free(real);
-        return phy_fail_memory(host, "a path", bytes);
-    }
-    snprintf(partial, bytes, "%s.partial-%ld", target, (long)getpid());
-    int error = is_written_through(path) ? write_through(path, fill, user) : write_beside(target, partial, fill, user);
+    char *real, *partial;
+    if (!find_target(path, &real, &partial))
+        return phy_fail_memory(host, "a path", strlen(path));
+    int error = phy_is_written_through(path) ? write_through(path, fill, user)
+                                             : write_beside(real ? real : path, partial, fill, user);
     phy_free(partial);
     free(real);
     if (error < 0)
         return (enum phy_status) - error;
     return error ? phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error)) : PHY_OK;
+}
+
+int phy_try_whole_file(const char *path)
+{
+    static const char page[4096];
+    char *real, *partial;
+    bool named;
+    if (phy_is_written_through(path))
+        return 0;
+    if (!find_target(path, &real, &partial))
+        return ENOMEM;
+    int fd = open_beside(real ? real : path, partial, &named);
+    int error = fd < 0 ? errno : phy_write_all(fd, page, sizeof page);
+    if (fd >= 0 && named)
+        unlink(partial);
+    if (fd >= 0)
+        close(fd);
+    phy_free(partial);
+    free(real);
+    return error;
 }

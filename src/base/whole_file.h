@@ -3,6 +3,8 @@
 #ifndef PHY_BASE_WHOLE_FILE_H
 #define PHY_BASE_WHOLE_FILE_H
 
+#include <stdbool.h>
+
 #include "physarium/host.h"
 
 /* Let `fill` write a new file beside `path`, through a descriptor open for reading and writing, and rename it to
@@ -14,5 +16,11 @@
 typedef int phy_fill_file(const void *user, int fd);
 enum phy_status phy_write_whole_file(const char *path, phy_fill_file *fill, const void *user,
                                      const struct phy_host *host);
+
+/* Before long work: 0, or the errno value of what keeps a small file from being written there now. Nothing is left. */
+int phy_try_whole_file(const char *path);
+
+/* Whether it gets the bytes instead of being replaced. */
+bool phy_is_written_through(const char *path);
 
 #endif

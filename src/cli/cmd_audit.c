@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -39,55 +38,53 @@ static const char *find_data(const char *part, char *out, size_t bytes)
     return NULL;
 }
 
+/* One that fails does not keep the others from being written: what was measured took long. */
 static enum phy_status write_outputs(const struct audit_options *o, const struct phy_audit *audit)
 {
-    enum phy_status status = o->output ? phy_audit_write_directory(audit, o->output) : PHY_OK;
-    if (status == PHY_OK && o->html)
-        status = phy_audit_write(audit, PHY_AUDIT_HTML, o->html);
-    if (status == PHY_OK && o->junit)
-        status = phy_audit_write(audit, PHY_AUDIT_JUNIT, o->junit);
-    if (status == PHY_OK && o->lock)
-        status = phy_audit_lock(audit, o->lock, o->loosen);
-    return status;
+    const enum phy_status statuses[] = {
+        o->output ? phy_audit_write_directory(audit, o->output) : PHY_OK,
+        o->html ? phy_audit_write(audit, PHY_AUDIT_HTML, o->html) : PHY_OK,
+        o->junit ? phy_audit_write(audit, PHY_AUDIT_JUNIT, o->junit) : PHY_OK,
+        o->lock ? phy_audit_lock(audit, o->lock, o->loosen) : PHY_OK,
+    };
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        if (statuses[i] != PHY_OK)
+            return statuses[i];
+    }
+    return PHY_OK;
 }
 
-/* A directory that files are written into: it need not be there, but none of the inputs may hold it. */
-static enum phy_status check_directory(const char *directory, const char *file, const char *const *inputs, size_t count,
-                                       const struct phy_host *host)
-{
-    struct stat there;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", directory, file);
-    return phy_output_file_check(stat(directory, &there) == 0 && S_ISDIR(there.st_mode) ? path : directory, inputs,
-                                 count, host);
-}
+enum { NAMED_FILES = 2, OUTPUT_FILES = 3, LOCK_FILES = 2, FILES = NAMED_FILES + OUTPUT_FILES + LOCK_FILES };
 
-/* A folder that is not there yet may be the one that -o makes. */
-static bool may_be_made(const struct audit_options *o, const char *file)
+static const char *put_name(char out[4096], const char *directory, const char *file)
 {
-    struct stat there;
-    char folder[4096];
-    const char *slash = strrchr(file, '/');
-    if (!o->output || !slash || slash == file)
-        return false;
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - file), file);
-    return stat(folder, &there) != 0;
+    if (!directory)
+        return NULL;
+    snprintf(out, 4096, "%s/%s", directory, file);
+    return out;
 }
 
 static enum phy_status check_outputs(const struct audit_options *o)
 {
+    static const char *const names[] = {"audit.json", "audit.md", "audit.html", "bounds.json", "INDEX.md"};
+    char made[OUTPUT_FILES + LOCK_FILES][4096];
+    const char *files[FILES] = {o->html, o->junit}, *const directories[] = {o->output, o->lock};
     /* A lock sets the bounds that it has read, so they come last. */
     const char *const inputs[] = {o->params.donor,   o->params.against, o->params.store,
                                   o->params.prompts, o->params.oracle,  o->params.bounds};
-    const size_t count = sizeof inputs / sizeof *inputs;
-    const char *const files[] = {o->html, o->junit};
-    const struct phy_host *host = o->params.host;
-    enum phy_status status = o->output ? check_directory(o->output, "audit.json", inputs, count, host) : PHY_OK;
-    if (status == PHY_OK && o->lock)
-        status = check_directory(o->lock, "bounds.json", inputs, count - 1, host);
-    for (size_t i = 0; status == PHY_OK && i < 2; i++)
-        status = files[i] && !may_be_made(o, files[i]) ? phy_output_file_check(files[i], inputs, count, host) : PHY_OK;
-    return status;
+    for (size_t i = 0; i < OUTPUT_FILES + LOCK_FILES; i++)
+        files[NAMED_FILES + i] = put_name(made[i], i < OUTPUT_FILES ? o->output : o->lock, names[i]);
+    struct phy_output_files check = {.paths = files,
+                                     .count = NAMED_FILES + OUTPUT_FILES,
+                                     .directories = directories,
+                                     .directory_count = 2,
+                                     .inputs = inputs,
+                                     .input_count = sizeof inputs / sizeof *inputs,
+                                     .host = o->params.host};
+    enum phy_status status = phy_output_files_check(&check);
+    check.count = FILES;
+    check.input_count--;
+    return status == PHY_OK && o->lock ? phy_output_files_check(&check) : status;
 }
 
 static int audit(struct audit_options *o, const struct phy_common_options *common)
@@ -112,8 +109,11 @@ static int audit(struct audit_options *o, const struct phy_common_options *commo
         bool passed = phy_audit_passed(done);
         status = write_outputs(o, done);
         phy_terminal_close(&terminal);
-        if (status == PHY_OK && (common->json || !common->quiet || !passed))
-            status = phy_audit_put(done, common->json ? PHY_AUDIT_JSON : PHY_AUDIT_TABLE, put_stdout, NULL);
+        if (common->json || !common->quiet || !passed || status != PHY_OK) {
+            const enum phy_status put =
+                phy_audit_put(done, common->json ? PHY_AUDIT_JSON : PHY_AUDIT_TABLE, put_stdout, NULL);
+            status = status == PHY_OK ? put : status;
+        }
         if (status == PHY_OK && !passed)
             status = PHY_ERR_MISMATCH;
     } else {
@@ -157,6 +157,10 @@ static int check_audit(struct audit_options *o, size_t positional)
         return phy_usage_error("audit", "--against tells surgery's effect: without --all, --ffn, --paths and --lock");
     if (o->params.paths && !*o->params.paths)
         return phy_usage_error("audit", "--paths names no path");
+    if (o->params.oracle && o->no_oracle)
+        return phy_usage_error("audit", "--oracle and --no-oracle exclude each other");
+    if (o->params.bounds && o->no_bounds)
+        return phy_usage_error("audit", "--bounds and --no-bounds exclude each other");
     if (o->params.oracle && phy_check_readable(o->params.oracle))
         return 3;
     if (o->params.store && o->params.all)
@@ -246,11 +250,11 @@ const struct phy_command cmd_audit = {
         "      --device SPEC     cpu:ref, cpu:avx2, cpu:avx512, vulkan:N, vulkan:NAME, with commas between, or all\n"
         "                        (default: all); vulkan:N/FORM forces rows, lanes, subgroup, matrix, +plain, +dot\n"
         "      --against PRUNED  tell what surgery changed: a pruned copy of MODEL, on MODEL's inputs\n"
-        "      --prompts FILE    more prompts: one a line, a name and a tab may stand before it\n"
+        "      --prompts FILE    more prompts: one a line, a name and a tab may stand before it; - is standard input\n"
         "      --budget SECONDS  leave out positions, layers, then prompts to fit about that time\n"
         "      --cache DIR       where --all keeps its stores (default: physarium/stores in the user's cache)\n"
         "      --bounds FILE     bounds.json (default: ./audits, then the installed one)\n"
-        "      --no-bounds       the buckets' defaults only\n"
+        "      --no-bounds       the buckets' defaults only (--lock still holds to the bounds that it tightens)\n"
         "      --oracle FILE     stored logits of another implementation, or a directory of them by weight digest\n"
         "                        (default: ./audits/oracle, then the installed one)\n"
         "      --no-oracle       without it\n"

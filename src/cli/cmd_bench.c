@@ -64,14 +64,13 @@ static void name_files(const struct bench_options *o, struct report_file files[R
 static enum phy_status check_files(const struct bench_options *o, const struct phy_host *host)
 {
     const char *const inputs[] = {o->params.input, o->params.peer};
+    const char *paths[REPORT_FILES];
     struct report_file files[REPORT_FILES];
-    enum phy_status status = PHY_OK;
     name_files(o, files);
-    for (size_t i = 0; i < REPORT_FILES && status == PHY_OK; i++) {
-        if (files[i].path)
-            status = phy_output_file_check(files[i].path, inputs, 2, host);
-    }
-    return status;
+    for (size_t i = 0; i < REPORT_FILES; i++)
+        paths[i] = files[i].path;
+    return phy_output_files_check(&(struct phy_output_files){
+        .paths = paths, .count = REPORT_FILES, .inputs = inputs, .input_count = 2, .host = host});
 }
 
 static enum phy_status write_files(const struct phy_bench_report *report, const struct bench_options *o,

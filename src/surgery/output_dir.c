@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/path_name.h"
+#include "base/whole_file.h"
 #include "physarium/checkpoint.h"
 #include "surgery/remove_tree.h"
 
@@ -174,6 +175,9 @@ enum phy_status phy_output_file_check(const char *path, const char *const *input
                                                     });
     if (status == PHY_OK && fstatat(out.parent_fd, out.name, &there, 0) == 0 && S_ISDIR(there.st_mode))
         status = phy_fail(host, PHY_ERR_USAGE, "%s: a directory, where a file is to be written", path);
+    const int error = status == PHY_OK ? phy_try_whole_file(path) : 0;
+    if (error)
+        status = phy_fail(host, PHY_ERR_IO, "%s: %s", path, strerror(error));
     phy_output_close(&out);
     return status;
 }

@@ -71,6 +71,17 @@ expect_code 0 "$PHYSARIUM" audit show one/audit.json --worst 3
 expect_code 4 "$PHYSARIUM" audit show bounds.json
 expect_code 3 "$PHYSARIUM" audit show absent.json
 expect_code 2 audit model --paths nonsense
+
+# Prompts come from a file, a pipe or standard input.
+printf 'hers\tthe cat sat\n' >prompts
+expect_code 0 audit model --device cpu --paths exact --no-bounds --prompts prompts -o from_file
+expect_code 0 audit model --device cpu --paths exact --no-bounds --prompts <(cat prompts) -o from_pipe
+expect_code 0 audit model --device cpu --paths exact --no-bounds --prompts - -o from_input <prompts
+grep -q '"hers"' from_file/audit.json || fail "the prompt is not in the report"
+for from in pipe input; do diff <(without_times from_file/audit.json) <(without_times "from_$from/audit.json") || fail "$from"; done
+expect_code 2 audit model --device cpu --prompts /dev/null
+grep -q "no prompt in it" err || fail "not said of an empty file"
+expect_code 3 audit model --device cpu --prompts /dev/zero
 expect_code 2 audit model --device cpu:nonsense
 expect_code 2 audit model --loosen "without a lock"
 expect_code 2 audit

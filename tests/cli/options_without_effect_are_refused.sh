@@ -27,6 +27,10 @@ done
 refused "show takes no --html" "$PHYSARIUM" audit show a.json --html page.html
 refused "show takes no --output" "$PHYSARIUM" audit show a.json -o made
 refused "worst is of show" "$PHYSARIUM" audit donor --worst 3
+refused "exclude each other" "$PHYSARIUM" audit donor --no-oracle --oracle donor/config.json
+refused "exclude each other" "$PHYSARIUM" audit donor --no-bounds --bounds donor/config.json
+# A path that no storage of the run can have, before the work; of a store that is named, a skip with its reason.
+refused "fused. is not made of the model's own" "$PHYSARIUM" audit donor --device cpu:ref --paths exact,interleaved_q4k:fused -q
 
 # A device that is not there has one exit code, whoever was to use it.
 fails 7 "device vulkan:5" "$PHYSARIUM" audit donor --device vulkan:5 --paths exact -q
@@ -35,6 +39,10 @@ fails 7 "device vulkan:5" "$PHYSARIUM" surgery donor -o out --device vulkan:5 -q
 
 "$PHYSARIUM" audit donor --device cpu:avx2,cpu:ref --paths full_mmap --no-bounds --no-oracle -q -o made
 [[ $("$PHYSARIUM" audit show made/audit.json --worst 3 --json | field worst | grep -o "'rel_l2'" | wc -l) == 3 ]]
+"$PHYSARIUM" quantize donor -o store --scheme f16 -q
+"$PHYSARIUM" audit donor --ffn store --device cpu:ref --paths full_mmap,interleaved_q4k:fused --no-bounds --no-oracle >stdout
+grep -q '^skipped interleaved_q4k:fused (f16) on cpu:ref: .*is not made of gate f16' stdout
+grep -q '^1 runs, 0 failed, 1 skipped: pass' stdout
 "$PHYSARIUM" bench matmul --device cpu:ref --format bf16 --shape 64x64 --rows 1 --warm --budget 1 -q -o a.json >stdout
 "$PHYSARIUM" bench compare a.json a.json --threshold 2 --json >stdout
 python3 -m json.tool stdout >/dev/null

@@ -53,6 +53,28 @@ spares 2 "a directory" "${logits[@]}" kept
 spares 2 "is missing" "$PHYSARIUM" bench copy -q -o absent/bench.json
 spares 2 "is missing" "${audit[@]}" --html absent/x
 spares 2 "no slash" "${eval[@]}" x/
+spares 2 "is missing" "${audit[@]}" -o made --junit absent/x
+spares 2 "no directory" "${audit[@]}" -o text
+mkdir full
+if mount -t tmpfs -o size=4k none full 2>/dev/null; then
+    head -c 4096 /dev/zero >full/fills_it
+    for option in -o --html --junit --lock; do spares 3 "full/x: No space left" "${audit[@]}" "$option" full/x; done
+    umount full
+fi
+rmdir full
+
+# Two outputs of one name, however it is spelled, would leave one of them.
+ln -s . around
+for second in made/audit.json ./made/audit.md around/made/audit.html "$PWD/made//audit.json"; do
+    spares 2 "two outputs of one name" "${audit[@]}" -o made --junit "$second"
+done
+spares 2 "two outputs of one name" "${audit[@]}" --html made --junit ./made
+spares 2 "two outputs of one name" "$PHYSARIUM" audit donor --device cpu:ref --paths exact -q --lock made --html made/bounds.json
+spares 2 "two outputs of one name" "$PHYSARIUM" bench copy --csv bench.json -q
+spares 2 "two outputs of one name" "$PHYSARIUM" bench copy -o made --csv a --html ./a -q
+[[ ! -e made && ! -e bench.json && ! -e a ]]
+[[ $("${audit[@]}" --html /dev/stdout --junit /dev/stdout | grep -c -e '</html>' -e '</testsuite>') == 2 ]]
+rm around
 
 # A pipe gets all of it, a link stays one, and so does a directory of results that is there already.
 "${logits[@]}" whole

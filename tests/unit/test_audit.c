@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Metrics, the rules of bounds, and what compare refuses and finds. */
-#include "support/checkpoint_build.h" /* first: it asks the system headers for more */
+#include "support/tiny_model.h" /* first: it asks the system headers for more */
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -316,6 +316,51 @@ static void show_lists_what_is_not_finite_first(void **state)
     assert_non_null(strstr(out.text, "L0/paris/2"));
 }
 
+/* ---- a run that is told to stop ---- */
+
+struct stop {
+    size_t asked, after;
+};
+
+static bool stops(void *user)
+{
+    struct stop *stop = user;
+    return stop->asked++ >= stop->after;
+}
+
+static void wherever_it_is_told_to_stop_there_is_no_verdict(void **state)
+{
+    (void)state;
+    size_t bytes;
+    tiny_copy_changed("gemma3", "model", "\"hidden_size\": 64", "\"hidden_size\": 64");
+    char *text = read_whole(PHY_TEST_DATA "/golden/tokenizer/tiny-gemma3/tokenizer.json", &bytes);
+    write_file("model/tokenizer.json", text, bytes);
+    free(text);
+    for (int against = 0; against < 2; against++) {
+        struct stop stop = {0};
+        const struct phy_host host = {.user = &stop, .cancelled = stops};
+        const struct phy_audit_params params = {.donor = "model",
+                                                .against = against ? "model" : NULL,
+                                                .device = "cpu:ref",
+                                                .paths = against ? NULL : "full_mmap",
+                                                .threads = 1,
+                                                .host = &host};
+        struct phy_audit *done = NULL;
+        enum phy_status status;
+        do {
+            stop.asked = 0;
+            status = phy_audit_run(&done, &params);
+            if (stop.asked > stop.after)
+                assert_true(status == PHY_ERR_INTERRUPTED && !done);
+            else
+                assert_true(status == PHY_OK && phy_audit_passed(done));
+            stop.after++;
+        } while (status != PHY_OK);
+        assert_true(stop.after > 20);
+        phy_audit_free(&done);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +378,7 @@ int main(void)
         cmocka_unit_test(compare_refuses_other_models_prompts_and_versions),
         cmocka_unit_test(show_lists_the_worst_and_no_terminal_codes),
         cmocka_unit_test(show_lists_what_is_not_finite_first),
+        cmocka_unit_test(wherever_it_is_told_to_stop_there_is_no_verdict),
     };
     return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }
