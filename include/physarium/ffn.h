@@ -169,6 +169,7 @@ PHY_API void phy_model_set_ffn(struct phy_model *model, struct phy_ffn *ffn);
 
 struct phy_ffn_info {
     const char *path;       /* "interleaved_q4k:fused": that of the stored layers */
+    uint32_t path_layers;   /* layers that take it, from the store if there is one; the others are the donor's */
     const char *device;     /* "vulkan:0", "vulkan:0/lanes"; the text changes when the CPU takes over */
     const char *bucket;     /* "exact", "quantised" or "fp4" */
     uint32_t device_layers; /* layers on the device; the others on the CPU */

@@ -63,7 +63,8 @@ static void print_table(const struct phy_eval_result *r, const struct phy_model_
            phy_activations_note(info));
     if (ffn) {
         phy_ffn_describe(ffn, &path);
-        printf("FFN: path %s, %u of %u layers on %s\n", path.path, path.device_layers, info->layer_count, path.device);
+        phy_ffn_print(stdout, &path, info->layer_count);
+        putchar('\n');
     }
     printf("perplexity        %10.4f +- %.4f\n", r->perplexity.value, r->perplexity.error);
     if (!r->has_baseline)

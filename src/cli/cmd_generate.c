@@ -81,8 +81,8 @@ static void print_speed(const struct phy_generate_result *r, size_t prompt_count
         return;
     struct phy_ffn_info ffn;
     phy_ffn_describe(model->ffn, &ffn);
-    fprintf(stderr, "FFN: path %s, %u of %u layers on %s, %.3f GB read", ffn.path, ffn.device_layers, info.layer_count,
-            ffn.device, (double)ffn.bytes_read / 1e9);
+    phy_ffn_print(stderr, &ffn, info.layer_count);
+    fprintf(stderr, ", %.3f GB read", (double)ffn.bytes_read / 1e9);
     if (ffn.features_visited)
         fprintf(stderr, ", %llu features visited, %llu of them skipped as zeros",
                 (unsigned long long)ffn.features_visited, (unsigned long long)ffn.features_skipped);

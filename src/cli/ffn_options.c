@@ -95,6 +95,14 @@ const char *phy_activations_note(const struct phy_model_info *info)
     return strcmp(info->activations, "bf16") == 0 ? ", activations rounded to bf16" : "";
 }
 
+void phy_ffn_print(FILE *to, const struct phy_ffn_info *ffn, uint32_t layer_count)
+{
+    fprintf(to, "FFN: path %s", ffn->path);
+    if (ffn->path_layers < layer_count)
+        fprintf(to, " in %u of %u layers", ffn->path_layers, layer_count);
+    fprintf(to, ", %u of %u layers on %s", ffn->device_layers, layer_count, ffn->device);
+}
+
 void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn)
 {
     if (!ffn)
@@ -103,6 +111,7 @@ void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn)
     phy_ffn_describe(ffn, &info);
     cJSON *object = cJSON_AddObjectToObject(to, "ffn");
     cJSON_AddStringToObject(object, "path", info.path);
+    cJSON_AddNumberToObject(object, "path_layers", info.path_layers);
     cJSON_AddStringToObject(object, "bucket", info.bucket);
     cJSON_AddStringToObject(object, "device", info.device);
     cJSON_AddNumberToObject(object, "device_layers", info.device_layers);

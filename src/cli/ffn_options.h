@@ -4,6 +4,7 @@
 #define PHY_CLI_FFN_OPTIONS_H
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
 
 #include "cli.h"
 #include "model_source.h"
@@ -67,6 +68,9 @@ void phy_ffn_model_close(struct phy_ffn_model *model);
 
 /* What to say after the device's name: "", or how activations are rounded. */
 const char *phy_activations_note(const struct phy_model_info *info);
+
+/* What ran, as a line's beginning: "FFN: path full_mmap in 2 of 4 layers, 4 of 4 layers on cpu:avx512". */
+void phy_ffn_print(FILE *to, const struct phy_ffn_info *ffn, uint32_t layer_count);
 
 /* An object "ffn" in `to`, if there is a path. */
 void phy_ffn_add_json(cJSON *to, const struct phy_ffn *ffn);

@@ -137,21 +137,33 @@ static enum phy_status check_params(const struct phy_model *model, const struct 
     return params->store ? phy_path_check_store(model, params->store, params->trust) : PHY_OK;
 }
 
+/* The layer takes the path that all of them are called by, from the store if there is one. */
+static bool is_as_named(const struct path *path, uint32_t index)
+{
+    return path->layers[index].rule == path->rule && (!path->store || phy_path_is_stored(path->store, index));
+}
+
 /* The path that it is called: the first stored layer's, or the first layer's. Others are worth a note. */
 static void name_path(struct path *path)
 {
     const uint32_t count = path->model->config.layer_count;
-    uint32_t first = 0, others = 0;
+    uint32_t first = 0, donors = 0, others = 0;
     while (path->store && first < count - 1 && !phy_path_is_stored(path->store, first))
         first++;
     path->rule = path->layers[first].rule;
-    const struct path_rule *other = NULL;
+    const struct path_rule *donor = NULL, *other = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        if (path->layers[i].rule == path->rule)
-            continue;
-        other = path->layers[i].rule;
-        others++;
+        const bool stored = !path->store || phy_path_is_stored(path->store, i);
+        if (!stored)
+            donor = path->layers[i].rule;
+        else if (path->layers[i].rule != path->rule)
+            other = path->layers[i].rule;
+        donors += !stored;
+        others += stored && path->layers[i].rule != path->rule;
     }
+    if (donors)
+        phy_note(path->model->host, "%u of %u layers are not stored: they run the donor's own matrices by path %s",
+                 donors, count, donor->kind.name);
     if (others)
         phy_note(path->model->host, "%u of %u layers take path %s instead of %s", others, count, other->kind.name,
                  path->rule->kind.name);
@@ -230,8 +242,10 @@ void phy_ffn_describe(const struct phy_ffn *ffn, struct phy_ffn_info *out)
         .features_skipped = path->skipped,
         .bytes_read = path->bytes_read,
     };
-    for (uint32_t i = 0; i < path->model->config.layer_count; i++)
+    for (uint32_t i = 0; i < path->model->config.layer_count; i++) {
         out->device_layers += !path->layers[i].on_cpu;
+        out->path_layers += is_as_named(path, i);
+    }
 }
 
 void phy_ffn_trace(struct phy_ffn *ffn, phy_path_tracer *tracer, void *user)

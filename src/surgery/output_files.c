@@ -64,9 +64,9 @@ static enum phy_status check_file(const struct phy_output_files *files, const ch
     char *folder = folder_of(path);
     if (!folder)
         return phy_fail_memory(files->host, "a path", strlen(path));
-    enum phy_status status =
-        will_be_made(files, folder) ? PHY_OK
-                                    : phy_output_file_check(path, files->inputs, files->input_count, files->host);
+    enum phy_status status = will_be_made(files, folder)
+                                 ? PHY_OK
+                                 : phy_output_file_check(path, files->inputs, files->input_count, files->host);
     phy_free(folder);
     return status;
 }
@@ -81,10 +81,9 @@ static enum phy_status check_directory(const struct phy_output_files *files, con
         phy_free(name);
         return status;
     }
-    return S_ISDIR(there.st_mode)
-               ? PHY_OK
-               : phy_fail(files->host, PHY_ERR_USAGE, "%s: no directory, where files are to be written into one",
-                          directory);
+    return S_ISDIR(there.st_mode) ? PHY_OK
+                                  : phy_fail(files->host, PHY_ERR_USAGE,
+                                             "%s: no directory, where files are to be written into one", directory);
 }
 
 enum phy_status phy_output_files_check(const struct phy_output_files *files)

@@ -704,7 +704,9 @@ static void layers_that_a_store_lacks_run_the_models_own(void **state)
     assert_string_equal(info.path, "interleaved_q8_0");
     assert_string_equal(info.bucket, "quantised");
     assert_int_equal(record.notes, 1);
-    assert_string_equal(record.note, "2 of 4 layers take path full_mmap instead of interleaved_q8_0");
+    assert_string_equal(record.note,
+                        "2 of 4 layers are not stored: they run the donor's own matrices by path full_mmap");
+    assert_int_equal(info.path_layers, 2);
     phy_ffn_trace(ffn, keep_step, &steps);
     for (uint32_t layer = 0; layer < 4; layer++) {
         assert_int_equal(ffn->ops->forward(ffn, layer, x, 1, y), PHY_OK);
@@ -720,6 +722,32 @@ static void layers_that_a_store_lacks_run_the_models_own(void **state)
     assert_false(path_offered("interleaved_q8_0", model, store, "cpu", reason, sizeof reason));
     phy_model_close(&model);
     phy_ffn_store_close(&store);
+}
+
+static void layers_that_a_store_lacks_are_told_where_both_take_one_path(void **state)
+{
+    (void)state;
+    struct phy_ffn_store *store = quantized(
+        "gemma3", "f32", &(struct phy_quantize_params){.has_layers = true, .layer_first = 3, .layer_last = 3});
+    struct phy_host host;
+    struct phy_model *model = tiny("gemma3", &host);
+    struct phy_ffn *ffn;
+    struct phy_ffn_info info;
+    assert_int_equal(phy_ffn_create(&ffn, model, &(struct phy_ffn_params){.store = store}), PHY_OK);
+    phy_ffn_describe(ffn, &info);
+    assert_string_equal(info.path, "full_mmap");
+    assert_true(info.path_layers == 1 && info.device_layers == 4);
+    assert_int_equal(record.notes, 1);
+    assert_string_equal(record.note,
+                        "3 of 4 layers are not stored: they run the donor's own matrices by path full_mmap");
+    phy_ffn_destroy(&ffn);
+    phy_model_close(&model);
+    phy_ffn_store_close(&store);
+    ffn = path_named(model = tiny("gemma3", &host), NULL, "interleaved");
+    phy_ffn_describe(ffn, &info);
+    assert_int_equal(info.path_layers, 4);
+    phy_ffn_destroy(&ffn);
+    phy_model_close(&model);
 }
 
 static void a_store_of_another_model_is_refused(void **state)
@@ -963,6 +991,8 @@ int main(void)
         cmocka_unit_test(a_device_that_is_full_leaves_the_rest_to_the_cpu),
         cmocka_unit_test(a_device_that_is_lost_hands_over_where_that_is_allowed),
         cmocka_unit_test_setup_teardown(layers_that_a_store_lacks_run_the_models_own, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(layers_that_a_store_lacks_are_told_where_both_take_one_path, scratch_begin,
+                                        scratch_end),
         cmocka_unit_test_setup_teardown(a_store_of_another_model_is_refused, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(what_a_store_does_not_hold_is_refused_with_its_formats, scratch_begin,
                                         scratch_end),
