@@ -137,7 +137,9 @@ static enum phy_status list_vulkan(const struct phy_bench_params *p, double time
     char op[] = "list", device[] = "vulkan", failure[PHY_BENCH_FAILURE_BYTES];
     const struct phy_bench_job job = {.op = op, .device = device, .threads = 1, .budget_s = timeout_s};
     enum phy_status status = phy_bench_run_job(p->worker, &job, timeout_s, take_found, d, p->host, failure);
-    if (status == PHY_ERR_INTERRUPTED || status == PHY_ERR_MEMORY)
+    if (status == PHY_ERR_INTERRUPTED)
+        return phy_fail(p->host, status, "interrupted");
+    if (status == PHY_ERR_MEMORY)
         return status;
     if (status)
         add_failure(root, "vulkan", failure);
@@ -149,7 +151,9 @@ static enum phy_status list_vulkan(const struct phy_bench_params *p, double time
 /* Of "cpu[:FORM]" or "vulkan[:N|:NAME][/FORM]"; a form of products only where there are products alone. */
 static enum phy_status check_device(const struct phy_bench_params *p, const char *name, size_t length)
 {
-    const bool cpu = strncmp(name, "cpu", 3) == 0 && (length == 3 || name[3] == ':');
+    char form[DEVICE_BYTES];
+    snprintf(form, sizeof form, "%.*s", (int)length, name);
+    const bool cpu = strcmp(form, "cpu") == 0 || (strncmp(form, "cpu:", 4) == 0 && phy_flow_variant_named(form + 4));
     struct phy_vulkan_spec read = {0};
     if (!cpu && !phy_device_is_vulkan(name, length))
         return phy_fail(p->host, PHY_ERR_USAGE, "device \"%.*s\": not one of cpu[:FORM], vulkan[:N|:NAME][/FORM], all",
@@ -208,6 +212,37 @@ static enum phy_status check_formats(const char *list, const struct phy_host *ho
                            : phy_fail(host, PHY_ERR_USAGE, "formats '%.64s': a name is empty or too long", list);
 }
 
+/* A share of zeros is of bitmaps; "all", and no list, has them. */
+static enum phy_status check_sparsity(const struct phy_bench_params *p)
+{
+    double sparsity;
+    char name[32];
+    enum phy_weight_type type;
+    bool taken = !p->sparsity || !p->formats || strcmp(p->formats, "all") == 0;
+    for (size_t i = 0; !taken && phy_bench_list_name(p->formats, i, name); i++)
+        taken = phy_bench_type_named(name, &type) && phy_weight_is_bitmap(type);
+    return taken ? phy_bench_parse_sparsity(p->sparsity, &sparsity, p->host)
+                 : phy_fail(p->host, PHY_ERR_USAGE, "--sparsity is of bitmaps, and '%.64s' has none", p->formats);
+}
+
+/* A number of features that no shape has; what only some have is left out of the others and told. */
+static enum phy_status check_top_k(const struct phy_bench_params *p, const struct phy_bench_shape *shapes,
+                                   size_t shape_count)
+{
+    struct phy_bench_top_k top_k[PHY_BENCH_MAX_TOP_K];
+    size_t count = 0;
+    uint32_t most = 0;
+    enum phy_status status = p->top_k ? phy_bench_parse_top_k(p->top_k, top_k, &count, p->host) : PHY_OK;
+    for (size_t i = 0; i < shape_count; i++)
+        most = shapes[i].cols > most ? shapes[i].cols : most;
+    for (size_t i = 0; i < count && shape_count && status == PHY_OK; i++) {
+        if (!top_k[i].percent && top_k[i].value > most)
+            status = phy_fail(p->host, PHY_ERR_USAGE, "--top-k %u: an ffn of %.64s has %u features", top_k[i].value,
+                              p->shapes, most);
+    }
+    return status;
+}
+
 /* What a benchmark takes no notice of it does not take. Without one, all that products have may be given. */
 static enum phy_status check_taken(const struct phy_bench_params *p)
 {
@@ -238,7 +273,7 @@ static enum phy_status check(const struct phy_bench_params *p)
     static const char *const ops[] = {"flow", "ffn", "matmul", "copy", "surgery", "generate", "scaling"};
     struct phy_bench_shape shapes[PHY_BENCH_MAX_LIST];
     uint32_t rows[PHY_BENCH_MAX_LIST];
-    size_t count, i = 0;
+    size_t count, shape_count = 0, i = 0;
     enum phy_status status = PHY_OK;
     while (p->op && i < sizeof ops / sizeof *ops && strcmp(ops[i], p->op) != 0)
         i++;
@@ -251,15 +286,13 @@ static enum phy_status check(const struct phy_bench_params *p)
     if (status == PHY_OK && p->formats)
         status = check_formats(p->formats, p->host);
     if (status == PHY_OK && p->shapes)
-        status = phy_bench_parse_shapes(p->shapes, shapes, &count, p->host);
+        status = phy_bench_parse_shapes(p->shapes, shapes, &shape_count, p->host);
     if (status == PHY_OK && p->rows)
         status = phy_bench_parse_numbers(p->rows, rows, &count, p->host);
-    struct phy_bench_top_k top_k[PHY_BENCH_MAX_TOP_K];
-    if (status == PHY_OK && p->top_k)
-        status = phy_bench_parse_top_k(p->top_k, top_k, &count, p->host);
-    double sparsity;
     if (status == PHY_OK)
-        status = phy_bench_parse_sparsity(p->sparsity, &sparsity, p->host);
+        status = check_top_k(p, shapes, shape_count);
+    if (status == PHY_OK)
+        status = check_sparsity(p);
     if (status == PHY_OK && (p->budget_s < 0 || p->timeout_s < 0))
         status = phy_fail(p->host, PHY_ERR_USAGE, "seconds are more than 0");
     return status;
@@ -284,12 +317,6 @@ static struct phy_bench_job job_of(const struct phy_bench_params *p, uint32_t th
     };
 }
 
-/* What a model or its folder is to blame for, and no device. */
-static bool is_about_input(enum phy_status status)
-{
-    return status == PHY_ERR_IO || status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED || status == PHY_ERR_LIMIT;
-}
-
 static enum phy_status measure_devices(const struct phy_bench_params *p, const struct devices *d, uint32_t threads,
                                        double timeout_s, cJSON *root)
 {
@@ -307,13 +334,12 @@ static enum phy_status measure_devices(const struct phy_bench_params *p, const s
         enum phy_status status = phy_bench_run_job(p->worker, &job, timeout_s, take_message, root, p->host, failure);
         if (status == PHY_ERR_INTERRUPTED) {
             add_failure(root, d->names[i], failure);
-            return status;
+            return phy_fail(p->host, status, "interrupted");
         }
         if (status == PHY_OK)
             continue;
-        if (i == 0 && p->input && is_about_input(status))
+        if (i == 0 && phy_bench_is_about_input(&job, status))
             return status; /* its sentence was logged, and the others would fail alike */
-        phy_warn(p->host, "device %s: %s", d->names[i], failure);
         add_failure(root, d->names[i], failure);
         worst = status == PHY_ERR_USAGE && worst == PHY_OK ? status : worst == PHY_OK ? PHY_ERR_DEVICE : worst;
     }

@@ -199,11 +199,16 @@ static enum phy_status run_steps(struct product_case *p, const struct phy_weight
     return count_time(p, r->backend->ops->multiply(r->backend, &down, 1, r->gate, p->count));
 }
 
+static bool lacks_features(const struct phy_bench_top_k *k, struct phy_bench_shape shape)
+{
+    return !k->percent && k->value > shape.cols;
+}
+
 /* Features of a walk. */
 static size_t feature_count(const struct product_case *p)
 {
     const size_t all = p->run->shape.cols, share = p->top_k->percent ? all * p->top_k->value / 100 : p->top_k->value;
-    return share < 1 ? 1 : share < all ? share : all;
+    return share < 1 ? 1 : share;
 }
 
 /* Every row of x walks on its own. Features that are not found are spread evenly. */
@@ -363,7 +368,8 @@ static size_t list_cases(const struct turn *t, const struct bank *bank, size_t c
         out[n++].kernel_kind = (enum phy_product_kernel)k;
     }
     for (size_t i = 0; i < t->q->top_k_count && backend->ops->walk; i++) {
-        if (!backend->ops->offers(backend, PHY_KERNEL_WALK, bank->type))
+        if (!backend->ops->offers(backend, PHY_KERNEL_WALK, bank->type) ||
+            lacks_features(&t->q->top_k[i], t->run->shape))
             continue;
         for (size_t scored = 0; scored < 2; scored++) {
             out[n] = one;
@@ -655,7 +661,14 @@ static enum phy_status run_formats(struct turn *t, struct phy_bench_shape shape,
 {
     const struct phy_bench_products *all = t->q;
     struct phy_bench_products rest = *all;
-    char lists[2][sizeof((struct run *)NULL)->deferred];
+    char lists[2][sizeof((struct run *)NULL)->deferred], walk[24];
+    struct phy_bench_row row = {.op = all->op, .kernel = walk};
+    snprintf(row.shape, sizeof row.shape, "%ux%u", shape.rows, shape.cols);
+    for (size_t i = 0; i < all->top_k_count; i++) {
+        snprintf(walk, sizeof walk, "walk %u", all->top_k[i].value);
+        if (lacks_features(&all->top_k[i], shape))
+            phy_bench_skip_row(t->w, &row, "it has fewer features");
+    }
     enum phy_status status = run_shape(t, shape, budget_s, lists[0]);
     t->q = &rest;
     /* Each turn has a format less, or more. */

@@ -4,6 +4,7 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -392,21 +393,68 @@ static enum phy_status work(struct phy_bench_worker *w)
     return status;
 }
 
+/* The last error is held until it is known whether it ended the work: whoever gave the job says it then. */
+struct last_error {
+    struct phy_host host;
+    const struct phy_host *to;
+    pthread_mutex_t lock;
+    char line[PHY_LOG_LINE_BYTES];
+};
+
+static void forward(const struct phy_host *to, enum phy_log_level level, const char *line)
+{
+    if (*line && to && to->log)
+        to->log(to->user, level, line);
+}
+
+static void hold_error(void *user, enum phy_log_level level, const char *line)
+{
+    struct last_error *last = user;
+    pthread_mutex_lock(&last->lock);
+    if (level == PHY_LOG_ERROR) {
+        forward(last->to, level, last->line);
+        snprintf(last->line, sizeof last->line, "%s", line);
+    } else {
+        forward(last->to, level, line);
+    }
+    pthread_mutex_unlock(&last->lock);
+}
+
+static void pass_progress(void *user, const struct phy_progress *at)
+{
+    const struct phy_host *to = ((const struct last_error *)user)->to;
+    if (to && to->progress)
+        to->progress(to->user, at);
+}
+
+static bool pass_cancelled(void *user)
+{
+    return phy_cancelled(((const struct last_error *)user)->to);
+}
+
 enum phy_status phy_bench_work(const struct phy_bench_job *job, phy_bench_emit *emit, void *user,
                                const struct phy_host *host)
 {
+    struct last_error last = {
+        .host = {.user = &last, .log = hold_error, .progress = pass_progress, .cancelled = pass_cancelled}, .to = host};
     struct phy_bench_worker *w = phy_zalloc(1, sizeof *w);
     if (!w)
         return phy_fail_memory(host, "a worker", sizeof *w);
+    pthread_mutex_init(&last.lock, NULL);
     w->job = *job;
-    w->host = host;
+    w->host = &last.host;
     w->emit = emit;
     w->emit_user = user;
     w->deadline = phy_seconds_now() + job->budget_s;
     enum phy_status status = work(w);
     cJSON *message = cJSON_CreateObject();
     phy_json_count(message, "status", (uint64_t)status);
+    if (status == PHY_OK)
+        forward(host, PHY_LOG_ERROR, last.line);
+    else if (last.line[0])
+        cJSON_AddStringToObject(message, "error", last.line);
     send(w, message);
+    pthread_mutex_destroy(&last.lock);
     phy_free(w);
     return status;
 }

@@ -28,8 +28,9 @@ extern char **environ;
 struct reader {
     phy_bench_emit *emit;
     void *user;
-    char at[200];           /* what the child said last that it does */
-    enum phy_status status; /* what it said at the end */
+    char at[200];                   /* what the child said last that it does */
+    enum phy_status status;         /* what it said at the end */
+    char error[PHY_LOG_LINE_BYTES]; /* the sentence that goes with it */
     bool finished;
     cJSON *drafts; /* of the group in flight: messages by the number that stands for a case */
 };
@@ -76,6 +77,8 @@ static void take_message(void *user, cJSON *message)
     if (cJSON_IsNumber(status)) {
         r->status = (enum phy_status)status->valueint;
         r->finished = true;
+        const char *error = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(message, "error"));
+        snprintf(r->error, sizeof r->error, "%s", error ? error : "");
     }
     if (!at && !status && !take_draft(r, message))
         r->emit(r->user, message);
@@ -220,6 +223,23 @@ static enum phy_status run_child(const char *const *worker, const char *line, do
     return judge(r, code, silent, status == PHY_ERR_INTERRUPTED, timeout_s, failure);
 }
 
+bool phy_bench_is_about_input(const struct phy_bench_job *job, enum phy_status status)
+{
+    if (!job->donor)
+        return false;
+    return status == PHY_ERR_IO || status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED || status == PHY_ERR_LIMIT;
+}
+
+/* One line, which names the device unless it is not the device's fault. The report's own words hold no paths. */
+static void tell(const struct reader *r, const struct phy_bench_job *job, enum phy_status status, const char *failure,
+                 const struct phy_host *host)
+{
+    if (r->error[0] && (phy_bench_is_about_input(job, status) || strncmp(r->error, "device ", 7) == 0))
+        phy_fail(host, status, "%s", r->error);
+    else if (failure[0])
+        phy_fail(host, status, "device %s: %s", job->device, r->error[0] ? r->error : failure);
+}
+
 enum phy_status phy_bench_run_job(const char *const *worker, const struct phy_bench_job *job, double timeout_s,
                                   phy_bench_emit *emit, void *user, const struct phy_host *host,
                                   char failure[PHY_BENCH_FAILURE_BYTES])
@@ -238,6 +258,8 @@ enum phy_status phy_bench_run_job(const char *const *worker, const struct phy_be
         cJSON_free(line);
     }
     take_unsettled(&r);
+    if (status != PHY_OK && status != PHY_ERR_INTERRUPTED)
+        tell(&r, job, status, failure, host);
     return status;
 }
 

@@ -110,6 +110,16 @@ expect 3 "$PHYSARIUM" bench compare a.json absent.json
 expect 2 "$PHYSARIUM" bench compare a.json
 expect 2 "$PHYSARIUM" bench nothing
 expect 2 "$PHYSARIUM" bench ffn --format q5_x --device cpu --quick --budget 1 --quiet -o x.json
+# Told to stop: one line, and what was measured until then. A second signal ends it at once, with the same code.
+for signals in INT TERM "TERM TERM"; do
+    env --default-signal=INT "$PHYSARIUM" bench copy --device cpu --quiet -o stopped.json >out 2>err & pid=$!
+    sleep 0.5
+    for signal in $signals; do kill -"$signal" "$pid" 2>/dev/null || true; done
+    code=0
+    wait "$pid" || code=$?
+    [[ $code == 130 ]] || complain "SIG$signals: exit $code"
+    [[ $signals == *" "* || $(cat err) == interrupted ]] || complain "SIG$signals: not one line: $(cat err)"
+done
 expect 7 "$PHYSARIUM" bench flow --device vulkan:0,cpu --quick --budget 2 --quiet -o v.json
 grep -q '^FAILED vulkan:0' out || complain "the missing device is not told"
 grep -q '^flow ' out || complain "the other device's results are lost"

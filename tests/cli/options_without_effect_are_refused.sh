@@ -20,6 +20,11 @@ refused "bench flow takes no --rows" "$PHYSARIUM" bench flow --rows 8 -q
 refused "bench scaling takes no --shape" "$PHYSARIUM" bench scaling --shape 64x64 -q
 refused "bench copy takes no --cold" "$PHYSARIUM" bench copy --cold -q
 refused "names with commas" "$PHYSARIUM" bench matmul --device "" -q
+refused "sparsity is of bitmaps" "$PHYSARIUM" bench matmul --sparsity 0.3 --format bf16,q4_k -q
+refused "an ffn of 64x64 has 64 features" "$PHYSARIUM" bench ffn --shape 64x64 --top-k 25%,65 -q
+for name in cpu:nope cpu:avx512/rows cpux; do
+    refused "device .$name.: not one of" "$PHYSARIUM" bench matmul --device "cpu:ref,$name" -q
+done
 
 for option in --output --junit --device --ffn --worst; do
     refused "compare takes no $option" "$PHYSARIUM" audit compare a.json b.json "$option" 1
@@ -46,3 +51,10 @@ grep -q '^1 runs, 0 failed, 1 skipped: pass' stdout
 "$PHYSARIUM" bench matmul --device cpu:ref --format bf16 --shape 64x64 --rows 1 --warm --budget 1 -q -o a.json >stdout
 "$PHYSARIUM" bench compare a.json a.json --threshold 2 --json >stdout
 python3 -m json.tool stdout >/dev/null
+# What one shape has too few features for is told, not measured as something else.
+"$PHYSARIUM" bench ffn --device cpu:ref --format bf16 --shape 64x64,64x96 --top-k 65 --rows 1 --warm --budget 1 -q -o a.json >stdout
+grep -q 'LEFT OUT ffn cpu:ref 64x64: walk 65 (it has fewer features)' stdout
+[[ $(grep -c 'walk 65 .*64x96' stdout) == 1 ]]
+# A device that does not open is one line on standard error.
+fails 7 "^device vulkan:5: " "$PHYSARIUM" bench matmul --device vulkan:5 -q -o a.json
+grep -q '^FAILED vulkan:5: failed (device) while at: opening' stdout
