@@ -81,7 +81,7 @@ const struct phy_command cmd_export = {
         "                       down is encoded as Q4_K, which every reader takes for the same\n"
         "      --threads N      CPU threads (default: all processors)\n"
         "      --trust          do not read the store to check its digests\n"
-        "      --force          replace a .gguf file of that name\n"
+        "      --force          replace a .gguf file, or a vindex of ours, of that name\n"
         "      --json           print a summary as JSON on standard output\n"
         "  -q, --quiet          no progress on standard error\n"
         "\n"

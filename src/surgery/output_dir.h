@@ -22,15 +22,24 @@
 #define PHY_OUTPUT_REPORTS "physarium"
 #define PHY_OUTPUT_JOURNAL "journal"
 
+/* What force may replace: what stands where an output of this kind goes, and nothing else. */
+struct phy_output_kind {
+    const char *name;               /* "checkpoint": something else that is there "is no checkpoint" */
+    const char *replaced;           /* what that is: the end of "--force replaces only ..." */
+    const char *file_ending;        /* regular files that are named so, as ".gguf"; NULL: none */
+    bool (*is_of_kind)(int dir_fd); /* directories; NULL: none */
+};
+/* What surgery writes: a directory with model.safetensors or its index, or a regular .safetensors file. */
+extern const struct phy_output_kind phy_output_checkpoint;
+bool phy_output_is_checkpoint(int dir_fd);
+
 struct phy_output_params {
-    const char *path;        /* as given; trailing slashes are allowed for a directory */
-    bool single_file;        /* a file is to appear, not a directory */
-    bool force;              /* an earlier output of ours, or a checkpoint, may be replaced */
-    bool without_reports;    /* there is to be no physarium/ in it, or beside it */
-    const char *file_ending; /* of the files that force may replace; NULL: ".safetensors" */
-    /* Of a directory that is not of these: whether force may replace it all the same; or NULL. */
-    bool (*may_replace)(int dir_fd);
-    const char *const *protect; /* paths of what is read: the output may not be, hold or lie in any of them */
+    const char *path;                   /* as given; trailing slashes are allowed for a directory */
+    bool single_file;                   /* a file is to appear, not a directory */
+    bool force;                         /* what is of that kind may be replaced */
+    bool without_reports;               /* there is to be no physarium/ in it, or beside it */
+    const struct phy_output_kind *kind; /* NULL: phy_output_checkpoint */
+    const char *const *protect;         /* paths of what is read: the output may not be, hold or lie in any of them */
     size_t protect_count;
     const char *advice; /* ends the message of a failed write: "--resume goes on from here"; or NULL */
     const struct phy_host *host;
@@ -67,6 +76,11 @@ enum phy_status phy_output_check(struct phy_output *out, const struct phy_output
 enum phy_status phy_output_in_memory(struct phy_output *out, struct phy_memory_files *memory, const char *label,
                                      const struct phy_host *host);
 void phy_memory_files_close(struct phy_memory_files *memory);
+/* An output that exists: refused without force, and with it if it is of another kind.
+ *   PHY_ERR_USAGE */
+enum phy_status phy_output_check_existing(const struct phy_output *out);
+/* Whether force replaces, or would replace, what has the output's name. */
+bool phy_output_replaceable(const struct phy_output *out);
 /* Refuse an existing output without force, then make the partial directory, or find it, and lock it.
  *   PHY_ERR_USAGE  the output exists, or another run is at work on it
  *   PHY_ERR_IO */

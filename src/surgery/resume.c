@@ -117,6 +117,8 @@ enum phy_status phy_run_check_finished(struct phy_run *run, bool *finished, stru
         *finished = true;
         read_counts(reports, result);
         phy_note(&run->host, "%s: already finished, by the same donor and options; nothing was written", output->path);
+    } else if (!phy_output_replaceable(output)) {
+        status = phy_output_check_existing(output);
     } else if (!run->params.force) {
         if (there)
             status = phy_fail(&run->host, PHY_ERR_USAGE, "%s exists and is of another run: %s; --force replaces it",

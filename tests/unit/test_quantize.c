@@ -435,9 +435,9 @@ static void usage_is_refused_with_a_sentence(void **state)
         {{.output = "o", .scheme = "fp4", .layout = "interleaved"}, PHY_ERR_USAGE, "cannot be interleaved"},
         {{.output = "o", .scheme = "bitmap", .layout = "by_feature"}, PHY_ERR_USAGE, "the layout is split"},
         {{.output = "absent/o", .scheme = "bf16"}, PHY_ERR_USAGE, "is missing"},
-        {{.output = "there", .scheme = "bf16"}, PHY_ERR_USAGE, "exists; --force replaces it"},
+        {{.output = "there", .scheme = "bf16"}, PHY_ERR_USAGE, "there exists and is no store"},
         {{.output = "there", .scheme = "bf16", .force = true}, PHY_ERR_USAGE, "--force replaces only"},
-        {{.output = "there", .scheme = "bf16", .resume = true}, PHY_ERR_USAGE, "not what this run would make"},
+        {{.output = "there", .scheme = "bf16", .resume = true}, PHY_ERR_USAGE, "there exists and is no store"},
         {{.output = "donor", .scheme = "bf16", .force = true}, PHY_ERR_USAGE, "the output is what is read"},
         {{.output = "donor/inside", .scheme = "bf16"}, PHY_ERR_USAGE, "lies inside"},
     };
@@ -459,6 +459,12 @@ static void usage_is_refused_with_a_sentence(void **state)
     assert_int_equal(access("there/letter.txt", F_OK), 0);
     make_store("donor", "store", "bf16", NULL, 1);
     struct log_record record;
+    struct phy_quantize_params again = {.donor = "donor", .output = "store", .scheme = "q8_0"};
+    assert_int_equal(quantize_with(again, &record, NULL), PHY_ERR_USAGE);
+    assert_non_null(strstr(record.error, "exists; --force replaces it"));
+    again.resume = true;
+    assert_int_equal(quantize_with(again, &record, NULL), PHY_ERR_USAGE);
+    assert_non_null(strstr(record.error, "not what this run would make; --force replaces it"));
     assert_int_equal(
         quantize_with(
             (struct phy_quantize_params){.donor = "donor", .output = "store", .scheme = "q8_0", .force = true}, &record,

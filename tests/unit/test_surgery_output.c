@@ -114,7 +114,8 @@ static void refuses_names_that_cannot_be_renamed_to(void **state)
 static void refuses_what_exists_and_replaces_only_checkpoints(void **state)
 {
     (void)state;
-    assert_refused("other", "donor", false, false, "exists; --force");
+    assert_refused("donor", "other", false, false, "exists; --force replaces it");
+    assert_refused("other", "donor", false, false, "no checkpoint");
     assert_refused("other", "donor", false, true, "no checkpoint");
     assert_refused("dangling", "donor", false, true, "no checkpoint");
     assert_refused("link", "single.safetensors", true, true, "no checkpoint"); /* a link to a checkpoint is not one */
