@@ -414,6 +414,17 @@ void phy_memory_files_close(struct phy_memory_files *memory)
     memory->count = 0;
 }
 
+/* An earlier run's file may be longer; its size is then as durable as what the journal claims of it. */
+static int cut_off(int fd, uint64_t bytes)
+{
+    struct stat file;
+    if (fstat(fd, &file) != 0)
+        return errno;
+    if ((uint64_t)file.st_size <= bytes)
+        return 0;
+    return ftruncate(fd, (off_t)bytes) == 0 ? phy_fsync(fd) : errno;
+}
+
 enum phy_status phy_output_open_file(const struct phy_output *out, const char *name, uint64_t bytes, int *fd)
 {
     *fd = out->memory ? open_in_memory(out->memory, name)
@@ -427,7 +438,11 @@ enum phy_status phy_output_open_file(const struct phy_output *out, const char *n
             break;
         error = 0;
     }
-    if (error == 0 || error == EOPNOTSUPP || error == ENOSYS || error == EINVAL)
+    if (error == EOPNOTSUPP || error == ENOSYS || error == EINVAL)
+        error = 0;
+    if (!error && bytes > 0)
+        error = cut_off(*fd, bytes);
+    if (!error)
         return PHY_OK;
     close_descriptor(fd);
     return phy_output_fail(out, name, error);

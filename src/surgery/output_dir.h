@@ -89,8 +89,8 @@ enum phy_status phy_output_begin(struct phy_output *out);
 enum phy_status phy_output_clear(struct phy_output *out);
 /* W6: `bytes` and 64 MiB must be free. Bytes that the partial directory holds already are not to be counted. */
 enum phy_status phy_output_check_space(const struct phy_output *out, uint64_t bytes);
-/* Open a file of the partial directory for reading and writing, made if it is not there and then given `bytes` of space
- * at once, where the file system can. */
+/* Open a file of the partial directory for reading and writing, made if it is not there. Unless `bytes` is 0 it is to
+ * have so many: it is given their space at once, where the file system can, and what is behind them is cut off. */
 enum phy_status phy_output_open_file(const struct phy_output *out, const char *name, uint64_t bytes, int *fd);
 /* The one sentence for a failed write, fsync or close of `name`. PHY_ERR_IO. */
 enum phy_status phy_output_fail(const struct phy_output *out, const char *name, int error);

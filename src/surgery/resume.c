@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "surgery/identity.h"
+#include "surgery/sidecars.h"
 #include "surgery/surgery_run.h"
 
 enum { DIFFERENCE_BYTES = 400, LARGEST_REPORT = 64 << 20 };
@@ -280,6 +281,7 @@ enum phy_status phy_run_take_up(struct phy_run *run)
                  run->output.partial_path);
         return start_afresh(run);
     }
+    run->sidecars_done = run->sidecars_done && phy_sidecars_are_there(run->donor, &run->output);
     run->results->first_changed = run->results->tensor_count;
     run->results->end_changed = 0;
     run->results->resumed_count++;

@@ -356,6 +356,34 @@ static void a_claimed_matrix_with_other_bytes_is_made_again(void **state)
     assert_same_file("whole", "out", "ffn-00001.bin");
 }
 
+static void a_data_file_of_another_length_is_set_right(void **state)
+{
+    static const off_t lengths[] = {0, 1, 50000, 135167, 135168 + 777, 1 << 20};
+    (void)state;
+    const char *donor = tiny_path("llama3", NULL);
+    struct stat whole;
+    make_store(donor, "whole", "bf16", NULL, 1);
+    assert_int_equal(stat("whole/ffn-00001.bin", &whole), 0);
+    assert_int_equal(whole.st_size, 135168);
+    for (unsigned after = 1; after < 6; after += 2) {
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            struct stopper s = {.after = after};
+            struct phy_host host = {.user = &s, .log = stop_log, .cancelled = stop};
+            struct phy_quantize_params params = {.donor = donor, .output = "out", .scheme = "bf16", .host = &host};
+            struct log_record record;
+            assert_int_equal(phy_quantize_run(&params, NULL), PHY_ERR_INTERRUPTED);
+            assert_int_equal(truncate(".out.physarium-partial/ffn-00001.bin", lengths[i]), 0);
+            params.host = NULL;
+            params.resume = true;
+            if (quantize_with(params, &record, NULL) != PHY_OK)
+                fail_msg("%u matrices, %lld bytes: %s", after, (long long)lengths[i], record.error);
+            assert_same_file("whole", "out", "index.json");
+            assert_same_file("whole", "out", "ffn-00001.bin");
+            assert_int_equal(system("rm -r out"), 0);
+        }
+    }
+}
+
 static int full_disk(void *user, enum phy_io_call call, int fd, size_t *bytes, uint64_t at)
 {
     unsigned *left = user;
@@ -495,6 +523,7 @@ int main(void)
         TEST(a_resumed_run_gives_the_bytes_of_an_uninterrupted_one),
         TEST(a_run_that_is_killed_at_any_write_can_be_resumed),
         TEST(a_claimed_matrix_with_other_bytes_is_made_again),
+        TEST(a_data_file_of_another_length_is_set_right),
         TEST(a_full_disk_is_an_io_error_and_the_run_goes_on_later),
         TEST(memory_that_runs_out_is_said_and_nothing_leaks),
         TEST(usage_is_refused_with_a_sentence),
