@@ -157,7 +157,7 @@ static enum phy_status take_over(const struct import_run *run, struct phy_output
 {
     struct stat journal;
     if (fstat(output->journal_fd, &journal) != 0)
-        return phy_output_fail(output, PHY_OUTPUT_JOURNAL, errno);
+        return phy_output_fail(output, PHY_OUTPUT_JOURNAL_PATH, errno);
     if (journal.st_size > 0 && !run->params->force)
         return phy_fail(run->host, PHY_ERR_USAGE, "%s holds unfinished work of another command; --force discards it",
                         output->partial_path);

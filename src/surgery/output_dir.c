@@ -309,7 +309,7 @@ static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
         return phy_output_fail(out, PHY_OUTPUT_REPORTS, errno);
     out->journal_fd = openat(out->reports_fd, PHY_OUTPUT_JOURNAL, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (out->journal_fd < 0)
-        return phy_output_fail(out, PHY_OUTPUT_JOURNAL, errno);
+        return phy_output_fail(out, PHY_OUTPUT_JOURNAL_PATH, errno);
     if (lock_descriptor(out->journal_fd) != 0)
         return phy_fail(host, PHY_ERR_USAGE, "%s: another run is writing this output: its journal is locked",
                         out->path);
@@ -350,6 +350,7 @@ enum phy_status phy_output_begin(struct phy_output *out)
 
 enum phy_status phy_output_clear(struct phy_output *out)
 {
+    out->resumable = false;
     int error = phy_remove_contents(out->partial_fd, PHY_OUTPUT_REPORTS);
     if (!error)
         error = phy_remove_contents(out->reports_fd, PHY_OUTPUT_JOURNAL);
@@ -375,8 +376,9 @@ enum phy_status phy_output_check_space(const struct phy_output *out, uint64_t by
 
 enum phy_status phy_output_fail(const struct phy_output *out, const char *name, int error)
 {
+    const char *advice = out->resumable ? out->params.advice : NULL;
     return phy_fail(out->params.host, PHY_ERR_IO, "%s%s%s: %s%s%s", out->partial_path, *name ? "/" : "", name,
-                    strerror(error), out->params.advice ? "; " : "", out->params.advice ? out->params.advice : "");
+                    strerror(error), advice ? "; " : "", advice ? advice : "");
 }
 
 /* A new file in memory; the one that the caller closes is a second descriptor of it. */
@@ -521,6 +523,7 @@ enum phy_status phy_output_publish(struct phy_output *out)
     if (status != PHY_OK)
         return status;
     int error = unlinkat(out->reports_fd, PHY_OUTPUT_JOURNAL, 0) == 0 ? 0 : errno;
+    out->resumable = out->resumable && error != 0;
     if (!error)
         error = phy_fsync_directory(out->reports_fd);
     if (!error && out->params.without_reports && unlinkat(out->partial_fd, PHY_OUTPUT_REPORTS, AT_REMOVEDIR) != 0)

@@ -20,7 +20,8 @@
 #include "physarium/host.h"
 
 #define PHY_OUTPUT_REPORTS "physarium"
-#define PHY_OUTPUT_JOURNAL "journal"
+#define PHY_OUTPUT_JOURNAL "journal" /* in the reports' directory */
+#define PHY_OUTPUT_JOURNAL_PATH PHY_OUTPUT_REPORTS "/" PHY_OUTPUT_JOURNAL
 
 /* What force may replace: what stands where an output of this kind goes, and nothing else. */
 struct phy_output_kind {
@@ -41,7 +42,8 @@ struct phy_output_params {
     const struct phy_output_kind *kind; /* NULL: phy_output_checkpoint */
     const char *const *protect;         /* paths of what is read: the output may not be, hold or lie in any of them */
     size_t protect_count;
-    const char *advice; /* ends the message of a failed write: "--resume goes on from here"; or NULL */
+    /* Ends the message of a failed write of what is resumable: "--resume goes on from here"; or NULL. */
+    const char *advice;
     const struct phy_host *host;
 };
 
@@ -65,6 +67,7 @@ struct phy_output {
     char *reports_name;              /* file outputs: "<name>.physarium" */
     bool exists;                     /* something has the output's name */
     bool found_partial;              /* begin found the partial directory of an earlier run */
+    bool resumable;                  /* set by the caller, once the journal says who the run is */
     int parent_fd, partial_fd, reports_fd, journal_fd; /* -1 when not open */
 };
 

@@ -254,7 +254,10 @@ static enum phy_status start_afresh(struct phy_run *run)
     run->gain = run->params.sparsity > 0 || run->rank.ranked ? 0.0f : (float)run->params.gain;
     run->journal = (struct phy_journal){.fd = run->output.journal_fd};
     phy_output_hash_start(run->hash, 0);
-    return phy_run_record(run, PHY_RECORD_IDENTITY, &run->identity);
+    status = phy_run_record(run, PHY_RECORD_IDENTITY, &run->identity);
+    run->output.resumable = status == PHY_OK;
+    run->discard = status != PHY_OK; /* nothing to go on from, nothing in the next run's way */
+    return status;
 }
 
 enum phy_status phy_run_take_up(struct phy_run *run)
@@ -268,8 +271,8 @@ enum phy_status phy_run_take_up(struct phy_run *run)
         return status == PHY_OK ? start_afresh(run) : status;
     int error = phy_journal_replay(&run->journal, run->output.journal_fd, take_record, &replay);
     if (error)
-        return phy_fail(&run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s: its journal cannot be read: %s",
-                        run->output.partial_path, strerror(error));
+        return phy_fail(&run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s/%s: %s",
+                        run->output.partial_path, PHY_OUTPUT_JOURNAL_PATH, strerror(error));
     if (run->params.force && (!run->params.resume || replay.other_run))
         return start_afresh(run);
     if (!run->params.resume || replay.other_run)
@@ -285,6 +288,7 @@ enum phy_status phy_run_take_up(struct phy_run *run)
     run->results->first_changed = run->results->tensor_count;
     run->results->end_changed = 0;
     run->results->resumed_count++;
+    run->output.resumable = true;
     phy_note(&run->host, "%s: going on from %llu of %llu bytes", run->output.path, (unsigned long long)bytes_done(run),
              (unsigned long long)run->total_bytes);
     return phy_run_record(run, PHY_RECORD_RESUMED, &(struct phy_bytes){0});

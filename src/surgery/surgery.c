@@ -240,7 +240,7 @@ static enum phy_status make_files(struct phy_run *run)
 enum phy_status phy_run_record(struct phy_run *run, enum phy_journal_record type, const struct phy_bytes *payload)
 {
     int error = phy_journal_append(&run->journal, type, payload);
-    return error ? phy_output_fail(&run->output, PHY_OUTPUT_REPORTS "/" PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL_PATH, error) : PHY_OK;
 }
 
 /* ---- stages ---- */

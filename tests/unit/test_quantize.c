@@ -403,7 +403,7 @@ static void a_full_disk_is_an_io_error_and_the_run_goes_on_later(void **state)
     (void)state;
     const char *donor = tiny_path("llama3", NULL);
     make_store(donor, "whole", "q8_0", NULL, 1);
-    for (unsigned writes = 3; writes < 9; writes++) {
+    for (unsigned writes = 0; writes < 9; writes++) {
         unsigned left = writes;
         struct log_record record;
         struct phy_quantize_params params = {.donor = donor, .output = "out", .scheme = "q8_0"};
@@ -411,12 +411,41 @@ static void a_full_disk_is_an_io_error_and_the_run_goes_on_later(void **state)
         enum phy_status status = quantize_with(params, &record, NULL);
         phy_io_set_hook(NULL, NULL);
         assert_int_equal(status, PHY_ERR_IO);
-        assert_non_null(strstr(record.error, "--resume"));
+        /* The first write and its fsync are the journal's, of who the run is: before that there is nothing to go on
+         * from. The directories were fsynced before. */
+        const bool kept = access(".out.physarium-partial", F_OK) == 0;
+        assert_int_equal(kept, writes > 4);
+        assert_int_equal(strstr(record.error, "--resume goes on") != NULL, kept);
+        if (writes == 3 || writes == 4)
+            assert_non_null(strstr(record.error, ".out.physarium-partial/physarium/journal: No space left"));
         params.resume = true;
         assert_int_equal(quantize_with(params, &record, NULL), PHY_OK);
+        assert_int_equal(strstr(record.note, "going on from") != NULL, kept);
         assert_same_file("whole", "out", "ffn-00001.bin");
         assert_int_equal(system("rm -r out"), 0);
     }
+}
+
+/* The last steps: the journal is gone, and with it what could be gone on with. */
+static void a_store_that_cannot_be_renamed_does_not_promise_a_resume(void **state)
+{
+    (void)state;
+    const char *donor = tiny_path("llama3", NULL);
+    unsigned without = 0;
+    for (unsigned writes = 5;; writes++) {
+        unsigned left = writes;
+        struct log_record record;
+        struct phy_quantize_params params = {.donor = donor, .output = "out", .scheme = "q8_0", .force = true};
+        phy_io_set_hook(full_disk, &left);
+        enum phy_status status = quantize_with(params, &record, NULL);
+        phy_io_set_hook(NULL, NULL);
+        if (status == PHY_OK)
+            break;
+        const bool kept = access(".out.physarium-partial/physarium/journal", F_OK) == 0;
+        assert_int_equal(strstr(record.error, "--resume goes on") != NULL, kept);
+        without += !kept;
+    }
+    assert_true(without > 0);
 }
 
 static void memory_that_runs_out_is_said_and_nothing_leaks(void **state)
@@ -525,6 +554,7 @@ int main(void)
         TEST(a_claimed_matrix_with_other_bytes_is_made_again),
         TEST(a_data_file_of_another_length_is_set_right),
         TEST(a_full_disk_is_an_io_error_and_the_run_goes_on_later),
+        TEST(a_store_that_cannot_be_renamed_does_not_promise_a_resume),
         TEST(memory_that_runs_out_is_said_and_nothing_leaks),
         TEST(usage_is_refused_with_a_sentence),
     };
