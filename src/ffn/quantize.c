@@ -227,6 +227,18 @@ static const struct phy_output_kind store_kind = {
 
 /* ---- work ---- */
 
+static bool makes(const void *user, const char *path, bool is_directory)
+{
+    const struct phy_quantize *run = user;
+    bool made = strcmp(path, PHY_STORE_INDEX) == 0;
+    for (uint32_t f = 0; f < run->file_count && !made; f++) {
+        char name[PHY_QUANTIZE_FILE_BYTES];
+        phy_quantize_file_name(f, name);
+        made = strcmp(path, name) == 0;
+    }
+    return made && !is_directory;
+}
+
 static enum phy_status run_job(struct phy_quantize *run, size_t index, int fd)
 {
     struct phy_quantize_job *job = &run->jobs[index];
@@ -369,6 +381,8 @@ enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struc
                                         .force = params->force,
                                         .without_reports = true,
                                         .kind = &store_kind,
+                                        .makes = makes,
+                                        .user = &run,
                                         .protect = &params->donor,
                                         .protect_count = 1,
                                         .advice = params->advice ? params->advice : "--resume goes on from here",

@@ -161,8 +161,9 @@ enum phy_status phy_quantize_take_up(struct phy_quantize *run)
         return start_afresh(run);
     if (replay.other_run || (!params->resume && replay.has_identity))
         return refuse_partial(run, &replay);
-    if (!replay.has_identity)
-        return start_afresh(run);
+    enum phy_status status = phy_output_check_entries(&run->output);
+    if (status != PHY_OK || !replay.has_identity)
+        return status == PHY_OK ? start_afresh(run) : status;
     run->output.resumable = true;
     for (size_t i = 0; i < run->job_count; i++) {
         struct phy_quantize_job *job = &run->jobs[i];

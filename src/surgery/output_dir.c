@@ -520,6 +520,8 @@ static int put_in_place(const struct phy_output *out, int from_fd, const char *f
 enum phy_status phy_output_publish(struct phy_output *out)
 {
     enum phy_status status = phy_output_check_existing(out);
+    if (status == PHY_OK)
+        status = phy_output_check_entries(out);
     if (status != PHY_OK)
         return status;
     int error = unlinkat(out->reports_fd, PHY_OUTPUT_JOURNAL, 0) == 0 ? 0 : errno;

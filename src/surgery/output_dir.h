@@ -44,6 +44,10 @@ struct phy_output_params {
     size_t protect_count;
     /* Ends the message of a failed write of what is resumable: "--resume goes on from here"; or NULL. */
     const char *advice;
+    /* Whether the run makes this entry of the partial directory, a regular file or a directory: "ffn-00001.bin",
+     * "physarium/run.json". NULL: nobody asks. */
+    bool (*makes)(const void *user, const char *path, bool is_directory);
+    const void *user;
     const struct phy_host *host;
 };
 
@@ -90,6 +94,10 @@ bool phy_output_replaceable(const struct phy_output *out);
 enum phy_status phy_output_begin(struct phy_output *out);
 /* Empty a partial directory that was found; the journal stays, with no bytes in it. */
 enum phy_status phy_output_clear(struct phy_output *out);
+/* With a partial directory that was found: an entry that the run does not make, or that is a link, a pipe or the like,
+ * is refused by its name. Publish asks again.
+ *   PHY_ERR_USAGE, PHY_ERR_IO */
+enum phy_status phy_output_check_entries(const struct phy_output *out);
 /* W6: `bytes` and 64 MiB must be free. Bytes that the partial directory holds already are not to be counted. */
 enum phy_status phy_output_check_space(const struct phy_output *out, uint64_t bytes);
 /* Open a file of the partial directory for reading and writing, made if it is not there. Unless `bytes` is 0 it is to
@@ -99,7 +107,7 @@ enum phy_status phy_output_open_file(const struct phy_output *out, const char *n
 enum phy_status phy_output_fail(const struct phy_output *out, const char *name, int error);
 /* Remove the journal, rename everything to its final name, and delete what was replaced. The caller has fsynced what it
  * wrote.
- *   PHY_ERR_USAGE  something took the output's name meanwhile
+ *   PHY_ERR_USAGE  something took the output's name meanwhile, or is in the partial directory and not ours
  *   PHY_ERR_IO */
 enum phy_status phy_output_publish(struct phy_output *out);
 /* Delete the partial directory: nothing in it can be of use. Errors are ignored. */

@@ -277,8 +277,9 @@ enum phy_status phy_run_take_up(struct phy_run *run)
         return start_afresh(run);
     if (!run->params.resume || replay.other_run)
         return refuse_partial(run, &replay);
-    if (!replay.has_identity)
-        return start_afresh(run);
+    status = phy_output_check_entries(&run->output);
+    if (status != PHY_OK || !replay.has_identity)
+        return status == PHY_OK ? start_afresh(run) : status;
     if (replay.broken || !check_claims(run)) {
         phy_warn(&run->host, "%s: what was written is not what its journal claims; starting again",
                  run->output.partial_path);
