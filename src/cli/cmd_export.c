@@ -29,9 +29,9 @@ static int run(int argc, char **argv)
     size_t given;
     int code;
     const struct phy_option options[] = {
-        {.name = "--gguf", .kind = PHY_OPTION_TEXT, .target = &params.gguf},
-        {.name = "--vindex", .kind = PHY_OPTION_TEXT, .target = &params.vindex},
-        {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &params.store},
+        {.name = "--gguf", .kind = PHY_OPTION_NAME, .target = &params.gguf},
+        {.name = "--vindex", .kind = PHY_OPTION_NAME, .target = &params.vindex},
+        {.name = "--ffn", .kind = PHY_OPTION_NAME, .target = &params.store},
         {.name = "--scheme", .kind = PHY_OPTION_TEXT, .target = &params.scheme},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &q6k_order},
