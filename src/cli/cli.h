@@ -30,13 +30,14 @@ extern const struct phy_command cmd_bench;
 enum phy_option_kind {
     PHY_OPTION_FLAG,
     PHY_OPTION_TEXT,
+    PHY_OPTION_NAME, /* a text, of a file or directory: not empty */
     PHY_OPTION_LIST,
     PHY_OPTION_U64,
     PHY_OPTION_BYTES,
     PHY_OPTION_DOUBLE
 };
 
-/* One option. `target` points to bool, const char *, struct phy_text_list, uint64_t, uint64_t, double. */
+/* One option. `target` points to bool, const char *, const char *, struct phy_text_list, uint64_t, uint64_t, double. */
 struct phy_option {
     const char *name;       /* "--gain" */
     const char *short_name; /* "-o" or NULL */
@@ -60,9 +61,10 @@ struct phy_common_options {
     uint64_t given; /* bit i: the i-th of the command's own options was given, of at most 64 */
 };
 
-/* Parse argv[1..]. `options` ends with a NULL name. Positional arguments go to `positional` (capacity entries) and
- * their number to *positional_count; "--" ends the options; "--name=value" and "--name value" are the same. Returns
- * true to go on; false when the command must return *exit_code now (help was printed, or usage is wrong: 2). */
+/* Parse argv[1..]. `options` ends with a NULL name. Positional arguments, which are names and not empty, go to
+ * `positional` (capacity entries) and their number to *positional_count; "--" ends the options; "--name=value" and
+ * "--name value" are the same. Returns true to go on; false when the command must return *exit_code now (help was
+ * printed, or usage is wrong: 2). */
 bool phy_parse_options(const struct phy_command *command, int argc, char **argv, const struct phy_option *options,
                        struct phy_common_options *common, const char **positional, size_t capacity,
                        size_t *positional_count, int *exit_code);

@@ -15,9 +15,9 @@ static int run(int argc, char **argv)
     size_t positional;
     int code;
     const struct phy_option options[] = {
-        {.name = "--text", .kind = PHY_OPTION_TEXT, .target = &text},
-        {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &ids},
-        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &output},
+        {.name = "--text", .kind = PHY_OPTION_NAME, .target = &text},
+        {.name = "--ids", .kind = PHY_OPTION_NAME, .target = &ids},
+        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_NAME, .target = &output},
         {.name = "--alpha", .kind = PHY_OPTION_DOUBLE, .target = &alpha, .not_nothing = true},
         {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &context, .most = UINT32_MAX, .not_nothing = true},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &device},

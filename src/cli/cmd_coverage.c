@@ -171,7 +171,7 @@ static int run_coverage(int argc, char **argv)
         {.name = "--beta", .kind = PHY_OPTION_U64, .target = &numbers[0], .seen = &seen[2], .most = UINT32_MAX},
         {.name = "--iterations", .kind = PHY_OPTION_U64, .target = &numbers[1], .seen = &seen[3], .most = UINT32_MAX},
         {.name = "--block", .kind = PHY_OPTION_U64, .target = &numbers[2], .seen = &seen[4], .most = UINT32_MAX},
-        {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration, .seen = &seen[5]},
+        {.name = "--calibration", .kind = PHY_OPTION_NAME, .target = &params.calibration, .seen = &seen[5]},
         {.name = "--threads",
          .kind = PHY_OPTION_U64,
          .target = &numbers[3],

@@ -166,12 +166,12 @@ static int run(int argc, char **argv)
     size_t positional;
     int code;
     const struct phy_option options[] = {
-        {.name = "--baseline", .kind = PHY_OPTION_TEXT, .target = &o.baseline},
-        {.name = "--text", .kind = PHY_OPTION_TEXT, .target = &o.text},
-        {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &o.ids},
+        {.name = "--baseline", .kind = PHY_OPTION_NAME, .target = &o.baseline},
+        {.name = "--text", .kind = PHY_OPTION_NAME, .target = &o.text},
+        {.name = "--ids", .kind = PHY_OPTION_NAME, .target = &o.ids},
         {.name = "--ctx", .kind = PHY_OPTION_U64, .target = &o.context, .most = UINT32_MAX, .not_nothing = true},
         {.name = "--stride", .kind = PHY_OPTION_U64, .target = &o.stride, .most = UINT32_MAX, .not_nothing = true},
-        {.name = "--html", .kind = PHY_OPTION_TEXT, .target = &o.html},
+        {.name = "--html", .kind = PHY_OPTION_NAME, .target = &o.html},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &o.device},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &o.threads, .most = PHY_MOST_THREADS},
         PHY_FFN_OPTION_ROWS(o.ffn),

@@ -29,9 +29,9 @@ static int run(int argc, char **argv)
     size_t given;
     int code;
     const struct phy_option options[] = {
-        {.name = "--gguf", .kind = PHY_OPTION_TEXT, .target = &params.gguf},
-        {.name = "--vindex", .kind = PHY_OPTION_TEXT, .target = &params.vindex},
-        {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &params.store},
+        {.name = "--gguf", .kind = PHY_OPTION_NAME, .target = &params.gguf},
+        {.name = "--vindex", .kind = PHY_OPTION_NAME, .target = &params.vindex},
+        {.name = "--ffn", .kind = PHY_OPTION_NAME, .target = &params.store},
         {.name = "--scheme", .kind = PHY_OPTION_TEXT, .target = &params.scheme},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         {.name = "--q6k-order", .kind = PHY_OPTION_TEXT, .target = &q6k_order},
@@ -81,7 +81,7 @@ const struct phy_command cmd_export = {
         "                       down is encoded as Q4_K, which every reader takes for the same\n"
         "      --threads N      CPU threads (default: all processors)\n"
         "      --trust          do not read the store to check its digests\n"
-        "      --force          replace a .gguf file of that name\n"
+        "      --force          replace a .gguf file, or a vindex of ours, of that name\n"
         "      --json           print a summary as JSON on standard output\n"
         "  -q, --quiet          no progress on standard error\n"
         "\n"

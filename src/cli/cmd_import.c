@@ -54,7 +54,7 @@ static int run_import(int argc, char **argv)
     size_t given;
     int code;
     const struct phy_option options[] = {
-        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &params.output},
+        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_NAME, .target = &params.output},
         {.name = "--force", .kind = PHY_OPTION_FLAG, .target = &params.force},
         {.name = "--shard-bytes", .kind = PHY_OPTION_BYTES, .target = &params.shard_bytes},
         {.name = NULL},

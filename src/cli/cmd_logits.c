@@ -33,7 +33,7 @@ static int run(int argc, char **argv)
     int code;
     const struct phy_option options[] = {
         {.name = "--ids", .kind = PHY_OPTION_TEXT, .target = &ids_text},
-        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &output},
+        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_NAME, .target = &output},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &device},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .most = PHY_MOST_THREADS},
         PHY_FFN_OPTION_ROWS(ffn),

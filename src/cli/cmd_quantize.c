@@ -44,7 +44,7 @@ static int run(int argc, char **argv)
     size_t given;
     int code;
     const struct phy_option options[] = {
-        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &params.output},
+        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_NAME, .target = &params.output},
         {.name = "--scheme", .kind = PHY_OPTION_TEXT, .target = &params.scheme},
         {.name = "--layout", .kind = PHY_OPTION_TEXT, .target = &params.layout},
         {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},

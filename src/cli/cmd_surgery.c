@@ -126,7 +126,7 @@ static int run(int argc, char **argv)
     bool seen[7] = {false};
     int code;
     const struct phy_option options[] = {
-        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_TEXT, .target = &params.output},
+        {.name = "--output", .short_name = "-o", .kind = PHY_OPTION_NAME, .target = &params.output},
         {.name = "--device", .kind = PHY_OPTION_TEXT, .target = &params.device},
         {.name = "--method", .kind = PHY_OPTION_TEXT, .target = &params.method},
         {.name = "--pattern", .kind = PHY_OPTION_TEXT, .target = &params.pattern},
@@ -137,8 +137,8 @@ static int run(int argc, char **argv)
         {.name = "--block", .kind = PHY_OPTION_U64, .target = &block, .seen = &seen[4], .most = UINT32_MAX},
         {.name = "--memory", .kind = PHY_OPTION_BYTES, .target = &params.memory_bytes, .seen = &seen[5]},
         {.name = "--threads", .kind = PHY_OPTION_U64, .target = &threads, .seen = &seen[6], .most = PHY_MOST_THREADS},
-        {.name = "--calibration", .kind = PHY_OPTION_TEXT, .target = &params.calibration},
-        {.name = "--eval", .kind = PHY_OPTION_TEXT, .target = &params.eval_text},
+        {.name = "--calibration", .kind = PHY_OPTION_NAME, .target = &params.calibration},
+        {.name = "--eval", .kind = PHY_OPTION_NAME, .target = &params.eval_text},
         {.name = "--include", .kind = PHY_OPTION_LIST, .target = &include},
         {.name = "--exclude", .kind = PHY_OPTION_LIST, .target = &exclude},
         {.name = "--layers", .kind = PHY_OPTION_TEXT, .target = &layers},

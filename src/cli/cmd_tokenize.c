@@ -145,7 +145,7 @@ static int run(int argc, char **argv)
     int code;
     const struct phy_option options[] = {
         {.name = "--prompt", .short_name = "-p", .kind = PHY_OPTION_TEXT, .target = &r.prompt},
-        {.name = "--file", .short_name = "-f", .kind = PHY_OPTION_TEXT, .target = &r.file},
+        {.name = "--file", .short_name = "-f", .kind = PHY_OPTION_NAME, .target = &r.file},
         {.name = "--decode", .kind = PHY_OPTION_TEXT, .target = &r.decode},
         {.name = "--no-special", .kind = PHY_OPTION_FLAG, .target = &r.no_special},
         {.name = "--special-as-text", .kind = PHY_OPTION_FLAG, .target = &r.special_as_text},

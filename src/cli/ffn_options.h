@@ -20,7 +20,7 @@ struct phy_ffn_options {
 
 /* Rows of a command's table; `o` is a struct phy_ffn_options. */
 #define PHY_FFN_OPTION_ROWS(o)                                                                                         \
-    {.name = "--ffn", .kind = PHY_OPTION_TEXT, .target = &(o).store},                                                  \
+    {.name = "--ffn", .kind = PHY_OPTION_NAME, .target = &(o).store},                                                  \
         {.name = "--path", .kind = PHY_OPTION_TEXT, .target = &(o).path},                                              \
         {.name = "--features",                                                                                         \
          .kind = PHY_OPTION_U64,                                                                                       \

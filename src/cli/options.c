@@ -99,6 +99,13 @@ static bool in_range(const char *command, const struct phy_option *option, uint6
 static bool store_value(const char *command, const struct phy_option *option, const char *value)
 {
     switch (option->kind) {
+    case PHY_OPTION_NAME:
+        if (!*value) {
+            phy_usage_error(command, "the name after %s is empty", option->name);
+            return false;
+        }
+        *(const char **)option->target = value;
+        return true;
     case PHY_OPTION_TEXT:
         *(const char **)option->target = value;
         return true;
@@ -164,6 +171,10 @@ bool phy_parse_options(const struct phy_command *command, int argc, char **argv,
         if (only_positional || word[0] != '-' || word[1] == 0) {
             if (*positional_count == capacity) {
                 phy_usage_error(command->name, "unexpected argument '%.200s'", word);
+                return false;
+            }
+            if (!*word) {
+                phy_usage_error(command->name, "argument %zu is empty: a name is needed", *positional_count + 1);
                 return false;
             }
             positional[(*positional_count)++] = word;

@@ -50,7 +50,7 @@ static enum phy_status take_over(struct phy_export *run)
 {
     struct stat journal;
     if (fstat(run->output.journal_fd, &journal) != 0)
-        return phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, errno);
+        return phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL_PATH, errno);
     if (journal.st_size > 0 && !run->params->force)
         return phy_fail(run->host, PHY_ERR_USAGE, "%s holds unfinished work of another command; --force discards it",
                         run->output.partial_path);

@@ -486,6 +486,9 @@ static enum phy_status make_file(void *user)
     return status == PHY_OK ? read_back(w) : status;
 }
 
+static const struct phy_output_kind gguf_file = {
+    .name = ".gguf file", .replaced = "a regular file that is named so", .file_ending = ".gguf"};
+
 static enum phy_status publish(struct writer *w)
 {
     struct phy_export *run = w->run;
@@ -495,7 +498,7 @@ static enum phy_status publish(struct writer *w)
                                                           .single_file = true,
                                                           .force = run->params->force,
                                                           .without_reports = true,
-                                                          .file_ending = ".gguf",
+                                                          .kind = &gguf_file,
                                                           .protect = protect,
                                                           .protect_count = run->params->store ? 2 : 1,
                                                           .host = run->host},

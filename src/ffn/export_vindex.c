@@ -20,6 +20,7 @@
 #include "ffn/vindex.h"
 
 enum { FILES_MAX = 3, WIDE = 256 };
+#define MANIFEST "interleaved_kquant_manifest.json"
 
 /* A file of the output: which matrices of each layer, one layer after the other. */
 struct vindex_file {
@@ -266,7 +267,7 @@ static enum phy_status write_manifest(const struct phy_export *run, const struct
 {
     static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
     struct json_file file;
-    enum phy_status status = open_json(run, "interleaved_kquant_manifest.json", &file);
+    enum phy_status status = open_json(run, MANIFEST, &file);
     if (status != PHY_OK)
         return status;
     phy_jsonw_open(file.json, '[');
@@ -377,9 +378,22 @@ static enum phy_status read_back(const struct phy_export *run)
     return status == PHY_ERR_FORMAT || status == PHY_ERR_UNSUPPORTED ? PHY_ERR_INTERNAL : status;
 }
 
-/* For --force: a directory whose index.json is a vindex'. */
+static bool is_data_file(const char *name)
+{
+    bool is = strcmp(name, MANIFEST) == 0;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        for (unsigned f = 0; f < forms[i].file_count; f++)
+            is = is || strcmp(name, forms[i].files[f].name) == 0;
+    }
+    return is;
+}
+
+/* For --force: a directory whose index.json is a vindex', and that holds nothing but what we write. A vindex of another
+ * tool may be a whole model. */
 static bool is_vindex(int dir_fd)
 {
+    if (!phy_store_holds_only(dir_fd, is_data_file))
+        return false;
     struct stat file;
     bool is = false;
     int fd = openat(dir_fd, PHY_STORE_INDEX, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -393,6 +407,11 @@ static bool is_vindex(int dir_fd)
         close(fd);
     return is;
 }
+
+static const struct phy_output_kind vindex_kind = {
+    .name = "vindex",
+    .replaced = "a directory that holds a vindex as we write it and nothing else",
+    .is_of_kind = is_vindex};
 
 struct vindex_making {
     struct phy_export *run;
@@ -417,7 +436,7 @@ enum phy_status phy_export_vindex(struct phy_export *run)
                               &(struct phy_output_params){.path = run->params->vindex,
                                                           .force = run->params->force,
                                                           .without_reports = true,
-                                                          .may_replace = is_vindex,
+                                                          .kind = &vindex_kind,
                                                           .protect = protect,
                                                           .protect_count = run->store ? 2 : 1,
                                                           .host = run->host},

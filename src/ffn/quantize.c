@@ -188,16 +188,30 @@ static enum phy_status check_finished(const struct phy_quantize *run, bool *fini
     if (status == PHY_OK && *finished)
         phy_note(run->host, "%s: already finished, of the same donor and options; nothing was written",
                  run->output.path);
+    else if (status == PHY_OK && !phy_output_replaceable(&run->output))
+        status = phy_output_check_existing(&run->output);
     else if (status == PHY_OK && !run->params->force)
         status = phy_fail(run->host, PHY_ERR_USAGE,
                           "%s exists and is not what this run would make; --force replaces it", run->output.path);
     return status;
 }
 
-/* For --force: a directory whose index.json is a store's. */
+static bool is_data_file(const char *name)
+{
+    uint32_t number = 0;
+    char same[PHY_QUANTIZE_FILE_BYTES];
+    if (sscanf(name, "ffn-%9u.bin", &number) != 1 || number == 0)
+        return false;
+    phy_quantize_file_name(number - 1, same);
+    return strcmp(name, same) == 0;
+}
+
+/* For --force: a directory whose index.json is a store's, and that holds nothing but a store. */
 static bool is_store(int dir_fd)
 {
     char head[4096];
+    if (!phy_store_holds_only(dir_fd, is_data_file))
+        return false;
     int fd = openat(dir_fd, PHY_STORE_INDEX, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     ssize_t bytes = fd >= 0 ? read(fd, head, sizeof head - 1) : -1;
     if (fd >= 0)
@@ -208,7 +222,22 @@ static bool is_store(int dir_fd)
     return strstr(head, "\"" PHY_STORE_KIND "\"") != NULL;
 }
 
+static const struct phy_output_kind store_kind = {
+    .name = "store", .replaced = "a directory that holds a store and nothing else", .is_of_kind = is_store};
+
 /* ---- work ---- */
+
+static bool makes(const void *user, const char *path, bool is_directory)
+{
+    const struct phy_quantize *run = user;
+    bool made = strcmp(path, PHY_STORE_INDEX) == 0;
+    for (uint32_t f = 0; f < run->file_count && !made; f++) {
+        char name[PHY_QUANTIZE_FILE_BYTES];
+        phy_quantize_file_name(f, name);
+        made = strcmp(path, name) == 0;
+    }
+    return made && !is_directory;
+}
 
 static enum phy_status run_job(struct phy_quantize *run, size_t index, int fd)
 {
@@ -351,7 +380,9 @@ enum phy_status phy_quantize_run(const struct phy_quantize_params *params, struc
             &(struct phy_output_params){.path = params->output,
                                         .force = params->force,
                                         .without_reports = true,
-                                        .may_replace = is_store,
+                                        .kind = &store_kind,
+                                        .makes = makes,
+                                        .user = &run,
                                         .protect = &params->donor,
                                         .protect_count = 1,
                                         .advice = params->advice ? params->advice : "--resume goes on from here",

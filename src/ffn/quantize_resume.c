@@ -21,7 +21,7 @@ static enum phy_status journal_status(const struct phy_quantize *run, int error)
 {
     if (error == ENOMEM)
         return phy_fail_memory(run->host, "a record of the journal", 256);
-    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL_PATH, error) : PHY_OK;
 }
 
 enum phy_status phy_quantize_record(struct phy_quantize *run, size_t index)
@@ -120,8 +120,11 @@ static enum phy_status start_afresh(struct phy_quantize *run)
     for (size_t i = 0; i < run->job_count; i++)
         run->jobs[i].done = false;
     run->journal = (struct phy_journal){.fd = run->output.journal_fd};
-    struct phy_bytes text = run->identity;
-    return journal_status(run, phy_journal_append(&run->journal, RECORD_IDENTITY, &text));
+    int error = phy_journal_append(&run->journal, RECORD_IDENTITY, &run->identity);
+    run->output.resumable = !error;
+    if (error) /* nothing to go on from, nothing in the next run's way */
+        phy_output_discard(&run->output);
+    return journal_status(run, error);
 }
 
 static size_t count_done(const struct phy_quantize *run)
@@ -152,14 +155,16 @@ enum phy_status phy_quantize_take_up(struct phy_quantize *run)
         return start_afresh(run);
     int error = phy_journal_replay(&run->journal, run->output.journal_fd, take_record, &replay);
     if (error)
-        return phy_fail(run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s: its journal cannot be read: %s",
-                        run->output.partial_path, strerror(error));
+        return phy_fail(run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s/%s: %s", run->output.partial_path,
+                        PHY_OUTPUT_JOURNAL_PATH, strerror(error));
     if (params->force && (!params->resume || replay.other_run))
         return start_afresh(run);
     if (replay.other_run || (!params->resume && replay.has_identity))
         return refuse_partial(run, &replay);
-    if (!replay.has_identity)
-        return start_afresh(run);
+    enum phy_status status = phy_output_check_entries(&run->output);
+    if (status != PHY_OK || !replay.has_identity)
+        return status == PHY_OK ? start_afresh(run) : status;
+    run->output.resumable = true;
     for (size_t i = 0; i < run->job_count; i++) {
         struct phy_quantize_job *job = &run->jobs[i];
         if (!job->done)

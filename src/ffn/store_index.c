@@ -18,7 +18,7 @@ struct reader {
     struct phy_ffn_store *store;
     struct phy_json_scan scan;
     struct phy_json_token token; /* the first of the value that is to be taken */
-    char where[64];              /* "layer 3 gate_up: " */
+    char where[64];              /* "layer 3 gate_up: ", and "layer 3 matrix 0: " until it has been named */
     enum phy_status status;
     uint32_t layer; /* of the entry at work */
     size_t first_matrix;
@@ -178,9 +178,10 @@ static bool take_matrix_value(struct reader *r, int key, const char *name, void 
     case M_NAME:
         if (!take_text(r, name, text, sizeof text))
             return false;
-        return phy_matrix_kind_named(text, &m->kind)
-                   ? true
-                   : refuse(r, PHY_ERR_FORMAT, "no matrix is named %s", phy_quote(quoted, text, strlen(text)));
+        if (!phy_matrix_kind_named(text, &m->kind))
+            return refuse(r, PHY_ERR_FORMAT, "no matrix is named %s", phy_quote(quoted, text, strlen(text)));
+        snprintf(r->where, sizeof r->where, "layer %u %s: ", r->layer, phy_matrix_kind_name(m->kind));
+        return true;
     case M_FILE:
         return take_file(r, name, m);
     case M_FORMAT:
@@ -210,9 +211,12 @@ static bool take_matrix(struct reader *r)
     }
     m->layer = r->layer;
     struct phy_store_matrix taken = *m;
+    snprintf(r->where, sizeof r->where, "layer %u matrix %zu: ", r->layer,
+             r->store->matrix_count - r->first_matrix - 1);
     if (!take_object(r, "a matrix", matrix_keys, M_COUNT, take_matrix_value, &taken))
         return false;
     *m = taken;
+    snprintf(r->where, sizeof r->where, "layer %u: ", r->layer);
     return true;
 }
 
@@ -285,14 +289,14 @@ static bool check_layer(struct reader *r)
         const struct phy_store_matrix *m = &store->matrices[r->first_matrix + k];
         uint64_t rows, cols, bytes;
         size_t row_bytes;
-        if (m->offset % PHY_STORE_ALIGNMENT)
-            return refuse(r, PHY_ERR_FORMAT, "offset %llu is not a multiple of %d", (unsigned long long)m->offset,
-                          PHY_STORE_ALIGNMENT);
         if (m->kind != kinds[k])
             return refuse(r, PHY_ERR_FORMAT, "matrix %zu is \"%s\", layout %s has \"%s\" there", k,
                           phy_matrix_kind_name(m->kind), phy_store_layout_name(store->layout),
                           phy_matrix_kind_name(kinds[k]));
         snprintf(r->where, sizeof r->where, "layer %u %s: ", r->layer, phy_matrix_kind_name(m->kind));
+        if (m->offset % PHY_STORE_ALIGNMENT)
+            return refuse(r, PHY_ERR_FORMAT, "offset %llu is not a multiple of %d", (unsigned long long)m->offset,
+                          PHY_STORE_ALIGNMENT);
         phy_store_matrix_shape(m->kind, store->hidden, store->intermediate, &rows, &cols);
         if (m->rows != rows || m->cols != cols)
             return refuse(r, PHY_ERR_FORMAT, "shape (%llu, %llu), the model makes it (%llu, %llu)",

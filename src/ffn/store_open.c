@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -113,6 +114,29 @@ enum phy_status phy_store_read_text(const struct phy_ffn_store *store, int dir_f
     *text = NULL;
     return error == ENOMEM ? phy_fail_memory(store->host, name, *bytes)
                            : phy_fail(store->host, PHY_ERR_IO, "%s/%s: %s", store->label, name, strerror(error));
+}
+
+bool phy_store_holds_only(int dir_fd, bool (*is_data)(const char *name))
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    bool has_index = false, only = folder != NULL;
+    if (!folder && fd >= 0)
+        close(fd);
+    for (struct dirent *entry; only && (errno = 0, entry = readdir(folder));) {
+        struct stat file;
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        const bool is_index = strcmp(name, PHY_STORE_INDEX) == 0;
+        only = (is_index || is_data(name)) && fstatat(dir_fd, name, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
+               S_ISREG(file.st_mode);
+        has_index |= is_index;
+    }
+    only = only && errno == 0 && has_index; /* errno: of a readdir that gave nothing */
+    if (folder)
+        closedir(folder);
+    return only;
 }
 
 enum phy_status phy_store_map_files(struct phy_ffn_store *store, int dir_fd)

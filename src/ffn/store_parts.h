@@ -66,6 +66,8 @@ enum phy_status phy_store_open_plain(const struct phy_ffn_store *store, int dir_
  * PHY_ERR_LIMIT, PHY_ERR_MEMORY */
 enum phy_status phy_store_read_text(const struct phy_ffn_store *store, int dir_fd, const char *name, uint64_t most,
                                     char **text, size_t *bytes);
+/* True if the directory has an index.json, and every other entry is a regular file whose name is_data likes. */
+bool phy_store_holds_only(int dir_fd, bool (*is_data)(const char *name));
 /* Map every file of the list. */
 enum phy_status phy_store_map_files(struct phy_ffn_store *store, int dir_fd);
 /* Let the layers point to the matrices' data. */

@@ -81,6 +81,12 @@ static enum phy_status check_unchanged(const struct import_run *run)
 
 /* ---- writing ---- */
 
+static const struct phy_output_kind checkpoint_directory = {
+    .name = "checkpoint directory",
+    .replaced = "a directory with model.safetensors or its index",
+    .is_of_kind = phy_output_is_checkpoint,
+};
+
 typedef int write_file(const struct import_run *run, int fd);
 
 static int write_tokenizer(const struct import_run *run, int fd)
@@ -151,7 +157,7 @@ static enum phy_status take_over(const struct import_run *run, struct phy_output
 {
     struct stat journal;
     if (fstat(output->journal_fd, &journal) != 0)
-        return phy_output_fail(output, PHY_OUTPUT_JOURNAL, errno);
+        return phy_output_fail(output, PHY_OUTPUT_JOURNAL_PATH, errno);
     if (journal.st_size > 0 && !run->params->force)
         return phy_fail(run->host, PHY_ERR_USAGE, "%s holds unfinished work of another command; --force discards it",
                         output->partial_path);
@@ -218,6 +224,7 @@ enum phy_status phy_import_run(const struct phy_import_params *params, struct ph
         status = phy_output_check(&output, &(struct phy_output_params){.path = params->output,
                                                                        .force = params->force,
                                                                        .without_reports = true,
+                                                                       .kind = &checkpoint_directory,
                                                                        .protect = &params->input,
                                                                        .protect_count = 1,
                                                                        .host = params->host});

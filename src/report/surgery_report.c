@@ -159,12 +159,32 @@ static enum phy_status write_part(int dir_fd, const char *name, put_part *put, c
     return status;
 }
 
+#define TENSORS "tensors.jsonl"
+static const struct {
+    const char *name;
+    put_part *put;
+} parts[] = {
+    {"coverage.json", phy_coverage_put_json},
+    {"surgery.json", phy_surgery_put_json},
+    {"surgery.md", phy_surgery_put_markdown},
+    {"surgery.html", phy_surgery_put_html},
+};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+bool phy_report_is_of_surgery(const char *name)
+{
+    bool is = strcmp(name, TENSORS) == 0;
+    for (size_t i = 0; i < PARTS; i++)
+        is = is || strcmp(name, parts[i].name) == 0;
+    return is;
+}
+
 static enum phy_status write_tensors(int dir_fd, const struct phy_surgery_record *record, const struct phy_host *host)
 {
     enum { PIECE_BYTES = 1 << 20 };
     struct report_file file;
     struct phy_text text = {0};
-    enum phy_status status = open_file(&file, dir_fd, "tensors.jsonl", host);
+    enum phy_status status = open_file(&file, dir_fd, TENSORS, host);
     if (status != PHY_OK)
         return status;
     for (size_t i = 0; status == PHY_OK && i < record->tensor_count; i++) {
@@ -179,14 +199,8 @@ static enum phy_status write_tensors(int dir_fd, const struct phy_surgery_record
 static enum phy_status write_all(int dir_fd, const struct phy_surgery_view *view, const struct phy_host *host)
 {
     enum phy_status status = write_tensors(dir_fd, view->record, host);
-    if (status == PHY_OK)
-        status = write_part(dir_fd, "coverage.json", phy_coverage_put_json, view, host);
-    if (status == PHY_OK)
-        status = write_part(dir_fd, "surgery.json", phy_surgery_put_json, view, host);
-    if (status == PHY_OK)
-        status = write_part(dir_fd, "surgery.md", phy_surgery_put_markdown, view, host);
-    if (status == PHY_OK)
-        status = write_part(dir_fd, "surgery.html", phy_surgery_put_html, view, host);
+    for (size_t i = 0; status == PHY_OK && i < PARTS; i++)
+        status = write_part(dir_fd, parts[i].name, parts[i].put, view, host);
     if (status == PHY_OK && !view->tally.processed_fits)
         status =
             phy_fail(host, PHY_ERR_INTERNAL, "report: %" PRIu64 " weights processed, the targets' shapes have %" PRIu64,

@@ -102,5 +102,7 @@ struct phy_surgery_record {
  *   PHY_ERR_IO, PHY_ERR_MEMORY */
 enum phy_status phy_report_write_surgery(int dir_fd, const struct phy_surgery_record *record,
                                          const struct phy_host *host);
+/* Whether it is the name of one of these files. */
+bool phy_report_is_of_surgery(const char *name);
 
 #endif

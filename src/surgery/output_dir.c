@@ -149,6 +149,8 @@ enum phy_status phy_output_check(struct phy_output *out, const struct phy_output
 {
     *out =
         (struct phy_output){.params = *params, .parent_fd = -1, .partial_fd = -1, .reports_fd = -1, .journal_fd = -1};
+    if (!out->params.kind)
+        out->params.kind = &phy_output_checkpoint;
     enum phy_status status = take_names(out);
     for (size_t i = 0; status == PHY_OK && i < params->protect_count; i++)
         status = params->protect[i] ? check_source(out, params->protect[i]) : PHY_OK;
@@ -192,28 +194,40 @@ static bool holds(int dir_fd, const char *directory, const char *name)
     return found;
 }
 
-static bool is_of_that_kind(const struct phy_output *out)
-{
-    int fd = out->params.may_replace ? openat(out->parent_fd, out->name, OPEN_DIRECTORY | O_NOFOLLOW) : -1;
-    bool may = fd >= 0 && out->params.may_replace(fd);
-    if (fd >= 0)
-        close(fd);
-    return may;
-}
-
-/* W2: what --force may replace: a checkpoint directory, or a regular .safetensors file. A link is neither. */
-static bool replaceable(const struct phy_output *out)
+bool phy_output_is_checkpoint(int dir_fd)
 {
     struct stat there;
+    return fstatat(dir_fd, "model.safetensors", &there, 0) == 0 ||
+           fstatat(dir_fd, "model.safetensors.index.json", &there, 0) == 0;
+}
+
+const struct phy_output_kind phy_output_checkpoint = {
+    .name = "checkpoint",
+    .replaced = "a directory with model.safetensors or its index, or a regular .safetensors file",
+    .file_ending = ".safetensors",
+    .is_of_kind = phy_output_is_checkpoint,
+};
+
+static bool is_of_kind(const struct phy_output *out, const struct phy_output_kind *kind)
+{
+    int fd = kind->is_of_kind ? openat(out->parent_fd, out->name, OPEN_DIRECTORY | O_NOFOLLOW) : -1;
+    bool is = fd >= 0 && kind->is_of_kind(fd);
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
+/* W2. A link is of no kind. */
+bool phy_output_replaceable(const struct phy_output *out)
+{
+    struct stat there;
+    const struct phy_output_kind *kind = out->params.kind;
     if (fstatat(out->parent_fd, out->name, &there, AT_SYMLINK_NOFOLLOW) != 0)
         return false;
-    const char *ending = out->params.file_ending ? out->params.file_ending : ".safetensors";
-    size_t bytes = strlen(out->name), suffix = strlen(ending);
-    if (S_ISREG(there.st_mode))
-        return bytes >= suffix && strcmp(out->name + bytes - suffix, ending) == 0;
-    return S_ISDIR(there.st_mode) &&
-           (holds(out->parent_fd, out->name, "model.safetensors") ||
-            holds(out->parent_fd, out->name, "model.safetensors.index.json") || is_of_that_kind(out));
+    if (!S_ISREG(there.st_mode))
+        return S_ISDIR(there.st_mode) && is_of_kind(out, kind);
+    size_t bytes = strlen(out->name), suffix = kind->file_ending ? strlen(kind->file_ending) : SIZE_MAX;
+    return bytes >= suffix && strcmp(out->name + bytes - suffix, kind->file_ending) == 0;
 }
 
 /* The reports of a file output stand beside it. A folder of that name is replaced if it is an earlier run's: with
@@ -230,20 +244,16 @@ static enum phy_status check_reports_name(const struct phy_output *out)
                     "%s.physarium exists, where the reports would go; nothing was written", out->path);
 }
 
-static enum phy_status check_replaceable(const struct phy_output *out)
+enum phy_status phy_output_check_existing(const struct phy_output *out)
 {
     const struct phy_host *host = out->params.host;
     struct stat there;
     if (fstatat(out->parent_fd, out->name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (!phy_output_replaceable(out))
+            return phy_fail(host, PHY_ERR_USAGE, "%s exists and is no %s: --force replaces only %s", out->path,
+                            out->params.kind->name, out->params.kind->replaced);
         if (!out->params.force)
             return phy_fail(host, PHY_ERR_USAGE, "%s exists; --force replaces it", out->path);
-        if (!replaceable(out))
-            return phy_fail(
-                host, PHY_ERR_USAGE,
-                "%s exists and is no checkpoint: --force replaces only a directory with model.safetensors or "
-                "its index%s, or a regular %s file",
-                out->path, out->params.may_replace ? ", or one of the output's kind" : "",
-                out->params.file_ending ? out->params.file_ending : ".safetensors");
     }
     return check_reports_name(out);
 }
@@ -303,7 +313,7 @@ static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
         return phy_output_fail(out, PHY_OUTPUT_REPORTS, errno);
     out->journal_fd = openat(out->reports_fd, PHY_OUTPUT_JOURNAL, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (out->journal_fd < 0)
-        return phy_output_fail(out, PHY_OUTPUT_JOURNAL, errno);
+        return phy_output_fail(out, PHY_OUTPUT_JOURNAL_PATH, errno);
     if (lock_descriptor(out->journal_fd) != 0)
         return phy_fail(host, PHY_ERR_USAGE, "%s: another run is writing this output: its journal is locked",
                         out->path);
@@ -318,7 +328,7 @@ static enum phy_status open_partial(struct phy_output *out, bool *renamed_away)
 
 enum phy_status phy_output_begin(struct phy_output *out)
 {
-    enum phy_status status = check_replaceable(out);
+    enum phy_status status = phy_output_check_existing(out);
     if (status != PHY_OK)
         return status;
     for (int attempt = 0; attempt < 8; attempt++) {
@@ -328,7 +338,7 @@ enum phy_status phy_output_begin(struct phy_output *out)
             return phy_fail(out->params.host, PHY_ERR_IO, "%s: %s", out->partial_path, strerror(errno));
         status = open_partial(out, &renamed_away);
         if (status == PHY_OK) {
-            status = check_replaceable(out); /* again: another run may have ended before we held the lock */
+            status = phy_output_check_existing(out); /* again: another run may have ended before we held the lock */
             if (status != PHY_OK && !out->found_partial)
                 phy_output_discard(out);
             return status;
@@ -344,6 +354,7 @@ enum phy_status phy_output_begin(struct phy_output *out)
 
 enum phy_status phy_output_clear(struct phy_output *out)
 {
+    out->resumable = false;
     int error = phy_remove_contents(out->partial_fd, PHY_OUTPUT_REPORTS);
     if (!error)
         error = phy_remove_contents(out->reports_fd, PHY_OUTPUT_JOURNAL);
@@ -369,8 +380,9 @@ enum phy_status phy_output_check_space(const struct phy_output *out, uint64_t by
 
 enum phy_status phy_output_fail(const struct phy_output *out, const char *name, int error)
 {
+    const char *advice = out->resumable ? out->params.advice : NULL;
     return phy_fail(out->params.host, PHY_ERR_IO, "%s%s%s: %s%s%s", out->partial_path, *name ? "/" : "", name,
-                    strerror(error), out->params.advice ? "; " : "", out->params.advice ? out->params.advice : "");
+                    strerror(error), advice ? "; " : "", advice ? advice : "");
 }
 
 /* A new file in memory; the one that the caller closes is a second descriptor of it. */
@@ -408,6 +420,17 @@ void phy_memory_files_close(struct phy_memory_files *memory)
     memory->count = 0;
 }
 
+/* An earlier run's file may be longer; its size is then as durable as what the journal claims of it. */
+static int cut_off(int fd, uint64_t bytes)
+{
+    struct stat file;
+    if (fstat(fd, &file) != 0)
+        return errno;
+    if ((uint64_t)file.st_size <= bytes)
+        return 0;
+    return ftruncate(fd, (off_t)bytes) == 0 ? phy_fsync(fd) : errno;
+}
+
 enum phy_status phy_output_open_file(const struct phy_output *out, const char *name, uint64_t bytes, int *fd)
 {
     *fd = out->memory ? open_in_memory(out->memory, name)
@@ -421,7 +444,11 @@ enum phy_status phy_output_open_file(const struct phy_output *out, const char *n
             break;
         error = 0;
     }
-    if (error == 0 || error == EOPNOTSUPP || error == ENOSYS || error == EINVAL)
+    if (error == EOPNOTSUPP || error == ENOSYS || error == EINVAL)
+        error = 0;
+    if (!error && bytes > 0)
+        error = cut_off(*fd, bytes);
+    if (!error)
         return PHY_OK;
     close_descriptor(fd);
     return phy_output_fail(out, name, error);
@@ -496,10 +523,13 @@ static int put_in_place(const struct phy_output *out, int from_fd, const char *f
 
 enum phy_status phy_output_publish(struct phy_output *out)
 {
-    enum phy_status status = check_replaceable(out);
+    enum phy_status status = phy_output_check_existing(out);
+    if (status == PHY_OK)
+        status = phy_output_check_entries(out);
     if (status != PHY_OK)
         return status;
     int error = unlinkat(out->reports_fd, PHY_OUTPUT_JOURNAL, 0) == 0 ? 0 : errno;
+    out->resumable = out->resumable && error != 0;
     if (!error)
         error = phy_fsync_directory(out->reports_fd);
     if (!error && out->params.without_reports && unlinkat(out->partial_fd, PHY_OUTPUT_REPORTS, AT_REMOVEDIR) != 0)

@@ -462,7 +462,7 @@ static enum phy_status record_progress(struct pipeline *p)
     phy_bytes_free(&payload);
     p->recorded_bytes = 0;
     p->recorded_at = phy_seconds_now();
-    return error ? phy_output_fail(p->params->output, PHY_OUTPUT_REPORTS "/" PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+    return error ? phy_output_fail(p->params->output, PHY_OUTPUT_JOURNAL_PATH, error) : PHY_OK;
 }
 
 /* Open the shard that results->shard, results->at point into. What it holds before `at` has been hashed. */

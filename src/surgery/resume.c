@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "surgery/identity.h"
+#include "surgery/sidecars.h"
 #include "surgery/surgery_run.h"
 
 enum { DIFFERENCE_BYTES = 400, LARGEST_REPORT = 64 << 20 };
@@ -117,6 +118,8 @@ enum phy_status phy_run_check_finished(struct phy_run *run, bool *finished, stru
         *finished = true;
         read_counts(reports, result);
         phy_note(&run->host, "%s: already finished, by the same donor and options; nothing was written", output->path);
+    } else if (!phy_output_replaceable(output)) {
+        status = phy_output_check_existing(output);
     } else if (!run->params.force) {
         if (there)
             status = phy_fail(&run->host, PHY_ERR_USAGE, "%s exists and is of another run: %s; --force replaces it",
@@ -251,7 +254,10 @@ static enum phy_status start_afresh(struct phy_run *run)
     run->gain = run->params.sparsity > 0 || run->rank.ranked ? 0.0f : (float)run->params.gain;
     run->journal = (struct phy_journal){.fd = run->output.journal_fd};
     phy_output_hash_start(run->hash, 0);
-    return phy_run_record(run, PHY_RECORD_IDENTITY, &run->identity);
+    status = phy_run_record(run, PHY_RECORD_IDENTITY, &run->identity);
+    run->output.resumable = status == PHY_OK;
+    run->discard = status != PHY_OK; /* nothing to go on from, nothing in the next run's way */
+    return status;
 }
 
 enum phy_status phy_run_take_up(struct phy_run *run)
@@ -265,22 +271,25 @@ enum phy_status phy_run_take_up(struct phy_run *run)
         return status == PHY_OK ? start_afresh(run) : status;
     int error = phy_journal_replay(&run->journal, run->output.journal_fd, take_record, &replay);
     if (error)
-        return phy_fail(&run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s: its journal cannot be read: %s",
-                        run->output.partial_path, strerror(error));
+        return phy_fail(&run->host, error == ENOMEM ? PHY_ERR_MEMORY : PHY_ERR_IO, "%s/%s: %s",
+                        run->output.partial_path, PHY_OUTPUT_JOURNAL_PATH, strerror(error));
     if (run->params.force && (!run->params.resume || replay.other_run))
         return start_afresh(run);
     if (!run->params.resume || replay.other_run)
         return refuse_partial(run, &replay);
-    if (!replay.has_identity)
-        return start_afresh(run);
+    status = phy_output_check_entries(&run->output);
+    if (status != PHY_OK || !replay.has_identity)
+        return status == PHY_OK ? start_afresh(run) : status;
     if (replay.broken || !check_claims(run)) {
         phy_warn(&run->host, "%s: what was written is not what its journal claims; starting again",
                  run->output.partial_path);
         return start_afresh(run);
     }
+    run->sidecars_done = run->sidecars_done && phy_sidecars_are_there(run->donor, &run->output);
     run->results->first_changed = run->results->tensor_count;
     run->results->end_changed = 0;
     run->results->resumed_count++;
+    run->output.resumable = true;
     phy_note(&run->host, "%s: going on from %llu of %llu bytes", run->output.path, (unsigned long long)bytes_done(run),
              (unsigned long long)run->total_bytes);
     return phy_run_record(run, PHY_RECORD_RESUMED, &(struct phy_bytes){0});

@@ -107,3 +107,18 @@ enum phy_status phy_sidecars_copy(const struct phy_checkpoint *checkpoint, const
     phy_free(chunk);
     return status;
 }
+
+bool phy_sidecars_are_there(const struct phy_checkpoint *checkpoint, const struct phy_output *output)
+{
+    for (size_t i = 0; i < phy_checkpoint_sidecar_count(checkpoint); i++) {
+        struct phy_sidecar sidecar;
+        struct stat there;
+        phy_checkpoint_sidecar(checkpoint, i, &sidecar);
+        if (fstatat(output->partial_fd, sidecar.path, &there, AT_SYMLINK_NOFOLLOW) != 0)
+            return false;
+        if (sidecar.is_directory ? !S_ISDIR(there.st_mode)
+                                 : !S_ISREG(there.st_mode) || (uint64_t)there.st_size != sidecar.bytes)
+            return false;
+    }
+    return true;
+}

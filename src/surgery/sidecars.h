@@ -13,4 +13,7 @@ uint64_t phy_sidecars_bytes(const struct phy_checkpoint *checkpoint);
  *   PHY_ERR_INTERRUPTED  the host asked to stop (no line is logged) */
 enum phy_status phy_sidecars_copy(const struct phy_checkpoint *checkpoint, const struct phy_output *output);
 
+/* Whether the partial directory has every sidecar, each file with its size. */
+bool phy_sidecars_are_there(const struct phy_checkpoint *checkpoint, const struct phy_output *output);
+
 #endif

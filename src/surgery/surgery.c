@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/path_name.h"
 #include "format/checkpoint_files.h"
+#include "report/surgery_report.h"
 #include "surgery/donor_digest.h"
 #include "surgery/identity.h"
 #include "surgery/sidecars.h"
@@ -161,6 +162,34 @@ static enum phy_status open_donor(struct phy_run *run)
 
 /* ---- the output ---- */
 
+static bool makes(const void *user, const char *path, bool is_directory)
+{
+    static const char reports[] = PHY_OUTPUT_REPORTS "/";
+    const struct phy_run *run = user;
+    const char *name = path + strlen(reports);
+    if (strncmp(path, reports, strlen(reports)) == 0)
+        return !is_directory && (strcmp(name, "run.json") == 0 || phy_report_is_of_surgery(name));
+    return phy_name_set_find(&run->made, is_directory, path, strlen(path)) != NULL;
+}
+
+static enum phy_status list_made(struct phy_run *run)
+{
+    enum phy_name_added added = PHY_NAME_NEW;
+    for (size_t i = 0; added != PHY_NAME_NO_MEMORY && i < phy_checkpoint_sidecar_count(run->donor); i++) {
+        struct phy_sidecar sidecar;
+        phy_checkpoint_sidecar(run->donor, i, &sidecar);
+        added = phy_name_set_add(&run->made, sidecar.is_directory, sidecar.path, strlen(sidecar.path), 0, NULL);
+    }
+    for (size_t i = 0; added != PHY_NAME_NO_MEMORY && i < phy_checkpoint_shard_count(run->donor); i++) {
+        struct phy_shard_info shard;
+        phy_checkpoint_shard(run->donor, i, &shard);
+        const char *name = phy_output_shard_name(&run->output, &shard);
+        added = phy_name_set_add(&run->made, 0, name, strlen(name), 0, NULL);
+    }
+    return added == PHY_NAME_NO_MEMORY ? phy_fail_memory(&run->host, "the names of files", sizeof *run->made.names)
+                                       : PHY_OK;
+}
+
 /* Where each weight file really is: links into another folder must not be replaced under our feet. */
 static enum phy_status check_output(struct phy_run *run)
 {
@@ -193,10 +222,14 @@ static enum phy_status check_output(struct phy_run *run)
                                                       .force = run->params.force,
                                                       .protect = protect,
                                                       .protect_count = count,
+                                                      .makes = makes,
+                                                      .user = run,
                                                       .advice = "the work so far is kept, --resume goes on from here",
                                                       .host = &run->host});
     run->output_open = status == PHY_OK;
     run->output.params.protect = NULL; /* they end here */
+    if (status == PHY_OK)
+        status = list_made(run);
     while (count > given)
         phy_free((char *)protect[--count]);
     phy_free(protect);
@@ -240,7 +273,7 @@ static enum phy_status make_files(struct phy_run *run)
 enum phy_status phy_run_record(struct phy_run *run, enum phy_journal_record type, const struct phy_bytes *payload)
 {
     int error = phy_journal_append(&run->journal, type, payload);
-    return error ? phy_output_fail(&run->output, PHY_OUTPUT_REPORTS "/" PHY_OUTPUT_JOURNAL, error) : PHY_OK;
+    return error ? phy_output_fail(&run->output, PHY_OUTPUT_JOURNAL_PATH, error) : PHY_OK;
 }
 
 /* ---- stages ---- */
@@ -476,6 +509,7 @@ enum phy_status phy_surgery_run(const struct phy_surgery_params *params, struct 
         phy_calibration_close(&run.calibration);
     phy_target_list_free(&run.targets);
     phy_checkpoint_close(&run.donor);
+    phy_name_set_free(&run.made);
     phy_bytes_free(&run.identity);
     phy_free(run.header_xxh3);
     for (size_t i = 0; i < run.log.warning_count; i++)

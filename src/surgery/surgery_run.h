@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "device/device_set.h"
+#include "format/name_set.h"
 #include "physarium/eval.h"
 #include "physarium/surgery.h"
 #include "physarium/tokenizer.h"
@@ -62,6 +63,7 @@ struct phy_run {
     struct phy_device_set devices;
     struct phy_buffer_plan buffers;
     struct phy_output output;
+    struct phy_name_set made; /* what the partial directory may hold beside reports; scope 1: directories */
     bool output_open;
     bool discard; /* nothing in the partial directory is worth keeping */
     struct phy_journal journal;

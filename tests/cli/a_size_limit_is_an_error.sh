@@ -27,3 +27,22 @@ limited logits logits donor --ids "1,2,3,4,5" -o logits
 limited page.html eval donor --ids ids --ctx 32 --html page.html
 limited page.html audit donor --device cpu:ref --paths full_mmap --no-bounds --no-oracle --html page.html
 if compgen -G '*partial-*' >/dev/null; then echo "left over: $(echo ./*partial-*)"; exit 1; fi
+
+# Where not even the journal can say who the run is, nothing is left to go on from, and nobody is told so.
+for command in quantize surgery; do
+    run=("$command" donor -o out)
+    [[ $command == surgery ]] || run+=(--scheme f32)
+    said=$(ulimit -f 0 && exec "$PHYSARIUM" "${run[@]}" -q 2>&1) && exit 1
+    [[ $said == ".out.physarium-partial/physarium/journal: File too large" ]] || { echo "$command said: $said"; exit 1; }
+    [[ ! -e .out.physarium-partial && ! -e out ]]
+    "$PHYSARIUM" "${run[@]}" -q
+    rm -r out
+    # What stands in the journal's place is named where it is, and no resume is promised.
+    mkdir -p .out.physarium-partial/physarium/journal
+    for how in "" --resume --force; do
+        # shellcheck disable=SC2086
+        said=$("$PHYSARIUM" "${run[@]}" -q $how 2>&1) && exit 1
+        [[ $said == ".out.physarium-partial/physarium/journal: Is a directory" ]] || { echo "$command $how said: $said"; exit 1; }
+    done
+    rm -r .out.physarium-partial
+done

@@ -52,7 +52,7 @@ grep -q '^1 runs, 0 failed, 1 skipped: pass' stdout
 "$PHYSARIUM" bench compare a.json a.json --threshold 2 --json >stdout
 python3 -m json.tool stdout >/dev/null
 # What one shape has too few features for is told, not measured as something else.
-"$PHYSARIUM" bench ffn --device cpu:ref --format bf16 --shape 64x64,64x96 --top-k 65 --rows 1 --warm --budget 1 -q -o a.json >stdout
+"$PHYSARIUM" bench ffn --device cpu:ref --format bf16 --shape 64x96,64x64 --top-k 65 --rows 1 --warm --budget 5 -q -o a.json >stdout
 grep -q 'LEFT OUT ffn cpu:ref 64x64: walk 65 (it has fewer features)' stdout
 [[ $(grep -c 'walk 65 .*64x96' stdout) == 1 ]]
 # A device that does not open is one line on standard error.

@@ -1,5 +1,8 @@
 phy_script_test(cli.outputs_spare_what_is_read bash ${CMAKE_CURRENT_LIST_DIR}/outputs_spare_what_is_read.sh)
+phy_script_test(cli.force_replaces_its_own_kind bash ${CMAKE_CURRENT_LIST_DIR}/force_replaces_its_own_kind.sh)
+phy_script_test(cli.resume_takes_up_only_its_own bash ${CMAKE_CURRENT_LIST_DIR}/resume_takes_up_only_its_own.sh)
 phy_script_test(cli.options_without_effect_are_refused bash ${CMAKE_CURRENT_LIST_DIR}/options_without_effect_are_refused.sh)
+phy_script_test(cli.empty_names_are_refused bash ${CMAKE_CURRENT_LIST_DIR}/empty_names_are_refused.sh)
 phy_script_test(cli.numbers_out_of_range_are_named bash ${CMAKE_CURRENT_LIST_DIR}/numbers_out_of_range_are_named.sh)
 phy_script_test(cli.closed_streams_are_held bash ${CMAKE_CURRENT_LIST_DIR}/closed_streams_are_held.sh)
 phy_script_test(cli.a_size_limit_is_an_error bash ${CMAKE_CURRENT_LIST_DIR}/a_size_limit_is_an_error.sh)

@@ -465,8 +465,10 @@ static void an_error_of_any_call_leaves_work_that_resumes(void **state)
             struck++;
             assert_int_equal(status, PHY_ERR_IO);
             assert_int_equal(record.errors, 1);
-            if (exists(".out.physarium-partial"))
+            if (exists(".out.physarium-partial/physarium/journal"))
                 assert_error_says(kinds[k].says);
+            else
+                assert_null(strstr(record.error, "--resume"));
             assert_false(exists("out"));
             params.resume = true;
             struct phy_surgery_result result;
@@ -634,6 +636,35 @@ static void damage_to_what_was_written_is_found_and_done_again(void **state)
     assert_shards_are_the_models("out", &defaults, NULL, NULL);
 }
 
+static void files_of_another_length_are_set_right(void **state)
+{
+    static const char *const files[] = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                                        "config.json", "extra/notes", "model.safetensors.index.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        for (int longer = 0; longer < 2; longer++) {
+            before_each(state);
+            phy_pipeline_tuning.record_bytes = 1;
+            struct io_fault fault = {.call = PHY_IO_WRITE, .left = 25, .error = EIO};
+            struct phy_surgery_params params = params_for("donor", "out");
+            params.memory_bytes = UINT64_C(16) << 20;
+            phy_io_set_hook(io_hook, &fault);
+            assert_int_equal(phy_surgery_run(&params, NULL), PHY_ERR_IO);
+            phy_io_set_hook(NULL, NULL);
+            char path[128];
+            snprintf(path, sizeof path, ".out.physarium-partial/%s", files[i]);
+            assert_int_equal(truncate(path, longer ? 5000000 : 1), 0);
+            host = recording_host(&record);
+            params.resume = true;
+            if (phy_surgery_run(&params, NULL) != PHY_OK)
+                fail_msg("%s: %s", files[i], record.error);
+            assert_shards_are_the_models("out", &defaults, NULL, NULL);
+            assert_int_equal(system("cmp donor/config.json out/config.json && diff -r donor/extra out/extra && "
+                                    "cmp donor/model.safetensors.index.json out/model.safetensors.index.json"),
+                             0);
+        }
+    }
+}
+
 /* Kill a run at a random moment, over and over, until one gets through. */
 static void a_killed_run_resumes_to_the_same_bytes(void **state)
 {
@@ -773,6 +804,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(another_donor_than_the_journals_is_refused, before_each),
         cmocka_unit_test_setup(force_discards_an_unfinished_run, before_each),
         cmocka_unit_test_setup(damage_to_what_was_written_is_found_and_done_again, before_each),
+        cmocka_unit_test_setup(files_of_another_length_are_set_right, before_each),
         cmocka_unit_test_setup(a_killed_run_resumes_to_the_same_bytes, before_each),
         cmocka_unit_test_setup(reports_after_a_resume_are_those_of_one_run, before_each),
         cmocka_unit_test_setup(a_donor_that_changes_meanwhile_is_an_error, before_each),

@@ -356,6 +356,34 @@ static void a_claimed_matrix_with_other_bytes_is_made_again(void **state)
     assert_same_file("whole", "out", "ffn-00001.bin");
 }
 
+static void a_data_file_of_another_length_is_set_right(void **state)
+{
+    static const off_t lengths[] = {0, 1, 50000, 135167, 135168 + 777, 1 << 20};
+    (void)state;
+    const char *donor = tiny_path("llama3", NULL);
+    struct stat whole;
+    make_store(donor, "whole", "bf16", NULL, 1);
+    assert_int_equal(stat("whole/ffn-00001.bin", &whole), 0);
+    assert_int_equal(whole.st_size, 135168);
+    for (unsigned after = 1; after < 6; after += 2) {
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            struct stopper s = {.after = after};
+            struct phy_host host = {.user = &s, .log = stop_log, .cancelled = stop};
+            struct phy_quantize_params params = {.donor = donor, .output = "out", .scheme = "bf16", .host = &host};
+            struct log_record record;
+            assert_int_equal(phy_quantize_run(&params, NULL), PHY_ERR_INTERRUPTED);
+            assert_int_equal(truncate(".out.physarium-partial/ffn-00001.bin", lengths[i]), 0);
+            params.host = NULL;
+            params.resume = true;
+            if (quantize_with(params, &record, NULL) != PHY_OK)
+                fail_msg("%u matrices, %lld bytes: %s", after, (long long)lengths[i], record.error);
+            assert_same_file("whole", "out", "index.json");
+            assert_same_file("whole", "out", "ffn-00001.bin");
+            assert_int_equal(system("rm -r out"), 0);
+        }
+    }
+}
+
 static int full_disk(void *user, enum phy_io_call call, int fd, size_t *bytes, uint64_t at)
 {
     unsigned *left = user;
@@ -375,7 +403,7 @@ static void a_full_disk_is_an_io_error_and_the_run_goes_on_later(void **state)
     (void)state;
     const char *donor = tiny_path("llama3", NULL);
     make_store(donor, "whole", "q8_0", NULL, 1);
-    for (unsigned writes = 3; writes < 9; writes++) {
+    for (unsigned writes = 0; writes < 9; writes++) {
         unsigned left = writes;
         struct log_record record;
         struct phy_quantize_params params = {.donor = donor, .output = "out", .scheme = "q8_0"};
@@ -383,12 +411,41 @@ static void a_full_disk_is_an_io_error_and_the_run_goes_on_later(void **state)
         enum phy_status status = quantize_with(params, &record, NULL);
         phy_io_set_hook(NULL, NULL);
         assert_int_equal(status, PHY_ERR_IO);
-        assert_non_null(strstr(record.error, "--resume"));
+        /* The first write and its fsync are the journal's, of who the run is: before that there is nothing to go on
+         * from. The directories were fsynced before. */
+        const bool kept = access(".out.physarium-partial", F_OK) == 0;
+        assert_int_equal(kept, writes > 4);
+        assert_int_equal(strstr(record.error, "--resume goes on") != NULL, kept);
+        if (writes == 3 || writes == 4)
+            assert_non_null(strstr(record.error, ".out.physarium-partial/physarium/journal: No space left"));
         params.resume = true;
         assert_int_equal(quantize_with(params, &record, NULL), PHY_OK);
+        assert_int_equal(strstr(record.note, "going on from") != NULL, kept);
         assert_same_file("whole", "out", "ffn-00001.bin");
         assert_int_equal(system("rm -r out"), 0);
     }
+}
+
+/* The last steps: the journal is gone, and with it what could be gone on with. */
+static void a_store_that_cannot_be_renamed_does_not_promise_a_resume(void **state)
+{
+    (void)state;
+    const char *donor = tiny_path("llama3", NULL);
+    unsigned without = 0;
+    for (unsigned writes = 5;; writes++) {
+        unsigned left = writes;
+        struct log_record record;
+        struct phy_quantize_params params = {.donor = donor, .output = "out", .scheme = "q8_0", .force = true};
+        phy_io_set_hook(full_disk, &left);
+        enum phy_status status = quantize_with(params, &record, NULL);
+        phy_io_set_hook(NULL, NULL);
+        if (status == PHY_OK)
+            break;
+        const bool kept = access(".out.physarium-partial/physarium/journal", F_OK) == 0;
+        assert_int_equal(strstr(record.error, "--resume goes on") != NULL, kept);
+        without += !kept;
+    }
+    assert_true(without > 0);
 }
 
 static void memory_that_runs_out_is_said_and_nothing_leaks(void **state)
@@ -435,9 +492,9 @@ static void usage_is_refused_with_a_sentence(void **state)
         {{.output = "o", .scheme = "fp4", .layout = "interleaved"}, PHY_ERR_USAGE, "cannot be interleaved"},
         {{.output = "o", .scheme = "bitmap", .layout = "by_feature"}, PHY_ERR_USAGE, "the layout is split"},
         {{.output = "absent/o", .scheme = "bf16"}, PHY_ERR_USAGE, "is missing"},
-        {{.output = "there", .scheme = "bf16"}, PHY_ERR_USAGE, "exists; --force replaces it"},
+        {{.output = "there", .scheme = "bf16"}, PHY_ERR_USAGE, "there exists and is no store"},
         {{.output = "there", .scheme = "bf16", .force = true}, PHY_ERR_USAGE, "--force replaces only"},
-        {{.output = "there", .scheme = "bf16", .resume = true}, PHY_ERR_USAGE, "not what this run would make"},
+        {{.output = "there", .scheme = "bf16", .resume = true}, PHY_ERR_USAGE, "there exists and is no store"},
         {{.output = "donor", .scheme = "bf16", .force = true}, PHY_ERR_USAGE, "the output is what is read"},
         {{.output = "donor/inside", .scheme = "bf16"}, PHY_ERR_USAGE, "lies inside"},
     };
@@ -459,6 +516,12 @@ static void usage_is_refused_with_a_sentence(void **state)
     assert_int_equal(access("there/letter.txt", F_OK), 0);
     make_store("donor", "store", "bf16", NULL, 1);
     struct log_record record;
+    struct phy_quantize_params again = {.donor = "donor", .output = "store", .scheme = "q8_0"};
+    assert_int_equal(quantize_with(again, &record, NULL), PHY_ERR_USAGE);
+    assert_non_null(strstr(record.error, "exists; --force replaces it"));
+    again.resume = true;
+    assert_int_equal(quantize_with(again, &record, NULL), PHY_ERR_USAGE);
+    assert_non_null(strstr(record.error, "not what this run would make; --force replaces it"));
     assert_int_equal(
         quantize_with(
             (struct phy_quantize_params){.donor = "donor", .output = "store", .scheme = "q8_0", .force = true}, &record,
@@ -489,7 +552,9 @@ int main(void)
         TEST(a_resumed_run_gives_the_bytes_of_an_uninterrupted_one),
         TEST(a_run_that_is_killed_at_any_write_can_be_resumed),
         TEST(a_claimed_matrix_with_other_bytes_is_made_again),
+        TEST(a_data_file_of_another_length_is_set_right),
         TEST(a_full_disk_is_an_io_error_and_the_run_goes_on_later),
+        TEST(a_store_that_cannot_be_renamed_does_not_promise_a_resume),
         TEST(memory_that_runs_out_is_said_and_nothing_leaks),
         TEST(usage_is_refused_with_a_sentence),
     };

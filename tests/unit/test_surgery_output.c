@@ -114,7 +114,8 @@ static void refuses_names_that_cannot_be_renamed_to(void **state)
 static void refuses_what_exists_and_replaces_only_checkpoints(void **state)
 {
     (void)state;
-    assert_refused("other", "donor", false, false, "exists; --force");
+    assert_refused("donor", "other", false, false, "exists; --force replaces it");
+    assert_refused("other", "donor", false, false, "no checkpoint");
     assert_refused("other", "donor", false, true, "no checkpoint");
     assert_refused("dangling", "donor", false, true, "no checkpoint");
     assert_refused("link", "single.safetensors", true, true, "no checkpoint"); /* a link to a checkpoint is not one */
@@ -219,6 +220,49 @@ static void does_not_publish_over_what_appeared_meanwhile(void **state)
     phy_output_close(&out);
 }
 
+static bool makes_one(const void *user, const char *path, bool is_directory)
+{
+    return !is_directory && strcmp(path, user) == 0;
+}
+
+/* Of every kind, at the last moment. */
+static void does_not_publish_what_the_run_did_not_make(void **state)
+{
+    static const char *const strange[] = {"touch strange",
+                                          "mkdir strange",
+                                          "mkfifo strange",
+                                          "ln -s weights strange",
+                                          "touch physarium/strange",
+                                          "rm weights && mkdir weights",
+                                          "rm weights && ln -s /dev/null weights"};
+    (void)state;
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
+        struct phy_output out;
+        struct stat there;
+        char command[128];
+        int fd;
+        host = recording_host(&record);
+        struct phy_output_params params = {.path = "new", .makes = makes_one, .user = "weights", .host = &host};
+        assert_int_equal(phy_output_check(&out, &params), PHY_OK);
+        assert_int_equal(phy_output_begin(&out), PHY_OK);
+        assert_int_equal(phy_output_open_file(&out, "weights", 5, &fd), PHY_OK);
+        close(fd);
+        assert_int_equal(phy_output_check_entries(&out), PHY_OK);
+        snprintf(command, sizeof command, "cd .new.physarium-partial && %s", strange[i]);
+        assert_int_equal(system(command), 0);
+        assert_int_equal(phy_output_check_entries(&out), PHY_ERR_USAGE);
+        host = recording_host(&record);
+        assert_int_equal(phy_output_publish(&out), PHY_ERR_USAGE);
+        assert_int_equal(record.errors, 1);
+        assert_non_null(strstr(record.error, strstr(strange[i], "rm") ? "partial/weights: this run did not make it"
+                                                                      : "strange: this run did not make it"));
+        assert_int_equal(stat(".new.physarium-partial/physarium/journal", &there), 0); /* all is kept */
+        assert_int_not_equal(lstat("new", &there), 0);
+        phy_output_discard(&out);
+        phy_output_close(&out);
+    }
+}
+
 static void says_both_numbers_when_there_is_no_space(void **state)
 {
     (void)state;
@@ -243,6 +287,7 @@ int main(void)
         cmocka_unit_test(a_second_run_finds_the_first_at_work),
         cmocka_unit_test(publishing_replaces_a_checkpoint_and_leaves_nothing_behind),
         cmocka_unit_test(does_not_publish_over_what_appeared_meanwhile),
+        cmocka_unit_test(does_not_publish_what_the_run_did_not_make),
         cmocka_unit_test(says_both_numbers_when_there_is_no_space),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
