@@ -394,7 +394,10 @@ static enum phy_status verify_output(struct phy_run *run)
         same = same_tensor(&a, &b);
     }
     phy_checkpoint_close(&written);
-    return same ? PHY_OK : phy_output_fail(&run->output, "headers read back are not the donor's", EIO);
+    return same ? PHY_OK
+                : phy_fail(&run->host, PHY_ERR_IO,
+                           "%s: the headers read back are not the donor's; --force discards what was written",
+                           run->output.partial_path);
 }
 
 /* A donor that changed makes what was written worthless: no resume could take it up. */
