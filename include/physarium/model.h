@@ -27,7 +27,8 @@ struct phy_model_params {
     uint32_t threads; /* 0: all processors */
     bool tune;        /* a Vulkan device chooses its tiles by a short measured sweep; changes no bit */
     /* A path (physarium/ffn.h) will compute the FFN: its matrices are not copied to the device, and a session without
-     * such a path is an error. */
+     * such a path is an error. A device without room for the others leaves those products to the CPU, with a warning.
+     */
     bool ffn_elsewhere;
     /* Round the rows that bf16 matrices multiply to bf16, as some runners do: twice as fast for many rows on a
      * processor with AVX512-BF16, and a rounding of 2^-9 of each value. Matrices of other types multiply float32 as

@@ -36,6 +36,21 @@ enum phy_status phy_model_open_device(struct phy_model *model, const struct phy_
     return PHY_OK;
 }
 
+/* The CPU in the device's place, whose last error was held. */
+static enum phy_status take_over(struct phy_model *model)
+{
+    model->held.hold = false;
+    struct phy_matmul_backend *cpu;
+    enum phy_status status = phy_matmul_backend_open(&cpu, "cpu", false, model->pool, model->host);
+    if (status != PHY_OK)
+        return status;
+    phy_warn(model->host, "%s; %s goes on with the model's products", model->held.line, cpu->name);
+    phy_matmul_backend_destroy(&model->matmul);
+    model->matmul = cpu;
+    snprintf(model->device_name, sizeof model->device_name, "%s", cpu->name);
+    return phy_model_hand_over(model);
+}
+
 /* Whether the call is worth trying again: the CPU has taken over. */
 static bool fall_back(struct phy_model *model, enum phy_status *status)
 {
@@ -43,16 +58,7 @@ static bool fall_back(struct phy_model *model, enum phy_status *status)
         phy_held_log_release(&model->held, *status);
         return false;
     }
-    model->held.hold = false;
-    struct phy_matmul_backend *cpu;
-    *status = phy_matmul_backend_open(&cpu, "cpu", false, model->pool, model->host);
-    if (*status != PHY_OK)
-        return false;
-    phy_warn(model->host, "%s; %s goes on with the model's products", model->held.line, cpu->name);
-    phy_matmul_backend_destroy(&model->matmul);
-    model->matmul = cpu;
-    snprintf(model->device_name, sizeof model->device_name, "%s", cpu->name);
-    *status = phy_model_hand_over(model);
+    *status = take_over(model);
     return *status == PHY_OK;
 }
 
@@ -84,8 +90,17 @@ enum phy_status phy_model_load_device(struct phy_model *model)
     enum phy_status status = check_activations(model);
     if (status != PHY_OK)
         return status;
+    const bool on_device = !is_cpu(model->matmul);
+    /* A device too small for the model's other matrices still has its share of the FFN's layers. */
+    model->held.hold = on_device && (model->fallback_cpu || model->ffn_elsewhere);
     status = phy_model_hand_over(model);
-    fall_back(model, &status);
+    if (status == PHY_ERR_MEMORY && model->ffn_elsewhere && on_device)
+        status = take_over(model);
+    else if (model->fallback_cpu)
+        fall_back(model, &status);
+    else
+        phy_held_log_release(&model->held, status);
+    model->held.hold = model->held.hold && model->fallback_cpu;
     return status;
 }
 

@@ -50,7 +50,8 @@ struct phy_model {
 
 /* The pool, the device and the forms of what stays on the CPU. */
 enum phy_status phy_model_open_device(struct phy_model *model, const struct phy_model_params *params);
-/* phy_model_hand_over, or the CPU's turn. */
+/* phy_model_hand_over, or the CPU's turn: of a lost device if params allowed it, of one without room if the FFN is
+ * elsewhere. */
 enum phy_status phy_model_load_device(struct phy_model *model);
 /* How products with w treat their activations. */
 enum phy_product_kernel phy_model_kernel(const struct phy_model *model, const struct phy_weights *w);

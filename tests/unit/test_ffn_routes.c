@@ -563,22 +563,53 @@ static void frail_destroy(struct phy_matmul_backend *backend)
     free(f);
 }
 
-/* The path's device becomes one that is no CPU; its layers are placed again. */
-static enum phy_status make_frail(struct phy_ffn *ffn, size_t room, unsigned calls, bool fallback, uint64_t memory)
+static struct phy_matmul_backend *frail_in_place_of(struct phy_matmul_backend *real, const struct phy_host *host,
+                                                    size_t room, unsigned calls)
 {
     static const struct phy_matmul_backend_ops ops = {
         .load = frail_load, .offers = frail_offers, .multiply = frail_multiply, .destroy = frail_destroy};
-    struct path *path = (struct path *)ffn;
     struct frail *f = calloc(1, sizeof *f);
-    *f = (struct frail){.base = {.ops = &ops, .name = "frail:0", .ran = path->device->ran, .ran_user = &path->trace},
-                        .real = path->device,
-                        .host = &path->held.host,
+    assert_non_null(f);
+    *f = (struct frail){.base = {.ops = &ops, .name = "frail:0", .ran = real->ran, .ran_user = real->ran_user},
+                        .real = real,
+                        .host = host,
                         .room = room,
                         .calls_left = calls};
-    path->device = &f->base;
+    return &f->base;
+}
+
+/* The path's device becomes one that is no CPU; its layers are placed again. */
+static enum phy_status make_frail(struct phy_ffn *ffn, size_t room, unsigned calls, bool fallback, uint64_t memory)
+{
+    struct path *path = (struct path *)ffn;
+    path->device = frail_in_place_of(path->device, &path->held.host, room, calls);
+    path->device->ran_user = &path->trace;
     path->device_is_cpu = false;
     path->fallback_cpu = fallback;
     return phy_path_place_layers(path, memory);
+}
+
+static void a_device_too_small_for_the_model_still_takes_layers_of_a_path(void **state)
+{
+    (void)state;
+    static const struct {
+        bool elsewhere;
+        unsigned calls;
+        enum phy_status status;
+    } cases[] = {{true, 100, PHY_OK}, {false, 100, PHY_ERR_MEMORY}, {true, 0, PHY_ERR_DEVICE}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct phy_host host;
+        struct phy_model *model = tiny("gemma3", &host);
+        model->matmul = frail_in_place_of(model->matmul, &model->held.host, 3, cases[i].calls);
+        model->ffn_elsewhere = cases[i].elsewhere;
+        assert_int_equal(phy_model_load_device(model), cases[i].status);
+        assert_int_equal(record.errors, cases[i].status != PHY_OK);
+        assert_int_equal(record.warnings, cases[i].status == PHY_OK);
+        assert_string_equal(cases[i].status ? "frail:0" : model->device_name, model->matmul->name);
+        if (cases[i].status == PHY_OK)
+            assert_non_null(strstr(record.warning, "device frail:0 has room for 3; cpu:"));
+        phy_model_close(&model);
+    }
 }
 
 static void a_device_that_is_full_leaves_the_rest_to_the_cpu(void **state)
@@ -988,6 +1019,7 @@ int main(void)
         cmocka_unit_test(more_reports_than_a_path_makes_are_no_path),
         cmocka_unit_test(a_route_that_ignores_the_mask_is_seen),
         cmocka_unit_test(what_no_kernel_computed_is_no_path),
+        cmocka_unit_test(a_device_too_small_for_the_model_still_takes_layers_of_a_path),
         cmocka_unit_test(a_device_that_is_full_leaves_the_rest_to_the_cpu),
         cmocka_unit_test(a_device_that_is_lost_hands_over_where_that_is_allowed),
         cmocka_unit_test_setup_teardown(layers_that_a_store_lacks_run_the_models_own, scratch_begin, scratch_end),
