@@ -91,11 +91,14 @@ enum phy_status phy_model_load_device(struct phy_model *model)
     if (status != PHY_OK)
         return status;
     const bool on_device = !is_cpu(model->matmul);
-    /* A device too small for the model's other matrices still has its share of the FFN's layers. */
-    model->held.hold = on_device && (model->fallback_cpu || model->ffn_elsewhere);
+    model->held.hold = on_device;
     status = phy_model_hand_over(model);
-    if (status == PHY_ERR_MEMORY && model->ffn_elsewhere && on_device)
+    /* A device too small for the model's other matrices still has its share of the FFN's layers. */
+    if (status == PHY_ERR_MEMORY && on_device && model->ffn_elsewhere)
         status = take_over(model);
+    else if (status == PHY_ERR_MEMORY && on_device)
+        phy_fail(model->host, status, "%s; --path full_mmap leaves to the CPU what does not fit of the FFN",
+                 model->held.line);
     else if (model->fallback_cpu)
         fall_back(model, &status);
     else
